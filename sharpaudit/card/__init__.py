@@ -1,0 +1,241 @@
+"""What does an audit say? The card: every number with its interval, n, direction, method and status.
+
+The card is the only thing the measuring tower (torch) hands to the judging tower (no torch). It is a pydantic model whose JSON
+is byte-stable; `codec` reads and writes it, `card.schema.json` describes it for other programs.
+
+A measurement is `Measured | Skipped | Failed`. The last two carry a reason and no value, so a number that was not obtained can
+be neither averaged nor mistaken for a pass.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+
+SCHEMA = "sharpaudit.card/1.0"
+
+Direction = Literal["higher", "lower", "none"]
+"""Which way is better. Sharpness and flatness have no better direction: ``none``."""
+
+Scalar = str | int | FiniteFloat | bool | None
+
+
+class Record(BaseModel):
+    """A frozen record. Unknown fields are kept, so that a card of a newer minor version survives a round trip."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False, ser_json_inf_nan="constants")
+
+
+class Interval(Record):
+    """A two-sided confidence interval."""
+
+    low: FiniteFloat
+    high: FiniteFloat
+    level: FiniteFloat = 0.95
+    """Nominal coverage, 0 to 1."""
+    method: str
+    """How it was made: ``wilson``, ``bca``, ``t``, ..."""
+
+
+class Measured(Record):
+    """A number that was obtained."""
+
+    status: Literal["measured"] = "measured"
+    name: str
+    """``family.quantity[/qualifier]``, for example ``corruption.accuracy/fog/3``."""
+    value: FiniteFloat
+    unit: str
+    """``fraction``, ``nats``, ``logits``, ``count``, ``1`` (no unit), ..."""
+    direction: Direction
+    n: int = Field(ge=0)
+    """Examples (or draws, where `method` says so) behind the value."""
+    ci: Interval | None = None
+    reason: str | None = None
+    """Why there is no interval; required when `ci` is None."""
+    method: str
+    """How the value was obtained, in a few words a reader of the field understands."""
+    options: dict[str, Scalar] = {}
+    """Settings that change the value."""
+    converged: bool | None = None
+    """For iterative numbers: whether the stopping rule was met. None where nothing iterates."""
+    iterations: int | None = None
+    residual: FiniteFloat | None = None
+    """For eigenvalues: ‖Av − λv‖ / |λ|; elsewhere as `method` says."""
+    probe: str
+    version: int
+    """The probe and its version; numbers of different versions are not comparable."""
+
+    @model_validator(mode="after")
+    def _uncertainty_is_stated(self) -> Measured:
+        if self.ci is None and not self.reason:
+            raise ValueError(f"{self.name}: a number without an interval must say why it has none")
+        return self
+
+
+class Skipped(Record):
+    """A number that was not asked for or does not apply here."""
+
+    status: Literal["skipped"] = "skipped"
+    name: str
+    reason: str
+    probe: str
+    version: int
+
+
+class Failed(Record):
+    """A number that should have been obtained and was not."""
+
+    status: Literal["failed"] = "failed"
+    name: str
+    reason: str
+    probe: str
+    version: int
+
+
+Measurement = Annotated[Measured | Skipped | Failed, Field(discriminator="status")]
+
+
+class Table(Record):
+    """Rows that belong together: reliability bins, corruption cells, spectrum nodes."""
+
+    columns: list[str]
+    rows: list[list[Scalar]]
+
+    def records(self) -> list[dict[str, Scalar]]:
+        """The rows as dictionaries keyed by column."""
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+
+
+class Preprocessing(Record):
+    """What stands between a stored image and the network's input; `origin` says who decided."""
+
+    mean: list[FiniteFloat]
+    std: list[FiniteFloat]
+    """Per channel, on pixels scaled to [0, 1]."""
+    input_size: list[int]
+    """(channels, height, width)."""
+    interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
+    crop_pct: FiniteFloat = 1.0
+    """Images are resized so that the centre crop of `input_size` is this share of them."""
+    origin: str
+
+
+class Subject(Record):
+    """The checkpoint that was audited and everything that was decided about it."""
+
+    file: str
+    """Base name only; cards hold no absolute paths."""
+    sha256: str
+    size_bytes: int
+    format: str
+    """``safetensors``, ``torch-zip``, ``torch-legacy``."""
+    architecture: str
+    """For example ``zoo:resnet20``."""
+    architecture_origin: str
+    """``--arch``, ``metadata``, ``fingerprint``."""
+    num_parameters: int
+    num_classes: int
+    preprocessing: Preprocessing
+    steps: list[str] = []
+    """What was done to the file's tensors before they fitted: wrappers opened, prefixes stripped, dtypes cast."""
+    dropped: list[str] = []
+    """Names of objects in the file that are not weights and were not used."""
+    warnings: list[str] = []
+    clean_load: bool = True
+    """False when the file held code that was ignored on request."""
+    ran_user_code: bool = False
+    """True when the architecture came from a Python file of the user's."""
+
+
+class DataRecord(Record):
+    """The images that were used, in order."""
+
+    name: str
+    n: int
+    index_hash: str
+    """SHA-256 over images and labels in order: two cards are comparable example by example only when it is equal."""
+    classes: list[str]
+
+
+class ProbeSet(Record):
+    """The frozen examples on which curvature and sharpness are measured."""
+
+    source: Literal["train", "test"]
+    n: int
+    index_hash: str
+    precision: str
+    """Floating-point type of the curvature computations."""
+
+
+class Environment(Record):
+    """Versions and device; what a reader needs to reproduce the bytes."""
+
+    versions: dict[str, str]
+    device: str
+    dtype: str
+    tf32: bool
+    threads: int
+
+
+class Setting(Record):
+    """A configured value and where it came from."""
+
+    value: Scalar | list[Scalar]
+    origin: str
+    """``flag``, ``environment``, ``config``, ``default``."""
+
+
+class ProbeRun(Record):
+    """How one probe went: its options and how many passes it caused."""
+
+    status: Literal["measured", "skipped", "failed"]
+    version: int
+    reason: str | None = None
+    options: dict[str, Any] = {}
+    passes: dict[str, int] = {}
+    """Examples sent through: ``forward``, ``backward``, ``hvp``, ..."""
+
+
+class Timing(Record):
+    """What differs from run to run; left out of the canonical form."""
+
+    started: str
+    """UTC, ISO 8601."""
+    seconds: FiniteFloat
+    probe_seconds: dict[str, FiniteFloat] = {}
+    peak_memory_mib: FiniteFloat
+    """Peak resident memory of the process, or of the device when there is one."""
+
+
+class Card(Record):
+    """The whole report of one checkpoint on one data set."""
+
+    schema_: str = Field(default=SCHEMA, alias="schema")
+    subject: Subject
+    data: DataRecord
+    train_data: DataRecord | None = None
+    probe_set: ProbeSet | None = None
+    environment: Environment
+    config: dict[str, Setting] = {}
+    seed: int
+    probes: dict[str, ProbeRun]
+    measurements: list[Measurement]
+    """Sorted by name."""
+    tables: dict[str, Table] = {}
+    reading: list[str]
+    """The function-centric paragraph, one sentence an item."""
+    timing: Timing | None = None
+
+    model_config = ConfigDict(
+        frozen=True, extra="allow", allow_inf_nan=False, validate_by_name=True, validate_by_alias=True, serialize_by_alias=True
+    )
+
+    def find(self, name: str) -> Measured | Skipped | Failed | None:
+        """The measurement called `name`, or None."""
+        return next((m for m in self.measurements if m.name == name), None)
+
+    def measured(self, name: str) -> Measured | None:
+        """The measurement called `name` if a number was obtained, else None."""
+        found = self.find(name)
+        return found if isinstance(found, Measured) else None

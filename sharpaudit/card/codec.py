@@ -1,0 +1,111 @@
+"""How does a card become bytes, and bytes a card? One encoder, one bounded decoder.
+
+The JSON is byte-stable: sorted keys, two-space indent, shortest float that round-trips, no NaN, newline at the end. The digest is
+taken over the canonical form (no timing, no digest), so an edited card is noticed. A stored card is untrusted input: size,
+depth, duplicate keys and non-finite constants are checked before pydantic sees it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pydantic import ValidationError
+
+from sharpaudit.card import SCHEMA, Card
+from sharpaudit.errors import CardError, clean
+
+MAX_BYTES = 256 * 2**20
+"""No card of ours comes near; a file above is refused before it is parsed."""
+
+SCHEMA_FILE = Path(__file__).with_name("card.schema.json")
+
+
+def dumps(document: Any) -> str:
+    """`document` (JSON types only) as byte-stable text."""
+    return json.dumps(document, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def canonical(card: Card) -> str:
+    """The card without its timing: equal for equal audits, byte for byte."""
+    return dumps(card.model_dump(mode="json", exclude={"timing", "digest"}))
+
+
+def encode(card: Card) -> str:
+    """The card as JSON text, with its timing and the digest of its canonical form."""
+    document = card.model_dump(mode="json", exclude={"digest"})
+    document["digest"] = digest(card)
+    return dumps(document)
+
+
+def digest(card: Card) -> str:
+    """``sha256:…`` of the canonical form."""
+    return "sha256:" + hashlib.sha256(canonical(card).encode()).hexdigest()
+
+
+def decode(text: str | bytes, *, source: str) -> Card:
+    """The card in `text`; `source` names it in messages.
+
+    Raises:
+        CardError: not JSON, not a card, a card of another major version, or one whose digest does not fit its content.
+    """
+    document = loads(text, source=source)
+    schema = document.get("schema")
+    if not isinstance(schema, str) or not schema.startswith("sharpaudit.card/"):
+        raise CardError("this JSON is not a sharpaudit card", path=source, hint=f'expected "schema": "{SCHEMA}"')
+    if not schema.startswith("sharpaudit.card/1."):
+        raise CardError(f"the card has schema '{clean(schema)}'", path=source, hint="this version reads sharpaudit.card/1.x")
+    stated = document.pop("digest", None)
+    try:
+        card = Card.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise CardError(f"not a valid card: {clean(where)}: {clean(first['msg'])}", path=source) from error
+    if stated is not None and stated != digest(card):
+        raise CardError("the card was edited: its digest does not fit its content", path=source, hint="measure again")
+    return card
+
+
+def read(path: Path) -> Card:
+    """The card stored at `path`.
+
+    Raises:
+        CardError: as `decode`, or the file cannot be read or is too large.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise CardError(f"{size} bytes are more than a card may have ({MAX_BYTES})", path=str(path))
+        return decode(path.read_bytes(), source=str(path))
+    except OSError as error:
+        raise CardError(f"cannot read the card: {error.strerror}", path=str(path)) from error
+
+
+def loads(text: str | bytes, *, source: str) -> dict[str, Any]:
+    """A JSON object, read strictly: no duplicate keys, no NaN or Infinity, bounded depth.
+
+    Raises:
+        CardError: anything else.
+    """
+    try:
+        document = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deep" if isinstance(error, RecursionError) else str(error)
+        raise CardError(f"not readable as JSON: {clean(reason)}", path=source) from error
+    if not isinstance(document, dict):
+        raise CardError("expected a JSON object", path=source)
+    return document
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key occurs twice")
+    return found
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
