@@ -7,11 +7,13 @@ They meet in `card` below and `cli` above. A module imports its package-mates an
     7  audit  study
     6  plan  execute
     5  probes
-    4  workbench
-    3  checkpoints  data              |  report
-    2  metrics  curvature  corruptions  store  |  gate  compare
-    1  card  stats
-    0  errors
+    4  workbench                      |  report
+    3  checkpoints  data              |  compare  gate
+    2  curvature  corruptions         |  metrics  store
+    1                           card  stats
+    0                             errors
+
+What stands right of the bar, and all below it, imports no torch: a card is compared, gated and rendered on a machine without it.
 """
 
 __version__ = "0.1.0"

@@ -14,16 +14,16 @@ PACKAGE = Path(sharpaudit.__file__).parent
 STOREYS = [
     {"errors"},
     {"card", "stats", "ascent"},
-    {"metrics", "curvature", "corruptions", "attacks", "store", "gate", "compare"},
-    {"checkpoints", "data", "report"},
-    {"workbench"},
+    {"metrics", "curvature", "corruptions", "attacks", "store"},
+    {"checkpoints", "data", "compare", "gate"},
+    {"workbench", "report"},
     {"probes"},
     {"plan", "execute"},
     {"audit", "study"},
     {"cli"},
 ]
 STOREY_OF = {name: level for level, names in enumerate(STOREYS) for name in names}
-WITHOUT_TORCH = ["card", "stats", "store", "gate", "compare", "report", "cli"]
+WITHOUT_TORCH = ["card", "stats", "metrics", "store", "gate", "compare", "report", "cli"]
 
 
 def imports(path: Path) -> set[str]:
