@@ -1,0 +1,39 @@
+"""How sure are we? Intervals, paired tests, rank correlations and corrections for asking many questions.
+
+Thin over scipy, which is imported inside the functions because it would double the start-up time of the command line.
+Every function refuses non-finite input with a ValueError that names it: an unmeasured number is not averaged here.
+
+- `proportions`: Wilson and Clopper-Pearson intervals
+- `means`: Student t intervals, from samples or from a mean and its standard error
+- `resampling`: one shared set of bootstrap resamples for every metric of an audit; BCa intervals; paired differences
+- `paired`: exact McNemar, Wilcoxon signed rank
+- `ranks`: Kendall's tau-b and Spearman's rho, pooled and within conditions
+- `multiplicity`: Holm and Benjamini-Yekutieli adjusted p-values
+"""
+
+from sharpaudit.stats.means import t_interval, t_interval_of
+from sharpaudit.stats.multiplicity import benjamini_yekutieli, holm
+from sharpaudit.stats.paired import mcnemar, wilcoxon
+from sharpaudit.stats.proportions import clopper_pearson, wilson
+from sharpaudit.stats.ranks import MIN_MODELS, RankCorrelation, kendall, spearman, within_condition
+from sharpaudit.stats.resampling import Estimate, Resamples, bootstrap, paired_bootstrap
+
+__all__ = [
+    "MIN_MODELS",
+    "Estimate",
+    "RankCorrelation",
+    "Resamples",
+    "benjamini_yekutieli",
+    "bootstrap",
+    "clopper_pearson",
+    "holm",
+    "kendall",
+    "mcnemar",
+    "paired_bootstrap",
+    "spearman",
+    "t_interval",
+    "t_interval_of",
+    "wilcoxon",
+    "wilson",
+    "within_condition",
+]

@@ -1,0 +1,135 @@
+"""What would the number have been on another sample of examples? The bootstrap, for functions of means of per-example columns.
+
+Accuracy is the mean of a column of zeros and ones; ECE is the sum of the absolute means of one column of signed gaps per bin;
+a per-class accuracy is the ratio of two means. In this form a resample is one row of weights, a thousand resamples are one
+matrix product, and the leave-one-out values that BCa needs are exact and cost one pass.
+
+One `Resamples` serves every metric of an audit, and two models on the same examples use the same one: their difference is then
+paired by construction. For a mean over many cells that show the same image (a corruption suite) the image is the cluster: pass
+columns that are already averaged over the cells of each image, and the interval is the cluster bootstrap's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sharpaudit.card import Interval
+from sharpaudit.stats.finite import finite
+
+Floats = NDArray[np.float64]
+
+Statistic = Callable[[Floats], Floats]
+"""Means (..., m) to values (...)."""
+
+CHUNK = 2**22
+"""Weights turned into float64 at a time: 32 MiB."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its interval, or with the reason why it has none; exactly what `card.Measured` asks for."""
+
+    value: float
+    ci: Interval | None
+    reason: str | None = None
+
+
+class Resamples:
+    """`num` bootstrap resamples of `n` examples: how often each example was drawn, the same for equal `n` and `seed`."""
+
+    def __init__(self, n: int, *, seed: int, num: int = 2000) -> None:
+        if n < 1 or num < 100:
+            raise ValueError(f"expected at least 1 example and 100 resamples, got {n} and {num}")
+        self.n, self.seed, self.num = n, seed, num
+
+    @cached_property
+    def counts(self) -> NDArray[np.uint16]:
+        """(num, n); every row sums to n. Made on first use: 40 MB at n = 10,000."""
+        rng = np.random.default_rng(self.seed)
+        counts = np.empty((self.num, self.n), dtype=np.uint16)
+        for row in counts:
+            row[:] = np.bincount(rng.integers(self.n, size=self.n), minlength=self.n)
+        return counts
+
+    def means(self, columns: Floats) -> Floats:
+        """The mean of each column in each resample, (num, m), for `columns` (n, m)."""
+        rows = max(1, CHUNK // self.n)
+        blocks = (self.counts[i : i + rows].astype(np.float64) @ columns for i in range(0, self.num, rows))
+        means: Floats = np.concatenate(list(blocks)) / self.n
+        return means
+
+
+def bootstrap(columns: ArrayLike, statistic: Statistic, resamples: Resamples, level: float = 0.95) -> Estimate:
+    """`statistic` of the column means, with its BCa interval (Efron 1987, second-order accurate, invariant to monotone maps).
+
+    No interval, and a reason, where the bootstrap knows nothing: all resamples give the same value (then zero width would claim
+    certainty), or all lie on one side of it (then the bias is beyond what BCa corrects).
+
+    Args:
+        columns: (n,) or (n, m), one row an example (or a cluster), in the order of `resamples`.
+        statistic: vectorised over leading axes; must return finite values for every resample, or NaN where a resample leaves it
+            undefined (an empty class). Up to 1 % undefined resamples are set aside.
+        resamples: of the same n.
+        level: nominal coverage.
+    """
+    from scipy.special import ndtr, ndtri
+
+    x = _columns(columns, resamples.n)
+    mean = x.mean(axis=0)
+    value = float(finite("the statistic", statistic(mean)))
+    if resamples.n < 2:
+        return Estimate(value, None, "one example")
+    replicates = statistic(resamples.means(x))
+    defined = np.isfinite(replicates)
+    if defined.mean() < 0.99:
+        return Estimate(value, None, f"undefined in {np.count_nonzero(~defined)} of {resamples.num} resamples")
+    replicates = replicates[defined]
+    tolerance = 1e-12 * max(1.0, abs(value))  # summation order moves equal values by a few ulp
+    if np.ptp(replicates) <= tolerance:
+        return Estimate(value, None, f"all {resamples.num} resamples give the same value")
+    below = np.count_nonzero(replicates < value - tolerance) + np.count_nonzero(abs(replicates - value) <= tolerance) / 2
+    if below in (0, len(replicates)):
+        return Estimate(value, None, "all resamples lie on one side of the value: too biased for the bootstrap")
+    bias = ndtri(below / len(replicates))
+    left_out = np.concatenate([statistic(block) for block in _leave_one_out(x, mean)])
+    centred = np.nanmean(left_out) - left_out
+    spread = np.nansum(centred**2)
+    acceleration = np.nansum(centred**3) / (6 * spread**1.5) if spread > 0 else 0.0
+    z = bias + ndtri([(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(replicates, ndtr(bias + z / (1 - acceleration * z)))
+    return Estimate(value, Interval(low=float(low), high=float(high), level=level, method="bca"))
+
+
+def paired_bootstrap(a: ArrayLike, b: ArrayLike, statistic: Statistic, resamples: Resamples, level: float = 0.95) -> Estimate:
+    """`statistic` of B minus `statistic` of A on the same examples, with its BCa interval over examples."""
+    first, second = _columns(a, resamples.n), _columns(b, resamples.n)
+    if first.shape != second.shape:
+        raise ValueError(f"expected columns of the same shape, got {first.shape} and {second.shape}")
+    m = first.shape[1]
+    return bootstrap(
+        np.concatenate([first, second], axis=1),
+        lambda means: statistic(means[..., m:]) - statistic(means[..., :m]),
+        resamples,
+        level,
+    )
+
+
+def _columns(columns: ArrayLike, n: int) -> Floats:
+    x = finite("columns", columns)
+    x = x[:, None] if x.ndim == 1 else x
+    if x.ndim != 2 or len(x) != n:
+        raise ValueError(f"expected columns of shape ({n}, m), got {x.shape}")
+    return x
+
+
+def _leave_one_out(x: Floats, mean: Floats) -> Iterator[Floats]:
+    """The column means without each example in turn, in blocks (rows, m)."""
+    n, m = x.shape
+    rows = max(1, CHUNK // m)
+    for i in range(0, n, rows):
+        yield mean + (mean - x[i : i + rows]) / (n - 1)

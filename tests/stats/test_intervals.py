@@ -1,0 +1,187 @@
+"""Intervals and p-values against closed forms written out here."""
+
+import math
+from collections.abc import Callable
+from itertools import permutations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sharpaudit.stats import (
+    RankCorrelation,
+    benjamini_yekutieli,
+    clopper_pearson,
+    holm,
+    kendall,
+    mcnemar,
+    spearman,
+    t_interval,
+    t_interval_of,
+    wilcoxon,
+    wilson,
+    within_condition,
+)
+
+Z = 1.959963984540054  # 97.5 % quantile of the normal distribution
+T9 = 2.2621571628540993  # 97.5 % quantile of Student's t with 9 degrees of freedom
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 7), (7, 7), (915, 1000), (1, 10_000)])
+def test_wilson_solves_its_quadratic(k: int, n: int) -> None:
+    ci = wilson(k, n)
+    p, centre = k / n, (k / n + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    half = Z / (1 + Z**2 / n) * math.sqrt(p * (1 - p) / n + Z**2 / (4 * n * n))
+    assert (ci.low, ci.high) == pytest.approx((centre - half, centre + half), abs=1e-12)
+    assert ci.method == "wilson"
+
+
+def test_clopper_pearson_bounds_leave_half_the_error_on_each_side() -> None:
+    ci = clopper_pearson(8, 10)
+
+    def at_most(k: int, p: float) -> float:
+        return sum(math.comb(10, i) * p**i * (1 - p) ** (10 - i) for i in range(k + 1))
+
+    assert at_most(8, ci.high) == pytest.approx(0.025, abs=1e-9)
+    assert 1 - at_most(7, ci.low) == pytest.approx(0.025, abs=1e-9)
+
+
+@pytest.mark.parametrize("counts", [(-1, 5), (6, 5), (0, 0)])
+def test_impossible_counts_are_refused(counts: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="expected 0 <= successes <= n"):
+        wilson(*counts)
+
+
+def test_t_interval() -> None:
+    samples = np.arange(10.0)
+    error = math.sqrt(sum((x - 4.5) ** 2 for x in range(10)) / 9 / 10)
+    for ci in (t_interval(4.5, error, 10), t_interval_of(samples)):
+        assert (ci.low, ci.high) == pytest.approx((4.5 - T9 * error, 4.5 + T9 * error), abs=1e-9)
+
+
+def test_t_interval_needs_two_draws() -> None:
+    with pytest.raises(ValueError, match="at least 2 samples, got 1"):
+        t_interval_of([1.0])
+    with pytest.raises(ValueError, match="expected n >= 2 and a standard error >= 0, got n = 1"):
+        t_interval(0.0, 1.0, 1)
+
+
+def test_non_finite_input_is_named() -> None:
+    with pytest.raises(ValueError, match=r"samples\[1\] is nan; 2 of 3 values are not finite"):
+        t_interval_of([1.0, math.nan, math.inf])
+    with pytest.raises(ValueError, match="mean is inf"):
+        t_interval(math.inf, 1.0, 5)
+    with pytest.raises(ValueError, match=r"y\[4\] is nan"):
+        kendall(range(5), [1, 2, 3, 4, math.nan])
+
+
+@given(st.integers(0, 40), st.integers(0, 40))
+def test_mcnemar_is_a_two_sided_binomial_test(b: int, c: int) -> None:
+    n, small = b + c, min(b, c)
+    tail = sum(math.comb(n, i) for i in range(small + 1)) / 2**n
+    expected = 1.0 if b == c else min(1.0, 2 * tail)
+    assert mcnemar(b, c) == pytest.approx(expected, abs=1e-12)
+
+
+def test_mcnemar_refuses_negative_counts() -> None:
+    with pytest.raises(ValueError, match="counts cannot be negative, got -1 and 3"):
+        mcnemar(-1, 3)
+
+
+def test_wilcoxon_counts_the_signs() -> None:
+    a, b = np.zeros(6), np.array([1.0, 2.0, 3.0, 4.0, 5.0, -6.0])  # rank sum of the positive differences: 15 of 21
+    sums = [sum(r for r, s in zip(range(1, 7), signs, strict=True) if s) for signs in np.ndindex(*[2] * 6)]
+    assert wilcoxon(a, b, "greater") == pytest.approx(np.mean([s >= 15 for s in sums]), abs=1e-12)
+    assert wilcoxon(a, a) == 1.0
+    with pytest.raises(ValueError, match="two equally long, non-empty series, got 6 and 5"):
+        wilcoxon(a, b[:5])
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(0.001, 0.5))
+def test_holm_rejects_what_the_step_down_rule_rejects(p: list[float], level: float) -> None:
+    rejected = set()
+    for step, i in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
+        if p[i] * (len(p) - step) > level:
+            break
+        rejected.add(i)
+    assert {i for i, q in enumerate(holm(p)) if q <= level} == rejected
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(0.001, 0.5))
+def test_benjamini_yekutieli_rejects_what_the_step_up_rule_rejects(p: list[float], level: float) -> None:
+    m = len(p)
+    threshold = level / sum(1 / k for k in range(1, m + 1)) / m
+    below = [k for k, value in enumerate(sorted(p), 1) if value <= k * threshold * (1 + 1e-12)]
+    cut = sorted(p)[below[-1] - 1] if below else -1.0
+    assert {i for i, q in enumerate(benjamini_yekutieli(p)) if q <= level * (1 + 1e-12)} == {
+        i for i, value in enumerate(p) if value <= cut
+    }
+
+
+def test_p_values_outside_zero_to_one_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"p-values lie between 0 and 1, got 0.5 to 1.5"):
+        holm([0.5, 1.5])
+
+
+def test_kendall_counts_pairs() -> None:
+    x, y = [1, 2, 3, 4, 5, 6], [2, 1, 2, 5, 4, 6]  # concordant 12, discordant 2, one tie in y
+    result = kendall(x, y)
+    assert result.value == pytest.approx((12 - 2) / math.sqrt(15 * 14), abs=1e-12)
+    centre, half = math.atanh(result.value), Z * math.sqrt(0.437 / 2)
+    assert (result.ci.low, result.ci.high) == pytest.approx((math.tanh(centre - half), math.tanh(centre + half)))
+
+
+def test_spearman_is_exact_over_all_orders() -> None:
+    x, y = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [2.0, 1.0, 4.0, 3.0, 6.0, 5.0]
+    result = spearman(x, y)
+
+    def rho(order: tuple[int, ...]) -> float:
+        return 1 - 6 * sum((i - r) ** 2 for i, r in enumerate(order, 1)) / (6 * 35)
+
+    orders = list(permutations(range(1, 7)))
+    expected = np.mean([abs(rho(order)) >= result.value - 1e-9 for order in orders])
+    assert result.value == pytest.approx(rho((2, 1, 4, 3, 6, 5)), abs=1e-12)
+    assert result.p_value == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("correlation", [kendall, spearman])
+def test_perfect_order_of_five_is_not_certainty(correlation: Callable[..., RankCorrelation]) -> None:
+    result = correlation(range(5), range(5))
+    assert result.value == pytest.approx(1) and result.p_value == pytest.approx(2 / 120)
+    assert result.ci.low < 0.75 and result.ci.high == 1
+
+
+def test_rank_correlations_refuse_what_they_cannot_know() -> None:
+    with pytest.raises(ValueError, match="needs at least 5 models, got 4"):
+        kendall(range(4), range(4))
+    with pytest.raises(ValueError, match="x is the same for all 5 models"):
+        spearman([1] * 5, range(5))
+    with pytest.raises(ValueError, match="two equally long series, got 5 and 6"):
+        kendall(range(5), range(6))
+
+
+def test_simpson_pooled_and_within_disagree_in_sign() -> None:
+    x = [0, 1, 2, 10, 11, 12, 20, 21, 22]
+    y = [20, 21, 22, 10, 11, 12, 0, 1, 2]
+    conditions = ["a"] * 3 + ["b"] * 3 + ["c"] * 3
+    assert kendall(x, y).value < 0
+    assert within_condition(x, y, conditions, seed=0).value == pytest.approx(1)
+
+
+def test_within_condition_permutes_inside_conditions_only() -> None:
+    x, y = [1, 2, 3, 1, 2, 3], [1, 2, 3, 1, 2, 3]
+    result = within_condition(x, y, list("aaabbb"), seed=1, num=9999)
+    assert result.n == 6
+    assert result.p_value == pytest.approx(2 / 36, abs=0.01)  # both conditions in order, or both reversed; 4 sd of 9,999 draws
+
+
+def test_within_condition_sets_single_models_aside() -> None:
+    with pytest.raises(ValueError, match="at least 5 models, got 4"):
+        within_condition(range(6), range(6), list("aabbcd"), seed=0)
+    with pytest.raises(ValueError, match="nothing varies within the conditions"):
+        within_condition([1, 1, 1, 2, 2, 2], range(6), list("aaabbb"), seed=0)
