@@ -1,0 +1,99 @@
+"""Which images does a name stand for? A name becomes a fixed, ordered, hashed set of labelled 8-bit images.
+
+    digits  digits:train                      bundled: 8×8 UCI digits, the first 1,000 to train on, the last 797 to test on
+    cifar10  cifar100  mnist                  looked for on the search path; also NAME:PATH, NAME:train, NAME:PATH:train
+    npz:PATH                                  images and labels under their usual keys
+    idx:IMAGES,LABELS                         two MNIST-style files, plain or gzipped
+    imagefolder:PATH                          class folders, decoded on demand
+
+Nothing is unpickled, no declared size is believed before it is compared with the bytes that are there, and nothing is random.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from sharpaudit.data.cifar import open_cifar
+from sharpaudit.data.files import Reading
+from sharpaudit.data.folder import open_folder
+from sharpaudit.data.idx import open_idx, open_mnist
+from sharpaudit.data.images import Images, ImageSet, Labels, Pixels, num_shared
+from sharpaudit.data.npz import open_npz
+from sharpaudit.data.preprocessing import to_input
+from sharpaudit.errors import DataError, clean, closest
+
+__all__ = ["NAMES", "ImageSet", "Images", "Labels", "Pixels", "Reading", "num_shared", "open_images", "to_input"]
+
+NAMES = ("cifar10", "cifar100", "digits", "idx:IMAGES,LABELS", "imagefolder:PATH", "mnist", "npz:PATH")
+"""Every form that `open_images` understands."""
+
+NUM_DIGITS_TRAIN = 1000
+
+Split = Literal["train", "test"]
+
+
+def open_images(
+    spec: str,
+    *,
+    limit: int | None = None,
+    input_size: tuple[int, int] | None = None,
+    search: Sequence[Path] = (),
+    reading: Reading | None = None,
+) -> ImageSet:
+    """The images that `spec` stands for.
+
+    Args:
+        spec: one of the forms in the package's docstring.
+        limit: keep the first so many.
+        input_size: (height, width) to which a folder of mixed sizes is brought.
+        search: folders in which named sets are looked for.
+        reading: budgets and choices for foreign files.
+
+    Raises:
+        DataError: an unknown name, nothing found, or contents that cannot be used.
+        UnsafeInput: a pickle, a bomb, a link out of the folder, or not a regular file.
+        UsageError: a limit that the set cannot meet.
+    """
+    data = _opened(spec, input_size, search, reading or Reading())
+    return data if limit is None else data.limited(limit)
+
+
+def _opened(spec: str, input_size: tuple[int, int] | None, search: Sequence[Path], reading: Reading) -> ImageSet:
+    kind, _, rest = spec.partition(":")
+    match kind:
+        case "npz" if rest:
+            return open_npz(Path(rest), reading=reading)
+        case "imagefolder" if rest:
+            return open_folder(Path(rest), input_size=input_size, reading=reading)
+        case "idx" if rest.count(",") == 1:
+            images, labels = rest.split(",")
+            return open_idx(Path(images), Path(labels), reading=reading)
+        case "digits" if rest in ("", "train", "test"):
+            return _digits(rest or "test", reading)
+        case "cifar10" | "cifar100":
+            split, folders = _split_and_folders(rest, search)
+            return open_cifar(kind, split, folders, reading=reading)
+        case "mnist":
+            split, folders = _split_and_folders(rest, search)
+            return open_mnist(split, folders, reading=reading)
+    near = closest(spec, [*NAMES, "digits:train"], limit=1)
+    meant = f"; did you mean '{near[0]}'?" if near else ""
+    raise DataError(f"unknown data set '{clean(spec)}'{meant}", hint=f"known: {', '.join(NAMES)}")
+
+
+def _digits(split: str, reading: Reading) -> ImageSet:
+    name = "digits" if split == "test" else "digits:train"
+    whole = open_npz(Path(__file__).with_name("digits.npz"), reading=reading, name=name, classes=tuple("0123456789"))
+    part = slice(NUM_DIGITS_TRAIN) if split == "train" else slice(NUM_DIGITS_TRAIN, None)
+    return replace(whole, images=whole.images[part], labels=whole.labels[part])
+
+
+def _split_and_folders(rest: str, search: Sequence[Path]) -> tuple[Split, Sequence[Path]]:
+    """``train``, ``test``, ``PATH`` or ``PATH:train`` after a name."""
+    path, _, last = rest.rpartition(":")
+    if last not in ("train", "test"):
+        path, last = rest, "test"
+    return ("train" if last == "train" else "test"), ([Path(path)] if path else search)

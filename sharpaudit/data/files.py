@@ -1,0 +1,86 @@
+"""Is this path a plain file we may read, and where is it? Checks made before any byte of a foreign file is trusted."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal
+
+from sharpaudit.errors import DataError, UnsafeInput, clean, closest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How foreign data may be read: the budgets that stop bombs, and what to do where a format leaves a choice."""
+
+    max_bytes: int = 4 << 30
+    """Largest array that is read into memory (``--max-bytes``)."""
+    max_pixels: int = 4096 * 4096
+    """Largest encoded image that is decoded (``--max-pixels``)."""
+    input_range: tuple[float, float] | None = None
+    """What black and white are in floating-point images; [0, 1] unless given (``--input-range``)."""
+    bad_samples: Literal["fail", "skip"] = "fail"
+    """What an undecodable image does (``--on-bad-sample``); skipping decodes the whole set once when it is opened."""
+    follow_links: bool = False
+    """Whether links may leave the folder that was named (``--follow-links``)."""
+    interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
+    crop_pct: float = 1.0
+    """Used only for folders of mixed sizes, whose images are resized and cropped when they are decoded."""
+
+
+def open_regular(path: Path) -> IO[bytes]:
+    """The file at `path`, opened once, or the reason why it cannot be.
+
+    Raises:
+        DataError: missing, a folder, unreadable, empty.
+        UnsafeInput: a FIFO, device or socket; it is never waited for.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except FileNotFoundError as error:
+        raise missing(path) from error
+    except OSError as error:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise UnsafeInput(f"'{clean(path.name)}' is not a regular file", hint="copy it to a regular file first") from error
+        raise DataError(f"cannot read '{clean(path.name)}': {error.strerror}", hint="check its permissions") from error
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            raise DataError(f"expected a file, got the folder '{clean(path.name)}'", hint="imagefolder:PATH reads folders")
+        raise UnsafeInput(f"'{clean(path.name)}' is not a regular file", hint="copy it to a regular file first")
+    if not status.st_size:
+        os.close(descriptor)
+        raise DataError(f"'{clean(path.name)}' has 0 bytes", hint="fetch it again")
+    return os.fdopen(descriptor, "rb")
+
+
+def missing(path: Path) -> DataError:
+    """The error for a path that is not there, with the nearest names beside it."""
+    beside = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
+    near = ", ".join(clean(name) for name in closest(path.name, beside) or beside[:5])
+    return DataError(f"'{clean(str(path))}' does not exist", hint=f"nearest: {near}" if near else "check the folder's name")
+
+
+def find(names: Sequence[str], folders: Sequence[Path]) -> Path | None:
+    """The first file or folder called one of `names` (glob patterns) in `folders`, in the order of both."""
+    for folder in folders:
+        for name in names:
+            for path in sorted(folder.glob(name)):
+                return path
+    return None
+
+
+def within_budget(num_bytes: int, reading: Reading, what: str) -> None:
+    """Refuse to allocate more than the budget.
+
+    Raises:
+        UnsafeInput: `num_bytes` is over ``reading.max_bytes``.
+    """
+    if num_bytes > reading.max_bytes:
+        raise UnsafeInput(
+            f"{what} declares {num_bytes:,} bytes, the limit is {reading.max_bytes:,}", hint="raise --max-bytes if you trust it"
+        )

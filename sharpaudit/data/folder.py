@@ -1,0 +1,250 @@
+"""Which images and classes does a folder of class folders hold?
+
+Rules, because folder layouts differ and a wrong label order ruins every number silently:
+
+- Each folder directly under the root is a class; images at any depth below it belong to it. Hidden names, other files and files
+  beside the class folders are left out and counted in the notes.
+- Classes follow the sorted folder names, or numeric order when every name is an integer ("0", "1", "10", ... would otherwise
+  be sorted as text). ``classes.txt`` overrides both: one class a line, folder name first, an optional display name after it;
+  its lines may name more classes than there are folders (ImageNet-A holds 200 of 1,000).
+- Images are read in sorted path order and decoded on demand. A folder whose images are all grey has 1 channel, else 3. Alpha is
+  dropped, palettes and CMYK become RGB, 16-bit grey keeps its high byte; orientation tags are ignored, as torchvision does.
+- Images of one size are kept as stored. Mixed sizes are resized on their shorter side and cropped in the centre to the
+  network's input size when they are decoded.
+"""
+
+from __future__ import annotations
+
+import struct
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from sharpaudit.data.files import Reading, missing, open_regular
+from sharpaudit.data.geometry import center_crop, resized_sides
+from sharpaudit.data.images import ImageSet, Pixels
+from sharpaudit.errors import DataError, UnsafeInput, clean
+
+SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""The only decoders that are ever tried, whatever the file is called."""
+
+GREY = frozenset({"1", "L", "I;16", "I;16B", "I;16L", "LA"})
+COLOUR = frozenset({"RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr"})
+LISTED = "classes.txt"
+MAX_LIST_BYTES = 1 << 20
+THREADS = 4
+
+RESAMPLING = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+}
+
+
+@dataclass(frozen=True)
+class FolderImages:
+    """Image files in a fixed order, decoded on demand; the same file always gives the same pixels."""
+
+    paths: tuple[Path, ...]
+    shape: tuple[int, ...]
+    """(n, h, w, channels) after decoding."""
+    resized: bool
+    """Whether images are brought to this height and width, or must already have them."""
+    reading: Reading
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, key: slice | NDArray[np.int64]) -> Pixels:
+        indices = np.arange(len(self))[key]
+        with ThreadPoolExecutor(THREADS) as pool:
+            decoded = list(pool.map(self._decode, indices.tolist()))
+        return np.stack(decoded) if decoded else np.empty((0, *self.shape[1:]), np.uint8)
+
+    def _decode(self, index: int) -> Pixels:
+        _, height, width, channels = self.shape
+        with _opened(self.paths[index], index, self.reading) as image:
+            image = _to_mode(image, "L" if channels == 1 else "RGB")
+            if self.resized:
+                crop = self.reading.crop_pct
+                sides = resized_sides((image.height, image.width), (height, width), crop)
+                top, left = center_crop(sides, (height, width))
+                image = image.resize((sides[1], sides[0]), RESAMPLING[self.reading.interpolation])
+                image = image.crop((left, top, left + width, top + height))
+            pixels = np.asarray(image, dtype=np.uint8)
+        if pixels.shape[:2] != (height, width):
+            raise DataError(f"image {index}, '{clean(self.paths[index].name)}', changed while being read")
+        return pixels.reshape(height, width, channels)
+
+
+def open_folder(root: Path, *, input_size: tuple[int, int] | None = None, reading: Reading) -> ImageSet:
+    """The labelled images under `root`, by the rules above.
+
+    Raises:
+        DataError: no class folders, no images, a mode or a mixture of sizes that no rule covers, a damaged image.
+        UnsafeInput: a link out of the folder, or an image over the pixel budget.
+    """
+    if not root.is_dir():
+        raise missing(root) if not root.exists() else DataError(f"expected a folder, got the file '{clean(root.name)}'")
+    folders = [entry for entry in sorted(root.iterdir()) if _is_folder(entry, root, reading)]
+    if not folders:
+        raise DataError("no class folders: expected PATH/<class>/<image>", hint="npz:PATH reads arrays", path=clean(root.name))
+    classes, label_of, notes = _classes(root, [folder.name for folder in folders])
+    ignored: Counter[str] = Counter(_kind(entry) for entry in root.iterdir() if entry not in folders and entry.name != LISTED)
+    folders.sort(key=lambda folder: label_of[folder.name])
+    found = [(path, label_of[folder.name]) for folder in folders for path in _image_paths(folder, root, reading, ignored)]
+    empty = [name for name in label_of if label_of[name] not in {label for _, label in found}]
+    notes += [f"{count} {kind} left out" for kind, count in sorted(ignored.items())]
+    notes += [f"class folders without images: {', '.join(clean(name) for name in empty[:8])}"] if empty else []
+    if not found:
+        raise DataError("the folder has 0 samples", hint=f"known suffixes: {', '.join(sorted(SUFFIXES))}", path=clean(root.name))
+    with warnings.catch_warnings():  # the pixel budget of `_opened` is stricter than the one Pillow warns about
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        scan = _scan(found, reading)
+    shape, resized, size_notes = _shape(scan, input_size)
+    images = FolderImages(tuple(path for path, _ in scan.kept), (len(scan.kept), *shape), resized, reading)
+    labels = np.array([label for _, label in scan.kept], dtype=np.int64)
+    return ImageSet(f"imagefolder:{clean(root.name)}", images, labels, classes, (*notes, *scan.notes, *size_notes))
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """What the headers say of every image, before any is decoded."""
+
+    kept: list[tuple[Path, int]]
+    modes: Counter[str]
+    sizes: Counter[tuple[int, int]]
+    """(height, width) of the stored images."""
+    notes: list[str]
+
+
+def _scan(found: Sequence[tuple[Path, int]], reading: Reading) -> _Scan:
+    scan = _Scan([], Counter(), Counter(), [])
+    bad = []
+    for index, (path, label) in enumerate(found):
+        try:
+            with _opened(path, index, reading) as image:
+                if reading.bad_samples == "skip":
+                    image.load()
+                mode, size = image.mode, (image.height, image.width)
+        except DataError:
+            if reading.bad_samples == "fail":
+                raise
+            bad.append(path.name)
+            continue
+        if mode not in GREY | COLOUR:
+            raise DataError(
+                f"image {index}, '{clean(path.name)}', has mode {clean(mode)}", hint="convert it to 8-bit grey or RGB"
+            )
+        scan.kept.append((path, label))
+        scan.modes[mode] += 1
+        scan.sizes[size] += 1
+    if bad:
+        scan.notes.append(f"skipped {len(bad)} damaged images: {', '.join(clean(name) for name in bad[:8])}")
+    if not scan.kept:
+        raise DataError("the folder has 0 samples that can be decoded", hint="fetch it again")
+    return scan
+
+
+def _shape(scan: _Scan, input_size: tuple[int, int] | None) -> tuple[tuple[int, int, int], bool, list[str]]:
+    channels = 1 if GREY.issuperset(scan.modes) else 3
+    plain = {"L"} if channels == 1 else {"RGB"}
+    notes = [f"converted {count} images of mode {mode}" for mode, count in sorted(scan.modes.items()) if mode not in plain]
+    if len(scan.sizes) == 1:
+        return (*next(iter(scan.sizes)), channels), False, notes
+    if input_size is None:
+        shown = ", ".join(f"{height}×{width}" for (height, width), _ in scan.sizes.most_common(5))
+        raise DataError(f"images of {len(scan.sizes)} sizes ({shown}, ...) and no size to bring them to", hint="pass --size")
+    notes.append(f"resized and centre-cropped images of {len(scan.sizes)} sizes to {input_size[0]}×{input_size[1]}")
+    return (*input_size, channels), True, notes
+
+
+@contextmanager
+def _opened(path: Path, index: int, reading: Reading) -> Iterator[Image.Image]:
+    """The image at `path`, its header checked and its pixels not yet decoded; failures inside the ``with`` name the file."""
+    what = f"image {index}, '{clean(path.name)}'"
+    limit = f"the limit is {reading.max_pixels:,} pixels (--max-pixels)"
+    try:
+        with open_regular(path) as file, Image.open(file, formats=FORMATS) as image:
+            if image.width * image.height > reading.max_pixels:
+                raise UnsafeInput(f"{what} would unpack to {image.width * image.height:,} pixels", hint=limit)
+            yield image
+    except Image.DecompressionBombError as error:
+        raise UnsafeInput(f"{what}: {clean(str(error))}", hint=limit) from error
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error) as error:
+        raise DataError(f"{what} cannot be decoded: {clean(str(error))}", hint="--on-bad-sample skip leaves it out") from error
+
+
+def _to_mode(image: Image.Image, mode: str) -> Image.Image:
+    """`image` as 8-bit grey (``L``) or ``RGB``."""
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("P", "PA"):
+        image = image.convert("RGBA")  # straight to RGB would warn about transparency
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _classes(root: Path, folders: list[str]) -> tuple[tuple[str, ...], dict[str, int], list[str]]:
+    """Class names, the label of each folder, and what decided the order."""
+    listed = root / LISTED
+    if listed.is_file():
+        with open_regular(listed) as file:
+            lines = [line for line in file.read(MAX_LIST_BYTES).decode("utf-8", "replace").splitlines() if line.strip()]
+        for keys in ([line.strip() for line in lines], [line.split()[0] for line in lines]):
+            if len(set(keys)) == len(keys) and set(folders) <= set(keys):
+                names = [line.strip().removeprefix(key).strip() or key for line, key in zip(lines, keys, strict=True)]
+                label_of = {key: index for index, key in enumerate(keys) if key in set(folders)}
+                return tuple(clean(name) for name in names), label_of, [f"class order from {LISTED}"]
+        unlisted = sorted(set(folders) - {line.split()[0] for line in lines})
+        shown = ", ".join(clean(name) for name in unlisted[:5]) or "a repeated line"
+        raise DataError(f"{LISTED} does not list every class folder once: {shown}", hint="one class a line, folder name first")
+    if all(name.isascii() and name.isdigit() for name in folders):
+        folders = sorted(folders, key=lambda name: (int(name), name))
+        notes = ["class folders are integers: sorted as numbers"]
+    else:
+        notes = []
+    return tuple(clean(name) for name in folders), {name: index for index, name in enumerate(folders)}, notes
+
+
+def _image_paths(folder: Path, root: Path, reading: Reading, ignored: Counter[str], above: tuple[Path, ...] = ()) -> list[Path]:
+    """The image files below `folder`, sorted by path; what is left out is counted in `ignored`."""
+    real = folder.resolve()
+    if real in above:
+        raise UnsafeInput(f"the link '{clean(folder.name)}' leads back to a folder above it", hint="remove the link")
+    paths = []
+    for entry in sorted(folder.iterdir()):
+        if _is_folder(entry, root, reading):
+            paths += _image_paths(entry, root, reading, ignored, (*above, real))
+        elif _kind(entry) == "images":
+            _check_link(entry, root, reading)
+            paths.append(entry)
+        else:
+            ignored[_kind(entry)] += 1
+    return paths
+
+
+def _is_folder(entry: Path, root: Path, reading: Reading) -> bool:
+    if entry.name.startswith(".") or not entry.is_dir():
+        return False
+    _check_link(entry, root, reading)
+    return True
+
+
+def _check_link(entry: Path, root: Path, reading: Reading) -> None:
+    if entry.is_symlink() and not reading.follow_links and not entry.resolve().is_relative_to(root.resolve()):
+        raise UnsafeInput(f"the link '{clean(entry.name)}' leaves the folder that was named", hint="--follow-links allows it")
+
+
+def _kind(entry: Path) -> str:
+    if entry.name.startswith("."):
+        return "hidden entries"
+    return "images" if entry.suffix.lower() in SUFFIXES else "other files"

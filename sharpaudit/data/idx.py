@@ -1,0 +1,71 @@
+"""Which images and labels do a pair of MNIST idx files hold?"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sharpaudit.data.arrays import image_set
+from sharpaudit.data.files import Reading, find, open_regular, within_budget
+from sharpaudit.data.images import ImageSet
+from sharpaudit.errors import DataError, clean
+
+STEM = {"test": "t10k", "train": "train"}
+UNSIGNED_BYTE = 8
+
+
+def open_mnist(split: str, folders: Sequence[Path], *, reading: Reading) -> ImageSet:
+    """The MNIST-style `split` in the first of `folders` that has it; classes ``0`` to ``9``.
+
+    Raises:
+        DataError: none of the folders holds the canonical files.
+    """
+    stem = STEM[split]
+    paths = [
+        find([f"{stem}-{kind}-idx{rank}-ubyte", f"{stem}-{kind}-idx{rank}-ubyte.gz"], folders)
+        for kind, rank in (("images", 3), ("labels", 1))
+    ]
+    if paths[0] is None or paths[1] is None:
+        searched = ", ".join(clean(str(folder)) for folder in folders) or "nowhere"
+        raise DataError(f"no {stem}-images-idx3-ubyte and {stem}-labels-idx1-ubyte files", hint=f"searched: {searched}")
+    name = "mnist" if split == "test" else f"mnist:{split}"
+    return open_idx(paths[0], paths[1], classes=tuple("0123456789"), name=name, reading=reading)
+
+
+def open_idx(
+    images: Path, labels: Path, *, reading: Reading, classes: Sequence[str] | None = None, name: str | None = None
+) -> ImageSet:
+    """The set held by one idx file of images and one of labels, each plain or gzipped."""
+    name = name or f"idx:{clean(images.name)},{clean(labels.name)}"
+    return image_set(name, _read(images, 3, reading), _read(labels, 1, reading), classes, reading=reading)
+
+
+def _read(path: Path, rank: int, reading: Reading) -> NDArray[Any]:
+    """The array of one idx file: two zero bytes, the type, the rank, big-endian sizes, then the values (LeCun 1998)."""
+    name = clean(path.name)
+    with open_regular(path) as raw:
+        gzipped = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        file = gzip.GzipFile(fileobj=raw) if gzipped else raw
+        try:
+            header = file.read(4 + 4 * rank)
+            if header[:4] != bytes([0, 0, UNSIGNED_BYTE, rank]) or len(header) < 4 + 4 * rank:
+                raise DataError(
+                    f"expected an idx file of unsigned bytes with {rank} axes, '{name}' begins with {header[:4].hex(' ')}"
+                )
+            shape = tuple(int(size) for size in np.frombuffer(header, ">u4", offset=4))
+            within_budget(math.prod(shape), reading, f"'{name}'")
+            content = file.read(math.prod(shape) + 1)
+        except (OSError, EOFError, zlib.error) as error:
+            raise DataError(f"'{name}' is damaged: {clean(str(error))}", hint="fetch it again") from error
+    if len(content) != math.prod(shape):
+        more = "or more " if len(content) > math.prod(shape) else ""
+        raise DataError(f"'{name}' declares {math.prod(shape):,} bytes {shape} and holds {len(content):,} {more}".rstrip())
+    return np.frombuffer(content, np.uint8).reshape(shape)

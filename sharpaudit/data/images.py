@@ -1,0 +1,168 @@
+"""Which images, in which order, with which labels? The one record that every reader of this package returns."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sharpaudit.card import DataRecord
+from sharpaudit.errors import DataError, UsageError
+
+Pixels = NDArray[np.uint8]
+"""Images as stored, before any preprocessing: (n, h, w, channels), channels 1 or 3."""
+
+Labels = NDArray[np.int64]
+
+HASH_CHUNK = 256
+"""Images hashed at a time; bounds memory, never changes the hash."""
+
+
+class Images(Protocol):
+    """What an array of images and a folder that decodes on demand have in common."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, h, w, channels)."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: Any, /) -> Any:
+        """The images of a slice or an integer array, as `Pixels`."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Some images of a lazy source, in the order of `indices`; still lazy."""
+
+    source: Images
+    indices: NDArray[np.int64]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, h, w, channels)."""
+        return (len(self.indices), *self.source.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, key: slice | NDArray[np.int64]) -> Pixels:
+        pixels: Pixels = self.source[self.indices[key]]
+        return pixels
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Labelled images in a fixed order. Nothing here is random, augmented or shuffled."""
+
+    name: str
+    """How the user would ask for it again, base names only: ``digits``, ``npz:test.npz``."""
+    images: Images
+    """(n, h, w, channels) 8-bit pixels: an array, or a sequence that decodes on demand."""
+    labels: Labels
+    """(n,) indices into `classes`."""
+    classes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    """What was converted, reordered or left out on the way in."""
+    classes_declared: bool = True
+    """False when the source names no classes; they are then numbered up to the largest label."""
+
+    def __post_init__(self) -> None:
+        if len(self.labels) != len(self.images):
+            raise DataError(f"expected one label per image, got {len(self.labels)} labels for {len(self.images)} images")
+        if not len(self.labels):
+            raise DataError("the data set has 0 samples", hint="check the path, the split and the filters", path=self.name)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of every image."""
+        _, height, width, channels = self.images.shape
+        return height, width, channels
+
+    @cached_property
+    def index_hash(self) -> str:
+        """SHA-256 over the shape, the image bytes and the labels, in order. Equal pixels hash alike whatever file held them."""
+        digest = hashlib.sha256(repr((len(self), *self.shape)).encode())
+        for images, _ in self.batches(HASH_CHUNK):
+            digest.update(images.tobytes())
+        digest.update(self.labels.astype("<i8").tobytes())
+        return digest.hexdigest()
+
+    def record(self) -> DataRecord:
+        """The set's entry on a card."""
+        return DataRecord(name=self.name, n=len(self), index_hash=self.index_hash, classes=list(self.classes))
+
+    def batches(self, size: int) -> Iterator[tuple[Pixels, Labels]]:
+        """Images and labels in order, at most `size` at a time; the last batch may be shorter."""
+        for start in range(0, len(self), size):
+            part = slice(start, start + size)
+            yield self.images[part], self.labels[part]
+
+    def limited(self, n: int) -> ImageSet:
+        """The first `n` examples.
+
+        Raises:
+            UsageError: `n` is not between 1 and the number of examples.
+        """
+        if not 1 <= n <= len(self):
+            raise UsageError(f"expected a limit between 1 and {len(self)}, got {n}", path=self.name)
+        return self if n == len(self) else self._selected(slice(n))
+
+    def take(self, indices: NDArray[np.int64]) -> ImageSet:
+        """The examples at `indices`, in that order."""
+        return self._selected(np.asarray(indices, dtype=np.int64))
+
+    def matched_to(self, num_outputs: int) -> ImageSet:
+        """The same set with one class per output of a network.
+
+        Undeclared classes are numbered up to `num_outputs`.
+
+        Raises:
+            DataError: the set declares another number of classes, or a label has no output.
+        """
+        if self.classes_declared and len(self.classes) != num_outputs:
+            raise DataError(
+                f"the data has {len(self.classes)} classes, the network {num_outputs} outputs",
+                hint="give the data the network's class order, or pass --num-classes",
+                path=self.name,
+            )
+        if self.labels.max() >= num_outputs:
+            raise DataError(
+                f"expected labels 0 to {num_outputs - 1}, one per output, got {self.labels.min()} to {self.labels.max()}",
+                hint="is this the network's data set?",
+                path=self.name,
+            )
+        return replace(self, classes=self.classes if self.classes_declared else numbered(num_outputs))
+
+    def _selected(self, key: slice | NDArray[np.int64]) -> ImageSet:
+        lazy = not isinstance(self.images, np.ndarray)
+        images = Selection(self.images, np.arange(len(self))[key]) if lazy else self.images[key]
+        labels = self.labels[key]
+        present, before = len(np.unique(labels)), len(np.unique(self.labels))
+        lost = (f"{len(labels)} of {len(self)} examples hold {present} of its {before} classes",) if present < before else ()
+        return replace(self, images=images, labels=labels, notes=self.notes + lost)
+
+
+def numbered(num_classes: int) -> tuple[str, ...]:
+    """Class names ``0``, ``1``, ... for a source that has none."""
+    return tuple(str(index) for index in range(num_classes))
+
+
+def num_shared(first: ImageSet, second: ImageSet) -> int:
+    """How many images of `second` also stand in `first`, byte for byte: leakage between a training and a test set."""
+    known = set(_image_hashes(first))
+    return sum(digest in known for digest in _image_hashes(second))
+
+
+def _image_hashes(data: ImageSet) -> Iterator[bytes]:
+    for images, _ in data.batches(HASH_CHUNK):
+        for image in images:
+            yield hashlib.sha256(image.tobytes()).digest()
