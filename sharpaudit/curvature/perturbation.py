@@ -1,0 +1,120 @@
+"""How much does the loss move when the weights are moved a little, at random or uphill?
+
+The main paper (2510.12451) calls the mean of |L(θ + ε) − L(θ)|/ρ over random ε "SAM sharpness"; there is no ascent in it. At
+small ρ it is about sqrt(2/π)·‖g‖/√P: a gradient-norm meter. The antithetic form ½(L(θ+ε) + L(θ−ε)) − L(θ) removes the gradient
+and estimates ½ρ² tr(H)/P on smooth networks; ReLU kinks add to it at finite ρ.
+
+All forms here compare losses of the same frozen examples, except `paper_protocol`, which re-enacts what the released code does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sharpaudit.curvature.draws import gaussian, permutation
+from sharpaudit.curvature.objective import Objective
+from sharpaudit.curvature.records import Sampled
+
+Progress = Callable[[float], None]
+
+
+def silent(fraction: float) -> None:
+    """The progress callback that does nothing."""
+
+
+@dataclass(frozen=True)
+class RandomSharpness:
+    """What random perturbations of one radius do to the loss."""
+
+    absolute: Sampled
+    """Mean of |L(θ + ε) − L(θ)|/ρ, in nats per unit of weight distance. `n` counts antithetic pairs."""
+    antithetic: Sampled
+    """Mean of ½(L(θ + ε) + L(θ − ε)) − L(θ), in nats; about ½ρ² tr(H)/P."""
+
+
+def random_sharpness(
+    objective: Objective, *, radius: float, draws: int, seed: int, on_progress: Progress = silent
+) -> RandomSharpness:
+    """Random sharpness at ρ = `radius`: ε has independent N(0, ρ²/P) entries, so ‖ε‖ ≈ ρ; `draws` / 2 pairs ±ε, one forward each.
+
+    At radius 0 both numbers are exactly 0.
+    """
+    if draws < 4 or draws % 2:
+        raise ValueError(f"expected an even number of at least 4 draws, got {draws}")
+    base = objective.loss()
+    absolute, antithetic = [], []
+    for pair in range(draws // 2):
+        epsilon = gaussian(objective.num_parameters, seed, pair) * (radius / math.sqrt(objective.num_parameters))
+        rises = []
+        for sign in (1, -1):
+            with objective.perturbed(sign * epsilon.to(objective.inputs.device)):
+                rises.append(objective.loss() - base)
+        absolute.append((abs(rises[0]) + abs(rises[1])) / 2 / radius if radius else abs(rises[0]) + abs(rises[1]))
+        antithetic.append((rises[0] + rises[1]) / 2)
+        on_progress(2 * (pair + 1) / draws)
+    return RandomSharpness(Sampled.of(absolute), Sampled.of(antithetic))
+
+
+@dataclass(frozen=True)
+class PaperProtocol:
+    """Random sharpness as the main paper's released code measures it, and what that measures when nothing is perturbed."""
+
+    sharpness: Sampled
+    """Mean of |L̃(θ + ε) − L̃(θ)|/ρ over the draws with a finite loss."""
+    null: Sampled
+    """The same with ε = 0: what the shuffled loader alone produces. A sharpness near it is an artefact."""
+    undefined: int
+    """Draws left out because the perturbed running variances made the loss infinite or not a number."""
+
+
+def paper_protocol(
+    objective: Objective, *, radius: float, draws: int, seed: int, batch_size: int = 256, on_progress: Progress = silent
+) -> PaperProtocol:
+    """The released code's protocol on our examples: every loss is a mean of batch means over a newly shuffled loader.
+
+    ε is added to running means and variances too, while P counts parameters only. The order of the examples decides which of
+    them share the short last batch and so weigh more; nothing else of the shuffle matters in eval mode, so one forward pass
+    per draw gives the losses, and the null costs none.
+    """
+    base = objective.losses().cpu().numpy()
+    scale = radius / math.sqrt(objective.num_parameters)
+    buffers = {name: b for name, b in objective.module.named_buffers() if b.is_floating_point()}
+    reference = _loader_mean(base, batch_size, permutation(len(base), seed, 0))
+    sharpness, null = [], []
+    for draw in range(1, draws + 1):
+        noise = gaussian(objective.num_parameters + sum(b.numel() for b in buffers.values()), seed, draw)
+        noise = (scale * noise).to(objective.inputs.device, objective.dtype)
+        rest = torch.split(noise[objective.num_parameters :], [b.numel() for b in buffers.values()])
+        moved = {name: b + e.view_as(b) for (name, b), e in zip(buffers.items(), rest, strict=True)}
+        with objective.perturbed(noise[: objective.num_parameters], moved):
+            losses = objective.losses().cpu().numpy()
+        order = permutation(len(base), seed, draw)
+        sharpness.append(abs(_loader_mean(losses, batch_size, order) - reference) / radius)
+        null.append(abs(_loader_mean(base, batch_size, order) - reference) / radius)
+        on_progress(draw / draws)
+    finite = [value for value in sharpness if math.isfinite(value)]
+    return PaperProtocol(Sampled.of(finite), Sampled.of(null), len(sharpness) - len(finite))
+
+
+def sam_sharpness(objective: Objective, *, radius: float) -> Sampled:
+    """L(θ + ρ g/‖g‖) − L(θ) in nats: one normalised ascent step (Foret et al. 2021, 2010.01412).
+
+    The standard error is over examples, for this direction. At a stationary point there is no direction, and the value is 0.
+    """
+    g = objective.gradient().double()
+    norm = g.norm()
+    base = objective.losses()
+    with objective.perturbed(g * (radius / norm) if norm else g):
+        return Sampled.of((objective.losses() - base).cpu().numpy())
+
+
+def _loader_mean(losses: np.ndarray[tuple[int], np.dtype[np.float64]], batch_size: int, order: Tensor) -> float:
+    """The mean of batch means of a loader that delivers the examples in this order, the last batch short."""
+    shuffled = losses[order.numpy()]
+    return float(np.mean([shuffled[i : i + batch_size].mean() for i in range(0, len(shuffled), batch_size)]))
