@@ -3,7 +3,7 @@
 Thin over scipy, which is imported inside the functions because it would double the start-up time of the command line.
 Every function refuses non-finite input with a ValueError that names it: an unmeasured number is not averaged here.
 
-- `proportions`: Wilson and Clopper-Pearson intervals
+- `proportions`: Wilson and Clopper-Pearson intervals, Newcombe's for a difference
 - `means`: Student t intervals, from samples or from a mean and its standard error
 - `resampling`: one shared set of bootstrap resamples for every metric of an audit; BCa intervals; paired differences
 - `paired`: exact McNemar, Wilcoxon signed rank
@@ -14,9 +14,9 @@ Every function refuses non-finite input with a ValueError that names it: an unme
 from sharpaudit.stats.means import t_interval, t_interval_of
 from sharpaudit.stats.multiplicity import benjamini_yekutieli, holm
 from sharpaudit.stats.paired import mcnemar, wilcoxon
-from sharpaudit.stats.proportions import clopper_pearson, wilson
+from sharpaudit.stats.proportions import clopper_pearson, newcombe, wilson
 from sharpaudit.stats.ranks import MIN_MODELS, RankCorrelation, kendall, spearman, within_condition
-from sharpaudit.stats.resampling import Estimate, Resamples, bootstrap, paired_bootstrap
+from sharpaudit.stats.resampling import Estimate, Resamples, bootstrap, first_mean, paired_bootstrap
 
 __all__ = [
     "MIN_MODELS",
@@ -26,9 +26,11 @@ __all__ = [
     "benjamini_yekutieli",
     "bootstrap",
     "clopper_pearson",
+    "first_mean",
     "holm",
     "kendall",
     "mcnemar",
+    "newcombe",
     "paired_bootstrap",
     "spearman",
     "t_interval",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from sharpaudit.card import Interval
@@ -15,6 +16,19 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
 def clopper_pearson(successes: int, n: int, level: float = 0.95) -> Interval:
     """The exact interval: covers at least `level`, and therefore wider than `wilson` (Clopper & Pearson 1934)."""
     return _interval(successes, n, level, "clopper-pearson")
+
+
+def newcombe(successes_a: int, n_a: int, successes_b: int, n_b: int, level: float = 0.95) -> Interval:
+    """The interval for p_a − p_b of two independent samples, from their Wilson intervals (Newcombe 1998, method 10)."""
+    a, b = wilson(successes_a, n_a, level), wilson(successes_b, n_b, level)
+    p_a, p_b = successes_a / n_a, successes_b / n_b
+    difference = p_a - p_b
+    return Interval(
+        low=max(-1.0, difference - math.hypot(p_a - a.low, b.high - p_b)),
+        high=min(1.0, difference + math.hypot(a.high - p_a, p_b - b.low)),
+        level=level,
+        method="newcombe",
+    )
 
 
 def _interval(successes: int, n: int, level: float, method: Literal["wilson", "clopper-pearson"]) -> Interval:

@@ -64,6 +64,11 @@ class Resamples:
         return means
 
 
+def first_mean(means: Floats) -> Floats:
+    """The statistic that is the mean of one column itself."""
+    return means[..., 0]
+
+
 def bootstrap(columns: ArrayLike, statistic: Statistic, resamples: Resamples, level: float = 0.95) -> Estimate:
     """`statistic` of the column means, with its BCa interval (Efron 1987, second-order accurate, invariant to monotone maps).
 

@@ -185,3 +185,15 @@ def test_within_condition_sets_single_models_aside() -> None:
         within_condition(range(6), range(6), list("aabbcd"), seed=0)
     with pytest.raises(ValueError, match="nothing varies within the conditions"):
         within_condition([1, 1, 1, 2, 2, 2], range(6), list("aaabbb"), seed=0)
+
+
+def test_newcombe_published_example() -> None:
+    """Newcombe 1998, Statistics in Medicine 17, table II, contrast (a): 56/70 − 48/80, method 10."""
+    interval = newcombe(56, 70, 48, 80)
+    assert (round(interval.low, 4), round(interval.high, 4)) == (0.0524, 0.3339)
+
+
+def test_newcombe_stays_in_range() -> None:
+    interval = newcombe(10, 10, 0, 10)
+    assert interval.high == 1.0
+    assert newcombe(0, 10, 10, 10).low == -1.0
