@@ -1,0 +1,130 @@
+"""The card as Markdown that reads well in a GitHub comment, in a step summary and as plain text.
+
+Headings are underlined, not hashed: a CI runner takes lines that begin with ``##`` for commands. Foreign text passes through
+`quote` (names) or `prose` (sentences) and nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from itertools import zip_longest
+
+from sharpaudit.card import Card, Measured
+from sharpaudit.report import outline, wording
+
+ACTIVE = re.compile(
+    r"""(?<=\S\ )(\[[-−\d., ]+\])(?![(\[])   # an interval inside a sentence is no link: stays
+      | (?i:(?<=www)\.)                     # bare addresses
+      | :(?!\s) | [@\#] | (?<=GH)-         # emoji, schemes, mentions, issues
+      | [\\`*_{}\[\]<>|~&$^]               # markup
+      | ^(?:[-+=]|\d+[.)])                 # a list, a heading""",
+    re.VERBOSE,
+)
+"""What Markdown or GitHub could act on in a sentence."""
+
+MANY = 4000
+"""Longest sentence that is shown whole."""
+
+
+def markdown(card: Card) -> str:
+    """The whole card, ending in a newline."""
+    subject = card.subject
+    parts = [
+        _heading(f"sharpaudit: {quote(subject.file)}", "="),
+        f"{quote(subject.architecture)} · {quote(card.data.name)} · n = {wording.count(card.data.n)}",
+        f"**{outline.summary(card)}**",
+        " ".join(prose(sentence) for sentence in card.reading),
+        _bullets(f"⚠ {prose(caution)}" for caution in outline.cautions(card)),
+        _section("Flatness beside safety", _beside(card), wording.NO_GOOD_DIRECTION),
+        _section("Calibration", _numbers(outline.numbers(card, outline.CALIBRATION))),
+        _corruption(card),
+        _section("Set-up and provenance", _facts(card)),
+        _section("Not measured", _bullets(_gap(gap) for gap in outline.gaps(card))),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def quote(text: str, limit: int = 120) -> str:
+    """A foreign name as code: nothing in it is a mention, a link, a heading or a cell border."""
+    shown = wording.foreign(text, limit).strip() or "(empty)"
+    return f"<code>{_entities(shown)}</code>" if re.search(r"[`|\\]", shown) else f"`{shown}`"
+
+
+def prose(text: str) -> str:
+    """A foreign sentence: whatever could be acted on is an entity; an empty comment ends a mention or a link."""
+
+    def inert(match: re.Match[str]) -> str:
+        return match[1] or _entities(match[0]) + ("<!-- -->" if match[0] in "@#:-." else "")
+
+    return ACTIVE.sub(inert, wording.foreign(text, MANY).strip())
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], align: str) -> str:
+    """A pipe table; `align` has ``l`` or ``r`` for each column. Cells must be encoded already."""
+    rule = ["---:" if side == "r" else ":---" for side in align]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, rule, *rows))
+
+
+def _entities(text: str) -> str:
+    return "".join(c if c.isalnum() or c == " " else f"&#{ord(c)};" for c in text)
+
+
+def _heading(text: str, underline: str) -> str:
+    return f"{text}\n{underline * 3}"
+
+
+def _section(title: str, body: str, note: str = "") -> str:
+    return "\n\n".join(part for part in (_heading(title, "-"), note, body) if part) if body else ""
+
+
+def _bullets(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _beside(card: Card) -> str:
+    left, right = outline.numbers(card, outline.FLATNESS), outline.numbers(card, outline.SAFETY)
+    if not left and not right:
+        return ""
+    rows = [(*_cells(a), *_cells(b)) for a, b in zip_longest(left, right)]
+    return table(("Flatness", "value", "n", "Safety", "value", "n"), rows, "lrrlrr")
+
+
+def _numbers(measured: Sequence[Measured]) -> str:
+    return table(("", "value", "n"), map(_cells, measured), "lrr") if measured else ""
+
+
+def _cells(measured: Measured | None) -> tuple[str, str, str]:
+    """Title with its arrow, value with interval and unit, n."""
+    if measured is None:
+        return "", "", ""
+    title = f"{_title(measured)} {wording.direction(measured)}".rstrip()
+    doubt = " (not converged)" if measured.converged is False else ""
+    unit = wording.unit(measured)
+    return title, f"{wording.estimate(measured)}{' ' + prose(unit) if unit else ''}{doubt}", wording.count(measured.n)
+
+
+def _title(measured: Measured) -> str:
+    return prose(wording.title(measured.name))
+
+
+def _corruption(card: Card) -> str:
+    grid = outline.grid(card)
+    if grid is None:
+        return ""
+    header = ("", "mean", *(f"severity {s}" for s in grid.severities))
+    rows = []
+    for family, members in grid.families():
+        rows.append((f"**{prose(family)}**", *[""] * (len(header) - 1)))
+        for row in members:
+            cells = ["–" if a is None else f"{a:.3f}" for a in row.accuracy]
+            rows.append((quote(row.corruption), wording.estimate(row.mean) if row.mean else "–", *cells))
+    return _section("Corruption", table(header, rows, "l" + "r" * (len(header) - 1)), outline.grid_note(grid))
+
+
+def _facts(card: Card) -> str:
+    return table(("", ""), ((fact.label, quote(fact.value, 200)) for fact in outline.facts(card)), "ll")
+
+
+def _gap(gap: outline.Gap) -> str:
+    return f"**{gap.status}** {quote(gap.what, 400)}: {prose(gap.reason)}"

@@ -1,0 +1,152 @@
+"""The card as text for a terminal of 80 columns. Colour only on request, and no markup that comes from data.
+
+Every piece of foreign text becomes a rich `Text` after `wording.foreign`; rich never parses a string of ours or of the card.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from io import StringIO
+from itertools import zip_longest
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from sharpaudit.card import Card, Measured
+from sharpaudit.report import outline, wording
+
+MANY = 4000
+"""Longest sentence that is shown whole."""
+
+
+def terminal(card: Card, width: int = 80, *, colour: bool = False) -> str:
+    """The whole card as lines of at most `width` characters."""
+    return render(_parts(card), width, colour=colour)
+
+
+def render(parts: Iterable[RenderableType], width: int, *, colour: bool) -> str:
+    """The parts, one below the other, as text; lines end where their text ends."""
+    console = Console(
+        file=StringIO(),
+        width=width,
+        force_terminal=colour,
+        color_system="standard" if colour else None,
+        markup=False,
+        emoji=False,
+        highlight=False,
+        legacy_windows=False,
+    )
+    with console.capture() as capture:
+        for part in parts:
+            console.print(part)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
+
+
+def _parts(card: Card) -> Iterable[RenderableType]:
+    yield text(card.subject.file, "bold")
+    yield text(f"{card.subject.architecture} · {card.data.name} · n = {wording.count(card.data.n)}", limit=300)
+    yield Text()
+    yield Text(outline.summary(card), "bold")
+    if card.reading:
+        yield Text()
+        yield Text(" ").join(text(sentence, limit=MANY) for sentence in card.reading)
+    for caution in outline.cautions(card):
+        yield text(f"! {caution}", "yellow", MANY)
+    yield from _beside(card)
+    yield from section("Calibration", _numbers(outline.numbers(card, outline.CALIBRATION)))
+    yield from _corruption(card)
+    yield from section("Set-up and provenance", _facts(card))
+    yield from section("Not measured", *_gaps(card))
+
+
+def text(foreign: str, style: str = "", limit: int = 120) -> Text:
+    """Foreign text made safe and never parsed."""
+    return Text(wording.foreign(foreign, limit), style)
+
+
+def section(title: str, *body: RenderableType | None) -> Iterable[RenderableType]:
+    """A titled block; nothing at all where there is nothing to say."""
+    shown = [part for part in body if part is not None]
+    if shown:
+        yield Text()
+        yield Text(title.upper(), "bold cyan")
+        yield from shown
+
+
+def columns(*justify: str) -> Table:
+    """A table without lines; one ``left`` or ``right`` for each column."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
+    for side in justify:
+        table.add_column(justify="right" if side == "right" else "left")
+    return table
+
+
+def _beside(card: Card) -> Iterable[RenderableType]:
+    left, right = outline.numbers(card, outline.FLATNESS), outline.numbers(card, outline.SAFETY)
+    if not left and not right:
+        return
+    table = Table(box=None, show_header=True, padding=(0, 1, 0, 0), pad_edge=False, expand=True, header_style="bold cyan")
+    table.add_column("FLATNESS", ratio=1)
+    table.add_column("SAFETY", ratio=1)
+    for pair in zip_longest(left, right):
+        table.add_row(*(_stacked(m) if m else Text() for m in pair))
+    yield Text()
+    yield table
+    yield Text(wording.NO_GOOD_DIRECTION, "italic")
+
+
+def _stacked(measured: Measured) -> Group:
+    """Title and n on one line, value and interval on the next: two of these fit side by side in 80 columns."""
+    top = Table(box=None, show_header=False, padding=0, pad_edge=False, expand=True)
+    top.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+    top.add_column(justify="right", no_wrap=True)
+    top.add_row(_title(measured), Text(f" n {wording.count(measured.n)}", "dim"))
+    return Group(top, Text("  ") + _estimate(measured))
+
+
+def _numbers(measured: Sequence[Measured]) -> Table | None:
+    table = columns("left", "left", "right")
+    for m in measured:
+        table.add_row(_title(m), _estimate(m), Text(f"n {wording.count(m.n)}", "dim"))
+    return table if measured else None
+
+
+def _title(measured: Measured) -> Text:
+    return Text(f"{wording.title(measured.name)} {wording.direction(measured)}".rstrip())
+
+
+def _estimate(measured: Measured) -> Text:
+    doubt = Text(" not converged", "yellow") if measured.converged is False else Text()
+    return Text(f"{wording.estimate(measured)} {wording.unit(measured)}".rstrip()) + doubt
+
+
+def _corruption(card: Card) -> Iterable[RenderableType]:
+    grid = outline.grid(card)
+    if grid is None:
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    table.add_column("severity", no_wrap=True, overflow="ellipsis", max_width=22)
+    table.add_column("mean", justify="right")
+    for severity in grid.severities:
+        table.add_column(str(severity), justify="right")
+    for family, members in grid.families():
+        table.add_row(text(family, "bold"))
+        for row in members:
+            cells = ["–" if a is None else f"{a:.3f}" for a in row.accuracy]
+            table.add_row(text(f" {row.corruption}"), wording.estimate(row.mean) if row.mean else "–", *cells)
+    yield from section("Corruption", Text(outline.grid_note(grid)), table)
+
+
+def _facts(card: Card) -> Table:
+    table = columns("left", "left")
+    for fact in outline.facts(card):
+        table.add_row(Text(fact.label, "dim"), text(fact.value, limit=400))
+    return table
+
+
+def _gaps(card: Card) -> list[Text]:
+    return [
+        Text(f"{gap.status} ", "red" if gap.status == "failed" else "dim") + text(f"{gap.what}: {gap.reason}", limit=MANY)
+        for gap in outline.gaps(card)
+    ]

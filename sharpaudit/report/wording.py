@@ -1,0 +1,182 @@
+"""How is a number said? With the digits its interval justifies, its interval, and its name in words.
+
+Every renderer takes its numbers and titles from here, so a measurement reads the same on paper, on screen and in a comment.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+
+from sharpaudit.card import Interval, Measured
+from sharpaudit.errors import clean
+
+TITLES: Mapping[str, str] = {
+    "clean.accuracy": "Accuracy",
+    "clean.accuracy/class": "Accuracy of class",
+    "clean.nll": "Negative log-likelihood",
+    "clean.brier": "Brier score",
+    "clean.worst_class_accuracy": "Accuracy of the worst class",
+    "clean.class_gap": "Best minus worst class",
+    "clean.train_accuracy": "Accuracy on training images",
+    "clean.generalisation_gap": "Generalisation gap",
+    "calibration.ece": "Calibration error (ECE)",
+    "calibration.ece_floor": "ECE floor",
+    "calibration.ece_debiased": "ECE, debiased",
+    "calibration.adaptive_ece": "ECE, equal-mass bins",
+    "calibration.classwise_ece": "ECE, class-wise",
+    "calibration.mce": "Largest bin error (MCE)",
+    "calibration.ks": "Kolmogorov-Smirnov error",
+    "calibration.smooth_ece": "ECE, smoothed",
+    "calibration.temperature": "Best temperature",
+    "calibration.ece_after_temperature": "ECE at best temperature",
+    "corruption.accuracy": "Corruption accuracy",
+    "corruption.accuracy_standard15": "Corruption accuracy, 15",
+    "corruption.ece": "ECE under corruption",
+    "corruption.mce": "Mean corruption error",
+    "disagreement.rate": "Disagreement",
+    "disagreement.negative_flips": "Right-to-wrong flips",
+    "disagreement.positive_flips": "Wrong-to-right flips",
+    "disagreement.error_consistency": "Error consistency",
+    "disagreement.js_divergence": "Jensen-Shannon divergence",
+    "disagreement.softmax_l2": "Softmax distance",
+    "disagreement.cka": "Feature similarity (CKA)",
+    "sharpness.lambda_max": "Largest curvature λ max",
+    "sharpness.lambda_min": "Smallest curvature λ min",
+    "sharpness.lambda_ratio_1_5": "Ratio λ₁ / λ₅",
+    "sharpness.trace": "Hessian trace",
+    "sharpness.trace_ggn": "Gauss-Newton trace",
+    "sharpness.frobenius": "Hessian Frobenius norm",
+    "sharpness.soft_rank": "Soft rank",
+    "sharpness.logdet_damped": "Damped log-determinant",
+    "sharpness.negative_mass": "Negative curvature mass",
+    "sharpness.random": "Random sharpness",
+    "sharpness.random_paper_protocol": "Random sharpness, paper",
+    "sharpness.random_null": "Random sharpness, null",
+    "sharpness.random_antithetic": "Random sharpness, even",
+    "sharpness.sam": "SAM sharpness",
+    "sharpness.average": "Average-case",
+    "sharpness.worst": "Worst-case",
+    "sharpness.pac_bayes_sigma": "PAC-Bayes flatness",
+    "sharpness.keskar": "Keskar sharpness",
+    "sharpness.first_order": "First-order flatness (GAM)",
+    "flatness.fisher_rao": "Fisher-Rao norm",
+    "flatness.fisher_rao_paper": "Fisher-Rao norm, paper",
+    "flatness.relative_trace": "Relative flatness κ",
+    "flatness.relative_trace_normalised": "Relative flatness κ, norm.",
+    "flatness.relative_lambda": "Relative flatness κ, λ",
+    "estimate.tic": "Gap estimate (TIC)",
+    "estimate.soft_rank_gap": "Gap estimate (soft rank)",
+    "estimate.iic_gaussian_linearised": "Gap estimate (IIC)",
+    "features.stable_rank": "Stable rank of features",
+    "features.participation_ratio": "Participation ratio",
+    "features.entropy_rank": "Entropy rank of features",
+    "features.nc1": "Neural collapse NC1",
+    "features.nc2": "Neural collapse NC2",
+    "features.nc3": "Neural collapse NC3",
+    "adversarial.accuracy": "Adversarial",
+    "adversarial.median_epsilon": "Median adversarial ε",
+    "path.barrier": "Loss barrier",
+    "path.barrier_bn_reset": "Loss barrier, BN reset",
+}
+"""Measurement names in words; qualifiers follow after a comma."""
+
+NO_GOOD_DIRECTION = "Sharpness has no good direction: these numbers describe the function that was learned, they do not grade it."
+
+SMALLEST_PLAIN, LARGEST_PLAIN = 1e-3, 1e6
+"""Outside of this range numbers are written with a power of ten."""
+
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def foreign(text: str, limit: int = 120) -> str:
+    """Text from outside on one line, without control characters and without what a CI runner takes for a command.
+
+    GitHub's runner acts on ``::`` at the beginning of a line and on ``##[`` anywhere in it (actions/runner, ActionCommand.cs),
+    and a line may begin anywhere once text is wrapped. Each sink adds its own escaping to this.
+    """
+    return re.sub(r":(?=:)|#(?=#)", lambda match: f"\\x{ord(match[0]):02x}", clean(text, limit))
+
+
+def title(name: str) -> str:
+    """The measurement called `name` in words: ``corruption.accuracy/fog/3`` is *Corruption accuracy, fog 3*."""
+    base, _, qualifier = name.partition("/")
+    if base not in TITLES:
+        return foreign(name)
+    return foreign(", ".join([TITLES[base], qualifier.replace("/", " ").replace("_", " ")]) if qualifier else TITLES[base])
+
+
+def value(measured: Measured) -> str:
+    """The value with the digits its interval justifies, without the interval."""
+    return number(measured.value, measured.ci)
+
+
+def estimate(measured: Measured) -> str:
+    """Value and interval: ``0.915 [0.896, 0.931]``; the value alone where there is no interval."""
+    return number(measured.value, measured.ci, show_interval=True)
+
+
+def number(centre: float, ci: Interval | None = None, *, show_interval: bool = False) -> str:
+    """`centre` with as many digits as `ci` justifies, four where there is none; on request the interval after it.
+
+    All parts share one power of ten: ``6.21 [5.80, 6.62] × 10⁻⁵``.
+    """
+    ends = [ci.low, ci.high] if ci else []
+    power = _power(max(map(abs, [centre, *ends])))
+    centre, *ends = (part / 10.0**power for part in [centre, *ends])
+    places = _places(centre, ends[1] - ends[0] if ends else 0.0)
+    interval = f" [{_fixed(ends[0], places)}, {_fixed(ends[1], places)}]" if ends and show_interval else ""
+    return _fixed(centre, places) + interval + _times(power)
+
+
+def signed(change: float, places: int) -> str:
+    """A change with its sign, a true minus and `places` decimals."""
+    return ("+" if round(change, places) > 0 else "") + _fixed(change, places)
+
+
+def count(n: int) -> str:
+    """A whole number with thousands separated: ``10,000``."""
+    return f"{n:,}"
+
+
+def unit(measured: Measured) -> str:
+    """The unit as it is printed: nothing for fractions and pure numbers."""
+    return "" if measured.unit in ("fraction", "1") else foreign(measured.unit, 24)
+
+
+def direction(measured: Measured) -> str:
+    """An arrow towards better; nothing where there is no better."""
+    return {"higher": "↑", "lower": "↓", "none": ""}[measured.direction]
+
+
+def caveat(measured: Measured) -> str:
+    """What a reader must know before using the number: not converged, or why there is no interval."""
+    parts = ["not converged"] if measured.converged is False else []
+    if measured.ci is None and measured.reason:
+        parts.append(f"no interval: {foreign(measured.reason)}")
+    return "; ".join(parts)
+
+
+def _places(centre: float, width: float) -> int:
+    """Decimals whose step is at most a tenth of half the width, or that give four digits where there is no width."""
+    if width > 0:
+        return min(12, max(0, math.ceil(1 - math.log10(width / 2))))
+    return 0 if centre == round(centre) else min(6, max(0, 3 - math.floor(math.log10(abs(centre)))))
+
+
+def _power(largest: float) -> int:
+    """The power of ten that is written apart: 0 for numbers that read well as they are."""
+    if largest == 0 or SMALLEST_PLAIN <= largest < LARGEST_PLAIN:
+        return 0
+    return max(-300, math.floor(math.log10(largest)))
+
+
+def _times(power: int) -> str:
+    return f" × 10{str(power).translate(SUPERSCRIPT)}" if power else ""
+
+
+def _fixed(number: float, places: int) -> str:
+    """A fixed-point number with a true minus sign and no negative zero."""
+    text = f"{number:,.{places}f}" if abs(number) >= 10_000 else f"{number:.{places}f}"
+    return text.lstrip("-") if float(text.replace(",", "")) == 0 else text.replace("-", "−")

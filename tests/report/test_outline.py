@@ -1,0 +1,83 @@
+"""What a report holds, and what it does with a card whose tables do not fit."""
+
+import pytest
+
+from sharpaudit.card import Card, ProbeRun, Scalar, Table
+from sharpaudit.errors import CardError
+from sharpaudit.report import outline, tables
+from tests.report import cards
+
+
+def test_numbers_keep_the_asked_order_and_expand_qualifiers(full: Card) -> None:
+    names = [m.name for m in outline.numbers(full, ("clean.nll", "adversarial.accuracy/", "clean.accuracy", "disagreement.rate"))]
+    assert names == ["clean.nll", "adversarial.accuracy/pgd/linf/0.03137", "clean.accuracy"]
+
+
+def test_every_number_is_listed_somewhere(full: Card) -> None:
+    said = {*outline.FLATNESS, *outline.SAFETY, *outline.CALIBRATION}
+    rest = {m.name for m in outline.others(full, said)}
+    in_tables = {m.name for m in full.measurements if m.name.startswith(("clean.accuracy/class/", "corruption.accuracy/"))}
+    short = {m.name for m in outline.numbers(full, (*outline.FLATNESS, *outline.SAFETY, *outline.CALIBRATION))}
+    measured = {m.name for m in full.measurements if m.status == "measured"}
+    assert rest | in_tables | short >= measured
+
+
+def test_grid_has_a_row_for_each_corruption_and_a_cell_for_each_severity(full: Card) -> None:
+    grid = outline.grid(full)
+    assert grid is not None
+    assert grid.severities == [1, 2, 3, 4, 5]
+    assert [family for family, _ in grid.families()] == ["noise", "blur", "weather", "digital"]
+    first = full.tables["corruption"].records()[:5]
+    assert grid.rows[0].accuracy == [r["accuracy"] for r in first]
+    note = outline.grid_note(grid)
+    assert "n = 1,000 images a cell, 95 % interval of a cell at most ± 0.031; without corruption 0.915." in note
+
+
+def test_gaps_come_once_a_reason_failures_first(full: Card) -> None:
+    gaps = outline.gaps(full)
+    assert [gap.status for gap in gaps] == ["failed", "skipped", "skipped"]
+    assert gaps[2].names == ["disagreement.negative_flips", "disagreement.rate"]
+
+
+def test_a_probe_that_left_no_measurement_is_a_gap(minimal: Card) -> None:
+    card = minimal.model_copy(update={"probes": {"spectrum": ProbeRun(status="skipped", version=1, reason="out of time")}})
+    assert [(gap.names, gap.reason) for gap in outline.gaps(card)] == [(["spectrum"], "out of time")]
+
+
+def test_many_missing_names_are_counted() -> None:
+    assert outline.Gap("skipped", [f"a{i}" for i in range(9)], "").what == "a0, a1, a2, a3, a4, a5 and 3 more"
+    assert outline.Gap("skipped", [f"a{i}" for i in range(7)], "").what.endswith("a6")
+
+
+def test_summary_says_what_is_there(full: Card, minimal: Card) -> None:
+    assert outline.summary(full).startswith(
+        "Right on 915 of 1,000 images, accuracy 0.915 [0.896, 0.931]; calibration error 0.039"
+    )
+    assert outline.summary(minimal) == "No safety number was measured."
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([["fog", "weather", "high", 10, 0.5, 0, 0, 0]], "table 'corruption' of the card, row 0 severity"),
+        ([["fog", "weather"]], "a row has not as many values as there are columns"),
+    ],
+)
+def test_rows_that_do_not_fit_are_an_error_of_the_card(full: Card, rows: list[list[Scalar]], message: str) -> None:
+    broken = Table(columns=full.tables["corruption"].columns, rows=rows)
+    card = full.model_copy(update={"tables": {"corruption": broken}})
+    with pytest.raises(CardError, match=message):
+        tables.corruption(card)
+
+
+def test_size_in_readable_units() -> None:
+    assert [outline.size(n) for n in (1, 2048, 5 * 2**20, 3 * 2**40)] == ["1 B", "2.0 KiB", "5.0 MiB", "3072.0 GiB"]
+
+
+def test_warnings_of_the_load_are_said() -> None:
+    card = cards.full()
+    risky = card.model_copy(update={"subject": card.subject.model_copy(update={"clean_load": False, "ran_user_code": True})})
+    assert outline.cautions(risky)[1:] == [
+        "The file held code that was ignored on request.",
+        "The architecture came from a Python file that was executed on request.",
+    ]
