@@ -124,6 +124,35 @@ def paired_bootstrap(a: ArrayLike, b: ArrayLike, statistic: Statistic, resamples
     )
 
 
+def absolute_bootstrap(
+    columns: ArrayLike, resamples: Resamples, *, minus: ArrayLike | None = None, level: float = 0.95
+) -> Estimate:
+    """Sum over columns of |mean|, such as ECE; with `minus`, that sum less the same sum for another model's columns.
+
+    Such a sum is biased upward where the means are near zero, by an amount that depends on n, and so are its resamples: BCa then
+    covers the true sum 0 to 90 % of the time (measured). The interval here is for the value that is *expected at this n*: normal,
+    with the standard deviation of Σ|g̃ + noise|, where the noise is each resample's deviation and g̃ is the mean shrunk towards
+    zero by its positive-part James-Stein factor. It covers 94 to 97 % from perfectly calibrated to badly so (`tests/metrics`).
+    """
+    from scipy.special import ndtri
+
+    x = _columns(columns, resamples.n)
+    num_own = x.shape[1]
+    if minus is not None:
+        x = np.concatenate([x, _columns(minus, resamples.n)], axis=1)
+    sign = np.where(np.arange(x.shape[1]) < num_own, 1.0, -1.0)
+    mean, variance = x.mean(axis=0), x.var(axis=0) / resamples.n
+    value = float(np.abs(mean) @ sign)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shrunk = np.where(mean**2 > variance, mean * (1 - variance / mean**2), 0.0)
+    error = float(np.std(np.abs(shrunk + resamples.means(x) - mean) @ sign))
+    if error <= 1e-12:
+        return Estimate(value, None, f"all {resamples.num} resamples give the same value")
+    half = float(ndtri(0.5 + level / 2)) * error
+    low = value - half if minus is not None else max(0.0, value - half)
+    return Estimate(value, Interval(low=low, high=value + half, level=level, method="shrunken bootstrap"))
+
+
 def _columns(columns: ArrayLike, n: int) -> Floats:
     x = finite("columns", columns)
     x = x[:, None] if x.ndim == 1 else x

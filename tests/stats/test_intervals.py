@@ -16,6 +16,7 @@ from sharpaudit.stats import (
     holm,
     kendall,
     mcnemar,
+    newcombe,
     spearman,
     t_interval,
     t_interval_of,

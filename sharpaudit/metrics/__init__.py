@@ -1,0 +1,8 @@
+"""Logits and labels in, numbers out: accuracy, calibration, agreement of two models. numpy only, so both towers read it.
+
+- `predictions`: the per-example columns that everything here starts from
+- `accuracy`: per class, worst class, gap
+- `calibration`: ECE with its floor, adaptive, class-wise, smooth, KS, temperature
+- `agreement`: disagreement, flips, error consistency, divergence, similarity of features
+- `recompute`: the columns behind a measurement's name, for intervals of differences
+"""

@@ -1,0 +1,133 @@
+"""Which per-example columns stand behind a measurement's name?
+
+Who holds the predictions can recompute the number, give it an interval, and give the difference of two models its paired
+interval. A comparison, a gate and the probes all ask here, so that there is one definition of each.
+
+Views are called ``clean``, ``train`` and ``corruption/<name>/<severity>``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sharpaudit.metrics import accuracy, calibration
+from sharpaudit.metrics.predictions import Predictions, softmax
+from sharpaudit.stats.resampling import Estimate, Resamples, Statistic, absolute_bootstrap, bootstrap, paired_bootstrap
+
+Floats = NDArray[np.float64]
+Views = Mapping[str, Predictions]
+
+STANDARD15 = frozenset(
+    (
+        *("gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
+        *("snow", "frost", "fog", "brightness", "contrast", "elastic_transform", "pixelate", "jpeg_compression"),
+    )
+)
+"""The corruptions of the benchmark proper (Hendrycks & Dietterich 2019); speckle noise, Gaussian blur, spatter and saturate are
+its hold-out set."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A number as a function of the means of per-example columns (n, m)."""
+
+    columns: Floats
+    statistic: Statistic | None
+    """None: the sum of the absolute means, which needs an interval of its own (`absolute_bootstrap`)."""
+
+    @property
+    def value(self) -> float:
+        """The number itself."""
+        means = self.columns.mean(axis=0)
+        return float(np.abs(means).sum() if self.statistic is None else self.statistic(means))
+
+    def estimate(self, resamples: Resamples, level: float = 0.95) -> Estimate:
+        """The number with its interval."""
+        if self.statistic is None:
+            return absolute_bootstrap(self.columns, resamples, level=level)
+        return bootstrap(self.columns, self.statistic, resamples, level)
+
+    def difference(self, from_: Source, resamples: Resamples, level: float = 0.95) -> Estimate:
+        """The number less another model's on the same examples, with its paired interval."""
+        if self.statistic is None:
+            return absolute_bootstrap(self.columns, resamples, minus=from_.columns, level=level)
+        return paired_bootstrap(from_.columns, self.columns, self.statistic, resamples, level)
+
+
+def source(name: str, views: Views, classes: Sequence[str]) -> Source | None:
+    """What stands behind the measurement `name`, or None where it is no function of means of these views' columns."""
+    family, _, quantity = name.partition(".")
+    if family == "corruption":
+        return _corruption(quantity, views)
+    view = views.get("train" if quantity == "train_accuracy" else "clean")
+    if view is None or family not in ("clean", "calibration"):
+        return None
+    if quantity.startswith("accuracy/class/"):
+        label = quantity.removeprefix("accuracy/class/")
+        if label not in classes:
+            return None
+        k = list(classes).index(label)
+        return Source(accuracy.class_columns(view, len(classes)), lambda means: accuracy.class_accuracies(means)[..., k])
+    match name:
+        case "clean.accuracy" | "clean.train_accuracy":
+            return Source(view.correct[:, None].astype(np.float64), _mean)
+        case "clean.nll":
+            return Source(view.nll[:, None], _mean)
+        case "clean.brier":
+            return Source(view.brier[:, None], _mean)
+        case "clean.worst_class_accuracy":
+            return Source(accuracy.class_columns(view, len(classes)), accuracy.worst_class)
+        case "clean.class_gap":
+            return Source(accuracy.class_columns(view, len(classes)), accuracy.class_gap)
+        case "calibration.ece":
+            return Source(_gaps(view), None)
+        case "calibration.adaptive_ece":
+            bins = calibration.equal_mass_bins(view.confidence)
+            return Source(calibration.gap_columns(view.confidence, view.correct, bins), None)
+        case "calibration.classwise_ece" if view.logits is not None:
+            return Source(calibration.classwise_columns(softmax(view.logits), view.labels), None)
+        case _:
+            return None
+
+
+def corruption_cells(views: Views) -> dict[tuple[str, int], Predictions]:
+    """The views of corrupted images by (name, severity)."""
+    cells = {}
+    for name, view in views.items():
+        family, _, cell = name.partition("/")
+        if family == "corruption":
+            corruption, _, severity = cell.rpartition("/")
+            cells[corruption, int(severity)] = view
+    return cells
+
+
+def _corruption(quantity: str, views: Views) -> Source | None:
+    """Images are the clusters: an image's columns are averaged over its cells, so that its 75 answers count as one."""
+    what, _, qualifier = quantity.partition("/")
+    corruption, _, severity = qualifier.partition("/")
+    chosen = [
+        view
+        for (name, level), view in sorted(corruption_cells(views).items(), key=lambda item: item[0])
+        if corruption in ("", "*", name)
+        and severity in ("", str(level))
+        and (what != "accuracy_standard15" or name in STANDARD15)
+    ]
+    if not chosen or len({len(view) for view in chosen}) > 1:
+        return None
+    if what in ("accuracy", "accuracy_standard15"):
+        return Source(np.mean([view.correct for view in chosen], axis=0)[:, None], _mean)
+    if what == "ece":
+        return Source(np.concatenate([_gaps(view) for view in chosen], axis=1) / len(chosen), None)
+    return None
+
+
+def _mean(means: Floats) -> Floats:
+    return means[..., 0]
+
+
+def _gaps(view: Predictions) -> Floats:
+    return calibration.gap_columns(view.confidence, view.correct, calibration.equal_width_bins(view.confidence))
