@@ -60,11 +60,14 @@ def decode(text: str | bytes, *, source: str) -> Card:
     stated = document.pop("digest", None)
     try:
         card = Card.model_validate(document)
+        found = digest(card)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise CardError(f"not a valid card: {clean(where)}: {clean(first['msg'])}", path=source) from error
-    if stated is not None and stated != digest(card):
+    except (ValueError, RecursionError) as error:  # unknown fields: lone surrogates, 1e999, hundreds of levels
+        raise CardError(f"not a valid card: {clean(str(error))}", path=source) from error
+    if stated is not None and stated != found:
         raise CardError("the card was edited: its digest does not fit its content", path=source, hint="measure again")
     return card
 
