@@ -4,5 +4,6 @@
 - `accuracy`: per class, worst class, gap
 - `calibration`: ECE with its floor, adaptive, class-wise, smooth, KS, temperature
 - `agreement`: disagreement, flips, error consistency, divergence, similarity of features
+- `disagreement`: the measurements that a peer adds to a card
 - `recompute`: the columns behind a measurement's name, for intervals of differences
 """

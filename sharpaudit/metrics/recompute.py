@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 
 from sharpaudit.metrics import accuracy, calibration
 from sharpaudit.metrics.predictions import Predictions, softmax
-from sharpaudit.stats.resampling import Estimate, Resamples, Statistic, absolute_bootstrap, bootstrap, paired_bootstrap
+from sharpaudit.stats.resampling import (
+    Estimate,
+    Resamples,
+    Statistic,
+    absolute_bootstrap,
+    bootstrap,
+    first_mean,
+    paired_bootstrap,
+)
 
 Floats = NDArray[np.float64]
 Views = Mapping[str, Predictions]
@@ -74,11 +82,11 @@ def source(name: str, views: Views, classes: Sequence[str]) -> Source | None:
         return Source(accuracy.class_columns(view, len(classes)), lambda means: accuracy.class_accuracies(means)[..., k])
     match name:
         case "clean.accuracy" | "clean.train_accuracy":
-            return Source(view.correct[:, None].astype(np.float64), _mean)
+            return Source(view.correct[:, None].astype(np.float64), first_mean)
         case "clean.nll":
-            return Source(view.nll[:, None], _mean)
+            return Source(view.nll[:, None], first_mean)
         case "clean.brier":
-            return Source(view.brier[:, None], _mean)
+            return Source(view.brier[:, None], first_mean)
         case "clean.worst_class_accuracy":
             return Source(accuracy.class_columns(view, len(classes)), accuracy.worst_class)
         case "clean.class_gap":
@@ -119,14 +127,10 @@ def _corruption(quantity: str, views: Views) -> Source | None:
     if not chosen or len({len(view) for view in chosen}) > 1:
         return None
     if what in ("accuracy", "accuracy_standard15"):
-        return Source(np.mean([view.correct for view in chosen], axis=0)[:, None], _mean)
+        return Source(np.mean([view.correct for view in chosen], axis=0)[:, None], first_mean)
     if what == "ece":
         return Source(np.concatenate([_gaps(view) for view in chosen], axis=1) / len(chosen), None)
     return None
-
-
-def _mean(means: Floats) -> Floats:
-    return means[..., 0]
 
 
 def _gaps(view: Predictions) -> Floats:

@@ -16,13 +16,22 @@ from sharpaudit.stats.multiplicity import benjamini_yekutieli, holm
 from sharpaudit.stats.paired import mcnemar, wilcoxon
 from sharpaudit.stats.proportions import clopper_pearson, newcombe, wilson
 from sharpaudit.stats.ranks import MIN_MODELS, RankCorrelation, kendall, spearman, within_condition
-from sharpaudit.stats.resampling import Estimate, Resamples, absolute_bootstrap, bootstrap, first_mean, paired_bootstrap
+from sharpaudit.stats.resampling import (
+    Estimate,
+    Resamples,
+    Statistic,
+    absolute_bootstrap,
+    bootstrap,
+    first_mean,
+    paired_bootstrap,
+)
 
 __all__ = [
     "MIN_MODELS",
     "Estimate",
     "RankCorrelation",
     "Resamples",
+    "Statistic",
     "absolute_bootstrap",
     "benjamini_yekutieli",
     "bootstrap",
