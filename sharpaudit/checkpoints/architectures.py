@@ -1,0 +1,334 @@
+"""Which network does ``--arch`` name, and how do its shapes depend on classes, channels and image size?
+
+``zoo:NAME``, ``timm:NAME[?key=value&...]``, ``torchvision:NAME`` and, with permission, ``file.py:factory``. Networks are built
+with fresh weights, never downloaded ones; for comparing shapes they are built on the meta device, which costs no memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from sharpaudit.checkpoints import zoo
+from sharpaudit.checkpoints.matching import Alignment, Fit, Shape, compare, solve, variants
+from sharpaudit.checkpoints.preprocessing import Defaults
+from sharpaudit.checkpoints.state_dict import Weights
+from sharpaudit.errors import ArchitectureError, UnsafeInput, UsageError, clean, closest
+
+IMAGE_SIZES = (28, 32, 64, 96, 112, 128, 160, 192, 224, 240, 256, 288, 299, 320, 336, 384, 448, 512)
+"""Tried in this order where the weights depend on the image size and do not fit the default."""
+
+REFUSED_OPTIONS = {
+    "pretrained",
+    "pretrained_cfg",
+    "pretrained_cfg_overlay",
+    "checkpoint_path",
+    "cache_dir",
+    "features_only",
+    "scriptable",
+}
+"""Options of timm that reach the network or another file, or change what the model returns."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network that can be built for any class count, number of channels and image size it supports."""
+
+    spec: str
+    build: Callable[..., nn.Module]
+    """Takes the names of `settings` by keyword."""
+    settings: dict[str, int]
+    """What it takes (``num_classes``, ``in_channels``, ``image_size``), with defaults."""
+    defaults: Callable[[nn.Module], Defaults | None]
+    """The preprocessing it was published with."""
+    steps: list[str] = field(default_factory=list)
+    ran_user_code: bool = False
+
+    def shapes(self, **settings: int) -> dict[str, Shape]:
+        """Names and shapes of the state dict; nothing is allocated."""
+        with torch.device("meta"):
+            module = self.network(**settings)
+        return {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+
+    def network(self, **settings: int) -> nn.Module:
+        """The network with fresh weights; the global random state is left as it was."""
+        with warnings.catch_warnings(action="ignore"), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return self.build(**{**self.settings, **settings})
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """An architecture with the settings that the weights ask for."""
+
+    architecture: Architecture
+    settings: dict[str, int]
+    shapes: dict[str, Shape]
+    alignment: Alignment
+    fit: Fit
+
+
+def parse(spec: str, *, allow_code: bool = False) -> Architecture:
+    """The architecture that `spec` names.
+
+    Raises:
+        UsageError: not of a known form, or an option that may not be given.
+        ArchitectureError: a name that does not exist.
+        UnsafeInput: a Python file without permission to run it.
+    """
+    family, _, rest = spec.partition(":")
+    match family:
+        case "zoo":
+            return _of_zoo(rest)
+        case "timm":
+            return _of_timm(rest)
+        case "torchvision":
+            return _of_torchvision(rest)
+    path, _, factory = spec.rpartition(":")
+    if path.endswith(".py") and factory.isidentifier():
+        return _of_file(Path(path), factory, allow_code=allow_code)
+    raise UsageError(
+        f"'{clean(spec)}' does not name an architecture", hint="zoo:NAME, timm:NAME, torchvision:NAME or file.py:factory"
+    )
+
+
+def resolve(architecture: Architecture, weights: Weights, num_classes: int | None = None) -> Resolved:
+    """`architecture` with settings read from `weights`; the fit need not be exact."""
+    found = [_resolve(architecture, alignment, num_classes) for alignment in variants(weights)]
+    return max(found, key=lambda resolved: (resolved.fit.exact, resolved.fit.matched))
+
+
+def _resolve(architecture: Architecture, alignment: Alignment, num_classes: int | None) -> Resolved:
+    tensors, settings = alignment.tensors, dict(architecture.settings)
+    if num_classes is not None and "num_classes" in settings:
+        settings["num_classes"] = num_classes
+    shapes = _shapes(architecture, settings)
+    fit = compare(tensors, shapes)
+    if not fit.misshapen or fit.missing or fit.unexpected:
+        return Resolved(architecture, settings, shapes, alignment, fit)
+    for key in ("num_classes", "in_channels"):
+        if key in settings and not (key == "num_classes" and num_classes is not None):
+            at = partial(_shapes_with, architecture, settings, key)
+            settings[key] = solve(tensors, at, settings[key], settings[key] + 1) or settings[key]
+    sizes = (settings["image_size"], *IMAGE_SIZES) if "image_size" in settings else (None,)
+    best = None
+    for size in sizes:
+        tried = settings if size is None else {**settings, "image_size": size}
+        shapes = _shapes(architecture, tried)
+        fit = compare(tensors, shapes)
+        if best is None or fit.matched > best.fit.matched:
+            best = Resolved(architecture, tried, shapes, alignment, fit)
+        if fit.exact:
+            break
+    assert best is not None
+    return best
+
+
+def _shapes(architecture: Architecture, settings: Mapping[str, int]) -> dict[str, Shape]:
+    try:
+        return architecture.shapes(**settings)
+    except (ValueError, TypeError, RuntimeError, AssertionError):  # a builder refuses this size; another will do
+        return {}
+
+
+def _shapes_with(architecture: Architecture, settings: Mapping[str, int], key: str, value: int) -> dict[str, Shape]:
+    return _shapes(architecture, {**settings, key: value})
+
+
+def _of_zoo(name: str) -> Architecture:
+    entry = zoo.ENTRIES.get(name)
+    if entry is None:
+        raise _unknown("zoo", name, zoo.ENTRIES)
+    mean, std = entry.statistics
+    defaults = Defaults(mean, std, entry.input_size, source=f"zoo:{name} ({entry.source})")
+    settings = {"num_classes": 10, "in_channels": entry.input_size[0], "image_size": entry.input_size[1]}
+    takes = inspect.signature(entry.build).parameters
+    return Architecture(f"zoo:{name}", entry.build, {k: v for k, v in settings.items() if k in takes}, lambda _: defaults)
+
+
+def _of_torchvision(name: str) -> Architecture:
+    from torchvision import models
+
+    known = models.list_models(module=models)
+    if name not in known:
+        raise _unknown("torchvision", name, known)
+
+    def build(num_classes: int) -> nn.Module:
+        options: dict[str, Any] = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+        return models.get_model(name, weights=None, num_classes=num_classes, **options)  # type: ignore[no-any-return]
+
+    def defaults(_: nn.Module) -> Defaults:
+        transforms = models.get_model_weights(name).DEFAULT.transforms()
+        size = transforms.crop_size[0]
+        return Defaults(
+            tuple(transforms.mean),
+            tuple(transforms.std),
+            (3, size, size),
+            transforms.interpolation.value,
+            size / transforms.resize_size[0],
+            source=f"torchvision:{name} (its published weights)",
+        )
+
+    return Architecture(f"torchvision:{name}", build, {"num_classes": 1000}, defaults)
+
+
+def _of_timm(rest: str) -> Architecture:
+    import timm
+
+    name, _, query = rest.partition("?")
+    if not timm.is_model(name.partition(".")[0]):
+        raise _unknown("timm", name, timm.list_models())
+    options = dict(_option(pair) for pair in query.split("&") if pair)
+    if refused := REFUSED_OPTIONS & options.keys():
+        raise UsageError(
+            f"'{sorted(refused)[0]}' may not be given with timm:{clean(name)}", hint="weights come from the checkpoint only"
+        )
+    settings = {key: options.pop(old) for key, old in _TIMM_NAMES.items() if old in options}
+    settings = {"num_classes": 1000, "in_channels": 3, **settings}
+    base = Architecture(f"timm:{rest}", _timm_builder(name, options), settings, _timm_defaults)
+    size = _timm_size(name, options)
+    return base if size is None else Architecture(base.spec, base.build, {**settings, "image_size": size}, _timm_defaults)
+
+
+_TIMM_NAMES = {"num_classes": "num_classes", "in_channels": "in_chans", "image_size": "img_size"}
+
+
+def _timm_builder(name: str, options: dict[str, Any]) -> Callable[..., nn.Module]:
+    def build(**settings: int) -> nn.Module:
+        import timm
+
+        renamed: dict[str, Any] = {_TIMM_NAMES[key]: value for key, value in settings.items()}
+        return timm.create_model(name, pretrained=False, **renamed, **options)
+
+    return build
+
+
+def _timm_size(name: str, options: dict[str, Any]) -> int | None:
+    """The default image size of a network that is built for one, else None."""
+    import timm
+
+    config = timm.get_pretrained_cfg(name)
+    size = config.input_size[-1] if config else 224
+    try:
+        with torch.device("meta"), warnings.catch_warnings(action="ignore"):
+            timm.create_model(name, pretrained=False, img_size=size, **options)
+    except (TypeError, RuntimeError):
+        return None
+    return int(size)
+
+
+def _timm_defaults(module: nn.Module) -> Defaults | None:
+    config: Any = getattr(module, "pretrained_cfg", None)
+    if not config:
+        return None
+    return Defaults(
+        tuple(config["mean"]),
+        tuple(config["std"]),
+        tuple(config["input_size"]),
+        config.get("interpolation", "bilinear"),
+        config.get("crop_pct") or 1.0,
+        source=f"timm:{config.get('architecture', '?')} (its published weights)",
+    )
+
+
+def _option(pair: str) -> tuple[str, Any]:
+    """``key=value`` with integers, floats and booleans understood."""
+    key, equals, text = pair.partition("=")
+    if not equals or not key.isidentifier():
+        raise UsageError(f"'{clean(pair)}' is not an option of an architecture", hint="write timm:NAME?key=value&key=value")
+    words: dict[str, Any] = {"true": True, "false": False, "none": None}
+    if text.lower() in words:
+        return key, words[text.lower()]
+    for kind in (int, float):
+        try:
+            return key, kind(text)
+        except ValueError:
+            continue
+    return key, text
+
+
+def _of_file(path: Path, factory: str, *, allow_code: bool) -> Architecture:
+    if not allow_code:
+        raise UnsafeInput(
+            f"'{clean(path.name)}:{factory}' is code", hint="--allow-code runs it, and the card says so", path=str(path)
+        )
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise ArchitectureError(f"cannot read the architecture: {error.strerror}", path=str(path)) from error
+    build = _factory(path, factory)
+    takes = inspect.signature(build).parameters
+    known = {"num_classes": 10, "in_channels": 3, "image_size": 32}
+    settings = {
+        key: takes[key].default if isinstance(takes[key].default, int) else value for key, value in known.items() if key in takes
+    }
+    steps = [f"ran {clean(path.name)} (sha256 {hashlib.sha256(text).hexdigest()})"]
+    return Architecture(f"{path.name}:{factory}", build, settings, lambda _: None, steps, ran_user_code=True)
+
+
+def _factory(path: Path, name: str) -> Callable[..., nn.Module]:
+    """The callable `name` of the user's file, which is run; what it raises is reported as an architecture that failed."""
+    spec = importlib.util.spec_from_file_location("_sharpaudit_architecture", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        made: Callable[..., nn.Module] = getattr(module, name)
+    except Exception as error:
+        raise ArchitectureError(
+            f"the architecture file failed: {type(error).__name__}: {clean(str(error))}", path=str(path)
+        ) from error
+
+    def build(**settings: int) -> nn.Module:
+        network = made(**settings)
+        if not isinstance(network, nn.Module):
+            raise ArchitectureError(f"{name} returned {type(network).__name__}, expected a torch.nn.Module", path=str(path))
+        return network
+
+    build.__signature__ = inspect.signature(made)  # type: ignore[attr-defined]
+    return build
+
+
+def _unknown(family: str, name: str, known: Mapping[str, Any] | list[str]) -> ArchitectureError:
+    names = list(known)
+    near = closest(name, names)
+    hint = (
+        f"nearest: {', '.join(near)}" if near else f"{len(names)} are known" if len(names) > 30 else f"known: {', '.join(names)}"
+    )
+    return ArchitectureError(f"{family} has no architecture '{clean(name)}'", hint=hint)
+
+
+@lru_cache(maxsize=1)
+def zoo_architectures() -> tuple[Architecture, ...]:
+    """Every network of the zoo."""
+    return tuple(_of_zoo(name) for name in zoo.ENTRIES)
+
+
+def identify(weights: Weights, num_classes: int | None = None) -> Resolved:
+    """The one network of the zoo that `weights` fit.
+
+    Raises:
+        ArchitectureError: none, or several.
+    """
+    tried = [resolve(architecture, weights, num_classes) for architecture in zoo_architectures()]
+    exact = [resolved for resolved in tried if resolved.fit.exact]
+    if len(exact) == 1:
+        return exact[0]
+    if exact:
+        names = ", ".join(resolved.architecture.spec for resolved in exact)
+        raise ArchitectureError(f"the weights fit several architectures: {names}", hint="choose one with --arch")
+    best = max(tried, key=lambda resolved: resolved.fit.matched)
+    message, _ = best.fit.explain(best.architecture.spec, len(best.shapes))
+    raise ArchitectureError(
+        f"no architecture was named and none fits the weights; the nearest: {message}", hint="name it with --arch"
+    )

@@ -1,0 +1,299 @@
+"""What does a pickle describe, without running any of it?
+
+A pickle is a program for a stack machine whose dangerous instructions import a name and call it. This is the same machine with
+those instructions made inert: a global is a `Global` (its name, never imported), a call is an `Inert` record of what would
+have been called. Only a handful of constructors are understood (`constructors`), and they build dictionaries and tensor
+descriptions of our own. Opcodes and their arguments are decoded by the standard library's `pickletools.genops`, which
+executes nothing and checks lengths against the bytes that are there.
+
+Why not subclass `pickle.Unpickler`: the C machine still grows its memo to any index a file names (``LONG_BINPUT`` 2³²−1 touches
+64 GB), hashes nested tuples recursively until the process dies, and calls `__setstate__` or ``extend`` by attribute.
+"""
+
+from __future__ import annotations
+
+import io
+import pickletools
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sharpaudit.checkpoints.limits import Limits
+from sharpaudit.errors import CheckpointError, clean
+
+PLAIN_MODULES = ("argparse", "collections", "datetime", "decimal", "fractions", "numpy", "omegaconf", "pathlib", "uuid")
+"""Modules whose objects in a checkpoint are plain data: dropped and listed, called or not."""
+
+_INSTANCE_MAKERS = {"copyreg._reconstructor", "copy_reg._reconstructor", "copyreg.__newobj__", "functools.partial"}
+
+_PLAIN_BUILTINS = (
+    *("bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int"),
+    *("list", "object", "range", "set", "slice", "str", "tuple", "type"),
+)
+
+PLAIN = {
+    *(f"{module}.{name}" for module in ("builtins", "__builtin__") for name in _PLAIN_BUILTINS),
+    "_codecs.encode",
+    *_INSTANCE_MAKERS,
+    "torch.Size",
+    "torch.device",
+    "torch.serialization._get_layout",
+    "types.SimpleNamespace",
+}
+"""Further names that are plain data. Everything else may be named, but not called."""
+
+NOT_DATA = ("numpy.core.records", "numpy.distutils", "numpy.f2py", "numpy.lib", "numpy.testing", "pathlib.os", "uuid.os")
+"""Corners of `PLAIN_MODULES` that hold functions, some of which run programs or read files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Global:
+    """A name that the pickle wanted imported. It was not."""
+
+    name: str
+    """``module.attribute``."""
+
+
+@dataclass(eq=False, slots=True)
+class Inert:
+    """An object that was never made: what would have been called, with what."""
+
+    kind: str
+    """Name of the class or function."""
+    arguments: object = ()
+    state: object = None
+    items: list[Any] = field(default_factory=list)
+    """What was appended to it."""
+    entries: dict[Any, Any] = field(default_factory=dict)
+    """What was set in it by key: dict subclasses keep their content here."""
+
+
+@dataclass(eq=False, slots=True)
+class Contents:
+    """What a pickle held."""
+
+    root: object
+    length: int
+    """Bytes up to and including STOP."""
+    globals: list[str]
+    """Every name it mentioned, in order of appearance."""
+    calls: list[str]
+    """Names that it would have run and that are not plain data: code."""
+
+
+Constructor = Callable[[Any], object]
+"""Arguments (as pickled, normally a tuple) to the value that stands for the object."""
+
+
+def read(
+    data: bytes,
+    limits: Limits,
+    *,
+    start: int = 0,
+    constructors: dict[str, Constructor] | None = None,
+    persistent: Callable[[object], object] | None = None,
+) -> Contents:
+    """The contents of the pickle at `start` of `data`.
+
+    Args:
+        data: the file.
+        limits: budgets for the number of opcodes.
+        start: where the pickle begins.
+        constructors: what to build for calls of these globals; they must not run anything either.
+        persistent: what a persistent id (``torch`` keeps storages there) stands for.
+
+    Raises:
+        CheckpointError: truncated or malformed.
+        UnsafeInput: too many opcodes.
+    """
+    machine = _Machine(constructors or {}, persistent)
+    stream = io.BytesIO(data)
+    stream.seek(start)
+    try:
+        with warnings.catch_warnings(action="ignore"):  # protocol 0 strings with odd escapes warn while being decoded
+            for steps, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
+                if steps % 4096 == 0:
+                    limits.check("max_pickle_steps", steps, "instructions in the pickle")
+                machine.step(opcode.name, argument)
+        root = machine.stack[-1]
+    except (IndexError, KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = str(error) or type(error).__name__
+        raise CheckpointError(f"damaged or truncated pickle near byte {stream.tell()}: {clean(reason)}") from error
+    return Contents(root, stream.tell() - start, list(machine.globals), list(machine.calls))
+
+
+def is_code(name: str, *, called: bool) -> bool:
+    """Whether a global cannot be part of plain data.
+
+    Names of the standard library that are not plain data are code wherever they stand; other names only when called.
+    """
+    module = name.partition(".")[0]
+    if name in PLAIN or (module in PLAIN_MODULES and not name.startswith(NOT_DATA)):
+        return False
+    return called or module in sys.stdlib_module_names or module in ("__builtin__", "copy_reg")
+
+
+def hashable(key: object) -> object:
+    """`key` itself if it is a plain scalar, else a stand-in that never equals another: hashing foreign nests can overflow."""
+    return key if key is None or isinstance(key, str | int | float | bytes) else Inert("dictionary key", key)
+
+
+_LITERALS = frozenset(
+    {
+        *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
+        *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"),
+        *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
+    }
+)
+_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
+_NOTHING = frozenset({"PROTO", "FRAME", "STOP", "READONLY_BUFFER"})
+_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+
+
+class _Machine:
+    """The stack, the marks below it and the memo."""
+
+    def __init__(self, constructors: dict[str, Constructor], persistent: Callable[[object], object] | None) -> None:
+        self.constructors = constructors
+        self.persistent = persistent
+        self.stack: list[Any] = []
+        self.marks: list[list[Any]] = []
+        self.memo: dict[int, Any] = {}
+        self.globals: dict[str, None] = {}
+        self.calls: dict[str, None] = {}
+
+    def step(self, opcode: str, argument: Any) -> None:
+        """Do one instruction; the common ones come first."""
+        stack = self.stack
+        if opcode in _LITERALS:
+            stack.append(argument)
+        elif opcode in ("BINPUT", "LONG_BINPUT", "PUT"):
+            self.memo[argument] = stack[-1]
+        elif opcode == "MEMOIZE":
+            self.memo[len(self.memo)] = stack[-1]
+        elif opcode in ("BINGET", "LONG_BINGET", "GET"):
+            stack.append(self.memo[argument])
+        elif opcode == "MARK":
+            self.marks.append(stack)
+            self.stack = []
+        elif opcode == "TUPLE":
+            self._push_after_mark(tuple(stack))
+        elif opcode in _TUPLES:
+            count = _TUPLES[opcode]
+            if len(stack) < count:
+                raise IndexError("stack is empty")
+            stack[-count:] = [tuple(stack[-count:])]
+        elif opcode in _CONSTANTS:
+            stack.append(_CONSTANTS[opcode])
+        elif opcode == "REDUCE":
+            arguments, function = stack.pop(), stack.pop()
+            stack.append(self._call(function, arguments))
+        elif opcode in ("GLOBAL", "STACK_GLOBAL"):
+            stack.append(self._global(argument if opcode == "GLOBAL" else f"{self._pop_text(-2)} {self._pop_text(-1)}"))
+        elif opcode == "BINPERSID":
+            stack.append(self._persistent(stack.pop()))
+        elif opcode == "PERSID":
+            stack.append(self._persistent(argument))
+        elif opcode in ("SETITEM", "SETITEMS"):
+            self._set_items(self._pop_mark() if opcode == "SETITEMS" else [stack.pop(-2), stack.pop()])
+        elif opcode in ("APPEND", "APPENDS", "ADDITEMS"):
+            items = [stack.pop()] if opcode == "APPEND" else self._pop_mark()
+            target = self.stack[-1]
+            (target.items if isinstance(target, Inert) else target).extend(items)
+        elif opcode == "EMPTY_DICT":
+            stack.append({})
+        elif opcode in ("EMPTY_LIST", "EMPTY_SET"):
+            stack.append([])
+        elif opcode in ("LIST", "FROZENSET"):
+            self._push_after_mark(stack)
+        elif opcode == "DICT":
+            items = self._pop_mark()
+            self.stack.append({})
+            self._set_items(items)
+        elif opcode == "BUILD":
+            state = stack.pop()
+            if isinstance(stack[-1], Inert):
+                stack[-1].state = state
+        elif opcode == "NEWOBJ":
+            arguments, kind = stack.pop(), stack.pop()
+            stack.append(self._instance(kind, arguments))
+        elif opcode == "NEWOBJ_EX":
+            keywords, arguments, kind = stack.pop(), stack.pop(), stack.pop()
+            stack.append(self._instance(kind, (arguments, keywords)))
+        elif opcode == "OBJ":
+            function, *arguments = self._pop_mark()
+            self.stack.append(self._call(function, tuple(arguments)))
+        elif opcode == "INST":
+            arguments = self._pop_mark()
+            self.stack.append(self._call(self._global(argument), tuple(arguments)))
+        elif opcode == "POP" and not stack and self.marks:
+            self.stack = self.marks.pop()
+        elif opcode == "POP":
+            stack.pop()
+        elif opcode == "POP_MARK":
+            self._pop_mark()
+        elif opcode == "DUP":
+            stack.append(stack[-1])
+        elif opcode in ("EXT1", "EXT2", "EXT4"):
+            stack.append(self._code(f"copyreg extension {argument}"))
+        elif opcode not in _NOTHING:
+            raise ValueError(f"{opcode} has no meaning in a file")
+
+    def _pop_mark(self) -> list[Any]:
+        """The values above the last mark; the stack is what was below it."""
+        above, self.stack = self.stack, self.marks.pop()
+        return above
+
+    def _push_after_mark(self, value: object) -> None:
+        self.stack = self.marks.pop()
+        self.stack.append(value)
+
+    def _pop_text(self, index: int) -> str:
+        text = self.stack.pop(index)
+        if not isinstance(text, str):
+            raise TypeError("the name of a global is not text")
+        return text
+
+    def _set_items(self, items: list[Any]) -> None:
+        target = self.stack[-1]
+        entries = target.entries if isinstance(target, Inert) else target
+        if not isinstance(entries, dict):
+            raise TypeError("items set in something that is not a dictionary")
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            entries[hashable(key)] = value
+
+    def _persistent(self, pid: object) -> object:
+        return self.persistent(pid) if self.persistent else Inert("persistent id", pid)
+
+    def _global(self, spelled: str) -> Global:
+        name = spelled.replace(" ", ".")
+        self.globals[name] = None
+        if name not in self.constructors and is_code(name, called=False):
+            self.calls[name] = None
+        return Global(name)
+
+    def _code(self, name: str, arguments: object = ()) -> Inert:
+        self.calls[name] = None
+        return Inert(name, arguments)
+
+    def _call(self, function: object, arguments: Any) -> object:
+        """What stands for ``function(*arguments)``, which is not called."""
+        if not isinstance(function, Global):
+            return self._code(f"the result of {getattr(function, 'kind', 'a value')}", arguments)
+        if function.name in self.constructors:
+            return self.constructors[function.name](arguments)
+        if function.name in _INSTANCE_MAKERS and isinstance(arguments[0], Global):
+            return self._instance(arguments[0], arguments[1:])
+        if is_code(function.name, called=True):
+            return self._code(function.name, arguments)
+        return Inert(function.name, arguments)
+
+    def _instance(self, kind: object, arguments: object) -> object:
+        """What stands for an object of class `kind` made without its constructor."""
+        if not isinstance(kind, Global):
+            return self._code("an object of a computed class", arguments)
+        if kind.name in self.constructors:
+            return self.constructors[kind.name](arguments)
+        return Inert(kind.name, arguments)

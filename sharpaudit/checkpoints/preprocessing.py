@@ -1,0 +1,129 @@
+"""What happens to an image before the network sees it, and who decided? Flags, then the file, then the architecture's default."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args
+
+from sharpaudit.card import Preprocessing
+from sharpaudit.errors import ArchitectureError, CheckpointError, clean
+
+Interpolation = Literal["nearest", "bilinear", "bicubic"]
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """The preprocessing that an architecture was published with."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    input_size: tuple[int, int, int]
+    interpolation: str = "bilinear"
+    crop_pct: float = 1.0
+    source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreprocessingOverrides:
+    """What the user said on the command line; None where nothing was said."""
+
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    input_size: tuple[int, int, int] | None = None
+    interpolation: Interpolation | None = None
+    crop_pct: float | None = None
+
+
+FIELDS = tuple(field.name for field in fields(PreprocessingOverrides))
+
+
+def from_metadata(text: str) -> dict[str, Any]:
+    """The fields in the ``sharpaudit.preprocessing`` metadata of a safetensors file.
+
+    Raises:
+        CheckpointError: not a JSON object of known fields.
+    """
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError("metadata sharpaudit.preprocessing is not JSON") from error
+    if not isinstance(found, dict) or not set(found) <= set(FIELDS):
+        raise CheckpointError(f"metadata sharpaudit.preprocessing must be an object with {', '.join(FIELDS)}")
+    return found
+
+
+def resolve(
+    overrides: PreprocessingOverrides | None,
+    stated: Mapping[str, Any],
+    stated_origin: str,
+    defaults: Defaults | None,
+    settings: Mapping[str, int],
+) -> Preprocessing:
+    """The preprocessing to use: each field from the first of flags, file and architecture that states it.
+
+    Args:
+        overrides: flags.
+        stated: fields found in the file's metadata or its ``config.json``.
+        stated_origin: how to call that on the card.
+        defaults: of the architecture.
+        settings: channels and image size that were read from the weights.
+
+    Raises:
+        ArchitectureError: a field that nobody states.
+        CheckpointError: a value that cannot be.
+    """
+    flags = {name: getattr(overrides, name) for name in FIELDS if overrides and getattr(overrides, name) is not None}
+    default = _adapted(defaults, settings) if defaults else {"interpolation": "bilinear", "crop_pct": 1.0}
+    chosen = {**default, **stated, **flags}
+    missing = [name for name in FIELDS if name not in chosen]
+    if missing:
+        hint = "give --mean, --std and --input-size"
+        raise ArchitectureError(f"the preprocessing is unknown: nothing states {', '.join(missing)}", hint=hint)
+    origins = [(flags, "flags"), (stated, stated_origin), (default, defaults.source if defaults else "default")]
+    taken: set[str] = set()
+    parts = []
+    for names, origin in origins:
+        mine = [name for name in FIELDS if name in names and name not in taken]
+        taken |= set(mine)
+        if mine:
+            parts.append(origin if len(mine) == len(FIELDS) else f"{origin}: {', '.join(mine)}")
+    return _checked(chosen, "; ".join(parts))
+
+
+def _adapted(defaults: Defaults, settings: Mapping[str, int]) -> dict[str, Any]:
+    """The defaults for the number of channels and the image size of these weights."""
+    channels = settings.get("in_channels", defaults.input_size[0])
+    size = settings.get("image_size", defaults.input_size[1])
+    mean, std = defaults.mean, defaults.std
+    if len(mean) != channels:
+        mean, std = ((math.fsum(values) / len(values),) * channels for values in (mean, std))
+    interpolation = defaults.interpolation if defaults.interpolation in get_args(Interpolation) else "bilinear"
+    crop = (channels, size, size) if size != defaults.input_size[1] else (channels, *defaults.input_size[1:])
+    return {"mean": mean, "std": std, "input_size": crop, "interpolation": interpolation, "crop_pct": defaults.crop_pct}
+
+
+def _checked(chosen: Mapping[str, Any], origin: str) -> Preprocessing:
+    size = chosen["input_size"]
+    if not isinstance(size, list | tuple) or len(size) != 3 or not all(type(n) is int and 0 < n <= 4096 for n in size):
+        raise CheckpointError(f"input_size must be (channels, height, width), got {clean(str(size))}")
+    for name in ("mean", "std"):
+        values = chosen[name]
+        numbers = isinstance(values, list | tuple) and all(isinstance(v, int | float) and math.isfinite(v) for v in values)
+        if not numbers or len(values) not in (1, size[0]) or (name == "std" and min(values) <= 0):
+            raise CheckpointError(
+                f"{name} must be {size[0]} finite numbers{' above 0' * (name == 'std')}, got {clean(str(values))}"
+            )
+    interpolation, crop = chosen["interpolation"], chosen["crop_pct"]
+    if interpolation not in get_args(Interpolation):
+        raise CheckpointError(
+            f"interpolation must be one of {', '.join(get_args(Interpolation))}, got {clean(str(interpolation))}"
+        )
+    if not isinstance(crop, int | float) or not 0 < crop <= 1:
+        raise CheckpointError(f"crop_pct must be above 0 and at most 1, got {clean(str(crop))}")
+    mean, std = (list(map(float, chosen[name])) * (size[0] if len(chosen[name]) == 1 else 1) for name in ("mean", "std"))
+    return Preprocessing(
+        mean=mean, std=std, input_size=list(size), interpolation=interpolation, crop_pct=float(crop), origin=origin
+    )

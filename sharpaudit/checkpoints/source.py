@@ -1,0 +1,117 @@
+"""Which bytes are we about to parse, and what are they? Opened once, read whole, hashed, recognised by content."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import stat
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from sharpaudit.checkpoints.limits import Limits
+from sharpaudit.errors import CheckpointError, UnsafeInput, clean, closest
+
+LEGACY_MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
+"""Pickled long 0x1950a86a20f9469cfc6c, first thing in a legacy ``torch.save`` file."""
+
+FOREIGN = (
+    (rb"version https://git-lfs", "a Git LFS pointer, not the weights"),
+    (rb"\s*(?i:<!doctype html|<html|<head|<body|<\?xml)", "looks like HTML (a failed download?)"),
+    (rb"GGUF|ggml|lmgg", "a GGUF/GGML file"),
+    (rb"\x89HDF\r\n", "HDF5 (Keras or TensorFlow weights)"),
+    (rb".{4}TFL3", "a TensorFlow Lite model"),
+    (rb"(?s)\x08[\x01-\x0f].{0,200}(pytorch|onnx|tf2onnx|skl2onnx|graph|ai\.)", "an ONNX model"),
+    (rb"[\x81-\x8f][\xa0-\xbf](params|model|opt|step|state)", "msgpack (Flax or JAX weights)"),
+    (rb"\x93NUMPY", "a NumPy array, not a checkpoint"),
+    (rb"GIF8|\x89PNG|\xff\xd8\xff|BM.{4}\0\0|RIFF....WEBP", "a picture"),
+    (rb"%PDF", "a PDF document"),
+    (rb"\x1f\x8b|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd|7z\xbc\xaf|Rar!", "a compressed archive: unpack it first"),
+    (rb"\x7fELF|MZ|#!", "a program"),
+    (rb"\s*[\[{]", "JSON text, not weights"),
+)
+"""Leading bytes (a regular expression) and what they announce."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file that was read once; `data` is what is parsed and what is hashed."""
+
+    path: Path
+    data: bytes = field(repr=False)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hex digest of the bytes that were parsed."""
+        return hashlib.sha256(self.data).hexdigest()
+
+
+def read(path: Path, limits: Limits) -> Source:
+    """The bytes of the regular file at `path`.
+
+    Raises:
+        CheckpointError: missing, unreadable, empty, a folder, or changed while being read.
+        UnsafeInput: a pipe, a device or a socket, or larger than allowed.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:
+        raise _cannot_open(path, error) from error
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        before = os.fstat(descriptor)
+        if stat.S_ISDIR(before.st_mode):
+            raise CheckpointError(f"a folder, not a checkpoint: {_listing(path)}", path=str(path))
+        if not stat.S_ISREG(before.st_mode):
+            raise UnsafeInput("not a regular file", path=str(path), hint="name a file, not a pipe, device or socket")
+        if before.st_size == 0:
+            raise CheckpointError("the file is empty: 0 bytes", path=str(path), hint="download or save it again")
+        limits.check("max_file_bytes", before.st_size, "bytes in the file")
+        data = file.read()
+        after = os.fstat(descriptor)
+    if len(data) != before.st_size or (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+        raise CheckpointError("the file changed while being read", path=str(path), hint="wait until it is written")
+    return Source(path, data)
+
+
+def foreign_format(data: bytes) -> str | None:
+    """What the file is, if its first bytes say that it is not a checkpoint."""
+    head = data[:4096]
+    for pattern, name in FOREIGN:
+        if re.match(pattern, head):
+            size = re.search(rb"\nsize (\d{1,20})\n", head) if "LFS" in name else None
+            return f"{name} ({len(data)} bytes here, {int(size[1]):,} in the real file)" if size else name
+    return None
+
+
+def _cannot_open(path: Path, error: OSError | ValueError) -> CheckpointError | UnsafeInput:
+    number = getattr(error, "errno", None)
+    if number == errno.ENXIO:  # a socket, or a pipe without a writer
+        return UnsafeInput("not a regular file", path=str(path), hint="name a file, not a pipe, device or socket")
+    if number in (errno.ENOENT, errno.ENOTDIR):
+        nearby = closest(path.name, _names(path.parent), limit=3)
+        hint = f"nearest: {', '.join(map(clean, nearby))}" if nearby else None
+        return CheckpointError("no such file", path=str(path), hint=hint)
+    if number == errno.EACCES:
+        return CheckpointError("permission denied", path=str(path), hint=f"ask its owner for read access{_owner(path)}")
+    return CheckpointError(f"cannot open the file: {clean(getattr(error, 'strerror', None) or str(error))}", path=str(path))
+
+
+def _owner(path: Path) -> str:
+    try:
+        return f" (owned by {clean(path.owner())})"
+    except (OSError, KeyError):
+        return ""
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(entry.name for entry in os.scandir(folder))
+    except OSError:
+        return []
+
+
+def _listing(folder: Path) -> str:
+    names = _names(folder)
+    return "it holds " + (", ".join(map(clean, names[:5])) + ("…" if len(names) > 5 else "") if names else "nothing")
