@@ -1,0 +1,46 @@
+"""Which measures speak of sharpness, which of safety, and which of them survive a change of parametrisation?"""
+
+from __future__ import annotations
+
+from sharpaudit.card.reading import REPARAMETRISATION
+
+NOT_SHARPNESS = frozenset(
+    [
+        "sharpness.lambda_min",
+        "sharpness.lambda_ratio_1_5",
+        "sharpness.negative_mass",
+        "sharpness.random_null",
+        "sharpness.soft_rank",
+    ]
+)
+"""Members of the family that describe the spectrum's shape or a protocol's noise: more is neither sharper nor flatter."""
+
+FLATTER_WHEN_LARGER = frozenset(["sharpness.pac_bayes_sigma"])
+"""The noise a model tolerates; for all other measures of both families larger means sharper."""
+
+SAFETY = (
+    "clean.accuracy",
+    "clean.generalisation_gap",
+    "clean.nll",
+    "calibration.ece",
+    "corruption.accuracy",
+    "corruption.ece",
+    "adversarial.accuracy/",
+    "adversarial.median_epsilon",
+)
+"""The safety metrics that flatness is read against; a name that ends in a slash stands for all its qualifiers."""
+
+
+def is_geometric(name: str) -> bool:
+    """Whether `name` measures how sharp a minimum is."""
+    return name.startswith(("sharpness.", "flatness.")) and name not in NOT_SHARPNESS
+
+
+def is_safety(name: str) -> bool:
+    """Whether flatness is read against `name`."""
+    return any(name.startswith(entry) if entry.endswith("/") else name == entry for entry in SAFETY)
+
+
+def is_invariant(name: str) -> bool:
+    """Whether rescalings that leave a ReLU network's function alone leave `name` alone too."""
+    return name in REPARAMETRISATION

@@ -1,0 +1,164 @@
+"""What does the comparison say, in plain words? Never that sharp is bad: only what went with what, and how sure that is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from sharpaudit.card import Interval
+from sharpaudit.compare.geometry import is_geometric, is_invariant
+from sharpaudit.compare.records import Association, Difference, Fleet, Model, Pair, Quadrant
+from sharpaudit.errors import clean
+
+FEW = 6
+"""Names listed in one sentence."""
+
+
+def read_pair(models: Sequence[Model], pair: Pair) -> list[str]:
+    """The sentences for two models, A and B."""
+    return [
+        *_accuracy(pair),
+        *_disagreement(pair),
+        *_safety(pair.differences),
+        *_flatness(pair.differences),
+        *_quadrants(pair.quadrants),
+        *_parametrisation(models, pair.differences),
+    ]
+
+
+def read_fleet(models: Sequence[Model], fleet: Fleet) -> list[str]:
+    """The sentences for three or more models."""
+    return [*_standing(fleet), *_agreement(models, fleet), *_associations(fleet.associations)]
+
+
+def _accuracy(pair: Pair) -> Iterator[str]:
+    row = next((row for row in pair.differences if row.name == "clean.accuracy"), None)
+    if row is None:
+        return
+    test = "" if pair.mcnemar_p is None else f"; exact McNemar p = {pair.mcnemar_p:.2g}"
+    yield (
+        f"B is right on {100 * row.b:.1f} % of {row.n:,} images and A on {100 * row.a:.1f} %: "
+        f"a difference of {100 * row.difference:+.1f} points{_interval(row.ci, 100)}, {row.verdict}{test}."
+    )
+
+
+def _disagreement(pair: Pair) -> Iterator[str]:
+    found = {m.name.partition(".")[2]: m for m in pair.disagreement}
+    if "rate" not in found:
+        return
+    rate, negative, positive = found["rate"], found["negative_flips"], found["positive_flips"]
+    yield (
+        f"They disagree on {rate.options['count']} of {rate.n:,} images ({100 * rate.value:.1f} %): B breaks "
+        f"{negative.options['count']} that A had right and mends {positive.options['count']} that A had wrong."
+    )
+    kappa = found["error_consistency"]
+    if kappa.ci is not None:
+        if kappa.ci.low > 0:
+            words = "more often than chance would have it"
+        elif kappa.ci.high < 0:
+            words = "less often than chance would have it"
+        else:
+            words = "about as often as chance would have it"
+        yield f"They err on the same images {words}: error consistency κ = {kappa.value:.2f}{_interval(kappa.ci)}."
+
+
+def _safety(rows: Sequence[Difference]) -> Iterator[str]:
+    for word in ("better", "worse"):
+        names = [row.name for row in rows if row.verdict == word]
+        if names:
+            yield f"B is {word} in {_listed(names)} (after correction for the number of questions asked)."
+
+
+def _flatness(rows: Sequence[Difference]) -> Iterator[str]:
+    geometric = [row for row in rows if is_geometric(row.name)]
+    for word in ("sharper", "flatter"):
+        shown = [f"{row.name} ({row.a:.3g} → {row.b:.3g})" for row in geometric if row.verdict == word]
+        if shown:
+            yield f"B is {word} than A by {_listed(shown)}."
+    if undecided := [row.name for row in geometric if row.verdict == "undecided"]:
+        yield f"Undecided: {_listed(undecided)}."
+    if geometric:
+        counts = [sum(row.verdict == word for row in geometric) for word in ("sharper", "flatter", "undecided")]
+        yield (
+            f"Of {len(geometric)} flatness measures {counts[0]} say sharper, {counts[1]} flatter, {counts[2]} neither. Sharpness "
+            "describes the function that was learned; by itself it is neither good nor bad."
+        )
+
+
+def _quadrants(quadrants: Sequence[Quadrant]) -> Iterator[str]:
+    for word in ("sharper and safer", "flatter and less safe", "flatter and safer", "sharper and less safe"):
+        members = [quadrant for quadrant in quadrants if quadrant.quadrant == word]
+        if members:
+            flatness = list(dict.fromkeys(quadrant.flatness for quadrant in members))
+            safety = list(dict.fromkeys(quadrant.safety for quadrant in members))
+            yield f"B is {word} by {_listed(flatness)} against {_listed(safety)}."
+    if quadrants and all(quadrant.quadrant == "undecided" for quadrant in quadrants):
+        yield "No flatness measure and safety metric differ clearly enough to say whether sharper goes with safer here."
+
+
+def _parametrisation(models: Sequence[Model], rows: Sequence[Difference]) -> Iterator[str]:
+    geometric = [row.name for row in rows if is_geometric(row.name)]
+    invariant, raw = [n for n in geometric if is_invariant(n)], [n for n in geometric if not is_invariant(n)]
+    if invariant:
+        yield f"Rescaling layers of a ReLU network without changing its function leaves {_listed(invariant)} alone."
+    if raw:
+        yield (
+            f"It moves {_listed(raw)}: raw scales cannot be compared across reparametrisations, so a difference in them can come "
+            "from the scale of the weights alone."
+        )
+    if raw and models[0].architecture != models[1].architecture:
+        yield (
+            f"The architectures differ ({clean(models[0].architecture)}, {clean(models[1].architecture)}): between them raw "
+            "sharpness says nothing about which function is sharper."
+        )
+
+
+def _standing(fleet: Fleet) -> Iterator[str]:
+    board = [row for row in fleet.leaderboard if "clean.accuracy" in row.values]
+    if len(board) < 2:
+        return
+    first = board[0]
+    tied = [row.label for row in board[1:] if row.p_against_first is not None and row.p_against_first > 0.05]
+    yield f"{clean(first.label)} is the most accurate ({100 * first.values['clean.accuracy']:.1f} %)" + (
+        f"; the data cannot tell {_listed([clean(label) for label in tied])} from it." if tied else "."
+    )
+
+
+def _agreement(models: Sequence[Model], fleet: Fleet) -> Iterator[str]:
+    if fleet.disagreement is None:
+        return
+    rates = [(rate, i, j) for i, row in enumerate(fleet.disagreement) for j, rate in enumerate(row) if i < j]
+    for word, (rate, i, j) in (("closest", min(rates)), ("farthest apart", max(rates))):
+        yield f"{clean(models[i].label)} and {clean(models[j].label)} are {word}: they disagree on {100 * rate:.1f} %."
+
+
+def _associations(rows: Sequence[Association]) -> Iterator[str]:
+    known = [row for row in rows if row.kendall is not None]
+    if rows and not known:
+        yield f"No rank correlation of flatness with safety: {rows[0].reason}."
+    for row in known:
+        if row.p_adjusted is not None and row.p_adjusted <= 0.05 and row.kendall is not None:
+            more = "more" if row.kendall > 0 else "less"
+            yield (
+                f"Across {row.n} models, more {row.flatness} goes with {more} {row.safety}: τ = {row.kendall:+.2f}"
+                f"{_interval(row.kendall_ci)}."
+            )
+    if known and not any((row.p_adjusted or 1.0) <= 0.05 for row in known):
+        yield f"Across {max(row.n for row in known)} models no flatness measure goes clearly with or against a safety metric."
+    for row in known:
+        if row.simpson and row.within is not None and row.kendall is not None:
+            yield (
+                f"Simpson's paradox: {row.flatness} against {row.safety} is τ = {row.kendall:+.2f} over all models but "
+                f"{row.within:+.2f} within conditions; the pooled number compares conditions, not minima."
+            )
+    if known and all(row.within is None for row in known):
+        yield "Conditions are not known, so these correlations are pooled: they may reverse within a training recipe."
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = list(names[:FEW]) + ([f"{len(names) - FEW} more"] if len(names) > FEW else [])
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+
+
+def _interval(ci: Interval | None, scale: float = 1) -> str:
+    digits = 1 if scale == 100 else 2
+    return "" if ci is None else f" [{scale * ci.low:.{digits}f}, {scale * ci.high:.{digits}f}]"
