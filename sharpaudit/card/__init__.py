@@ -62,9 +62,9 @@ class Measured(Record):
     iterations: int | None = None
     residual: FiniteFloat | None = None
     """For eigenvalues: ‖Av − λv‖ / |λ|; elsewhere as `method` says."""
-    probe: str
-    version: int
-    """The probe and its version; numbers of different versions are not comparable."""
+    probe: str = ""
+    version: int = 0
+    """The probe and its version, stamped on by `execute`; numbers of different versions are not comparable."""
 
     @model_validator(mode="after")
     def _uncertainty_is_stated(self) -> Measured:
@@ -79,8 +79,8 @@ class Skipped(Record):
     status: Literal["skipped"] = "skipped"
     name: str
     reason: str
-    probe: str
-    version: int
+    probe: str = ""
+    version: int = 0
 
 
 class Failed(Record):
@@ -89,8 +89,8 @@ class Failed(Record):
     status: Literal["failed"] = "failed"
     name: str
     reason: str
-    probe: str
-    version: int
+    probe: str = ""
+    version: int = 0
 
 
 Measurement = Annotated[Measured | Skipped | Failed, Field(discriminator="status")]
@@ -156,6 +156,8 @@ class DataRecord(Record):
     index_hash: str
     """SHA-256 over images and labels in order: two cards are comparable example by example only when it is equal."""
     classes: list[str]
+    notes: list[str] = []
+    """What was converted, reordered or left out on the way in."""
 
 
 class ProbeSet(Record):

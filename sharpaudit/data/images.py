@@ -98,7 +98,9 @@ class ImageSet:
 
     def record(self) -> DataRecord:
         """The set's entry on a card."""
-        return DataRecord(name=self.name, n=len(self), index_hash=self.index_hash, classes=list(self.classes))
+        return DataRecord(
+            name=self.name, n=len(self), index_hash=self.index_hash, classes=list(self.classes), notes=list(self.notes)
+        )
 
     def batches(self, size: int) -> Iterator[tuple[Pixels, Labels]]:
         """Images and labels in order, at most `size` at a time; the last batch may be shorter."""

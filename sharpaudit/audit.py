@@ -1,0 +1,247 @@
+"""A checkpoint goes in, a card comes out: the few lines to read first are `measure`."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sharpaudit.card import Card, Environment, ProbeRun, Setting, Timing
+from sharpaudit.card.reading import reading
+from sharpaudit.checkpoints import LoadedModel, PreprocessingOverrides, load
+from sharpaudit.data import ImageSet, open_images
+from sharpaudit.errors import EnvironmentFailure
+from sharpaudit.execute import Outcome, execute
+from sharpaudit.plan import Step, plan, total
+from sharpaudit.probes import Passes, Workload
+from sharpaudit.store import Run
+from sharpaudit.workbench import BenchSettings, Need, Workbench
+
+Progress = Callable[[str, float], None]
+"""Told what is being done and the fraction of the whole audit that is behind us."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """Everything that decides an audit."""
+
+    checkpoint: Path
+    data: str
+    train_data: str | None = None
+    architecture: str | None = None
+    weights: str = "auto"
+    preprocessing: PreprocessingOverrides = field(default_factory=PreprocessingOverrides)
+    probes: str = "standard"
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    limit: int | None = None
+    """Use only the first this many test images."""
+    bench: BenchSettings = field(default_factory=BenchSettings)
+    search: tuple[Path, ...] = ()
+    """Folders in which data sets are looked up by name."""
+    allow_code: bool = False
+    allow_inert: bool = False
+    allow_nonfinite: bool = False
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+    """The configuration as the card shows it, each value with its origin."""
+
+
+def measure(request: Request, on_progress: Progress = lambda doing, fraction: None) -> Run:
+    """The audit of one checkpoint: its card, and the per-example columns behind it.
+
+    Raises:
+        SharpauditError: the subclass says whether the request, the checkpoint, the data or the machine is at fault.
+    """
+    started = time.monotonic(), datetime.now(UTC)
+    prepared = prepare(request, on_progress)
+    progress = _Progress(on_progress, prepared)
+    bench = Workbench(prepared.model, prepared.test, prepared.train, prepared.settings, progress.within_step)
+    with full_precision():
+        outcomes = list(execute(prepared.steps, bench, progress.step))
+    on_progress("writing the card", 1.0)
+    return Run(_card(request, prepared, bench, outcomes, started), columns(bench))
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An audit that is ready to run: everything that can be refused has been looked at."""
+
+    steps: list[Step]
+    model: LoadedModel
+    test: ImageSet
+    train: ImageSet | None
+    settings: BenchSettings
+
+    @property
+    def workload(self) -> Workload:
+        """What the costs of the steps depend on."""
+        return Workload(
+            test=len(self.test.labels),
+            train=0 if self.train is None else len(self.train.labels),
+            probe_set=min(self.settings.probe_examples, len((self.train or self.test).labels)),
+            classes=self.model.subject.num_classes,
+            parameters=self.model.subject.num_parameters,
+        )
+
+
+def prepare(request: Request, on_progress: Progress = lambda doing, fraction: None) -> Prepared:
+    """The plan, the device, the model and the data of an audit; bad options die before the checkpoint is opened."""
+    steps = plan(request.probes, request.options)
+    settings = replace(request.bench, device=available_device(request.bench.device))
+    on_progress("reading the checkpoint", 0.0)
+    model = load(
+        request.checkpoint,
+        architecture=request.architecture,
+        weights=request.weights,
+        overrides=request.preprocessing,
+        allow_code=request.allow_code,
+        allow_inert=request.allow_inert,
+        allow_nonfinite=request.allow_nonfinite,
+    )
+    on_progress("reading the data", 0.0)
+    test = _open(request.data, request, model, limit=request.limit)
+    train = _open(request.train_data, request, model, limit=None) if request.train_data else None
+    return Prepared(steps, model, test, train, settings)
+
+
+def costs(prepared: Prepared) -> list[dict[str, str | int]]:
+    """What each step, and the shared clean views before them, will send through the model: rows of ``--dry-run``."""
+    workload = prepared.workload
+    shared = Passes(forward=workload.test + workload.train)
+    named = [("shared clean views", shared), *((step.probe.name, step.cost(workload)) for step in prepared.steps)]
+    return [{"probe": name, **asdict(passes)} for name, passes in named]
+
+
+def columns(bench: Workbench) -> dict[str, dict[str, Any]]:
+    """The per-example columns of every view that was computed, for the run folder."""
+    return {view: dict(predictions.columns()) for view, predictions in bench.views.items()}
+
+
+def available_device(name: str) -> str:
+    """The device to use: `name`, or for ``auto`` the first CUDA device when there is one, else the CPU.
+
+    Raises:
+        EnvironmentFailure: a device that this machine or this build of torch does not have.
+    """
+    if name == "auto":
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+    if name == "cpu":
+        return name
+    kind, _, index = name.partition(":")
+    if kind != "cuda" or not (index or "0").isdigit():
+        raise EnvironmentFailure(f"unknown device '{name}'", hint="use cpu, cuda, cuda:N or auto")
+    if not torch.cuda.is_available():
+        built = torch.version.cuda
+        why = f"torch was built for CUDA {built} but finds no working driver" if built else "this torch was built without CUDA"
+        raise EnvironmentFailure(f"no CUDA device: {why}", hint="use --device auto")
+    if int(index or "0") >= torch.cuda.device_count():
+        raise EnvironmentFailure(f"'{name}' was asked for and there are {torch.cuda.device_count()} CUDA devices")
+    return name if index else "cuda:0"
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """TF32 off and deterministic algorithms where torch has them, for as long as the context lasts."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = before
+
+
+def _open(spec: str, request: Request, model: LoadedModel, *, limit: int | None) -> ImageSet:
+    _, height, width = model.subject.preprocessing.input_size
+    images = open_images(spec, limit=limit, input_size=(height, width), search=request.search)
+    return images.matched_to(model.subject.num_classes)
+
+
+class _Progress:
+    """Turns steps and fractions of views into one fraction of the whole plan, weighted by cost."""
+
+    def __init__(self, report: Progress, prepared: Prepared) -> None:
+        self._report = report
+        self._workload = prepared.workload
+        self._total = max(1, total(prepared.steps, prepared.workload).forward_equivalents)
+        self._behind = 0
+        self._current: Step | None = None
+
+    def step(self, step: Step) -> None:
+        self._behind += self._cost()
+        self._current = step
+        self._report(step.probe.name, min(1.0, self._behind / self._total))
+
+    def within_step(self, fraction: float) -> None:
+        if self._current is not None:
+            self._report(self._current.probe.name, min(1.0, (self._behind + fraction * self._cost()) / self._total))
+
+    def _cost(self) -> int:
+        if self._current is None:
+            return 0
+        shared = self._workload.test + self._workload.train if self._behind == 0 else 0
+        return shared + self._current.cost(self._workload).forward_equivalents
+
+
+def _card(
+    request: Request, prepared: Prepared, bench: Workbench, outcomes: list[Outcome], started: tuple[float, datetime]
+) -> Card:
+    measurements = sorted((m for outcome in outcomes for m in outcome.measurements), key=lambda m: m.name)
+    curved = any({Need.OBJECTIVE, Need.FEATURES} & outcome.step.probe.needs for outcome in outcomes)
+    return Card(
+        subject=prepared.model.subject,
+        data=prepared.test.record(),
+        train_data=prepared.train.record() if prepared.train is not None else None,
+        probe_set=bench.probe_set if curved else None,
+        environment=environment(prepared.settings.device),
+        config=dict(request.settings),
+        seed=request.bench.seed,
+        probes={
+            outcome.step.probe.name: ProbeRun(
+                status=outcome.status,
+                version=outcome.step.probe.version,
+                reason=outcome.reason,
+                options=outcome.step.settings(),
+                passes=outcome.passes,
+            )
+            for outcome in outcomes
+        },
+        measurements=measurements,
+        tables={named.name: named.table for outcome in outcomes for named in outcome.tables},
+        reading=reading(measurements),
+        timing=Timing(
+            started=started[1].isoformat(timespec="seconds"),
+            seconds=time.monotonic() - started[0],
+            probe_seconds={outcome.step.probe.name: outcome.seconds for outcome in outcomes},
+            peak_memory_mib=peak_memory_mib(prepared.settings.device),
+        ),
+    )
+
+
+def environment(device: str) -> Environment:
+    """Versions and device of this process."""
+    packages = ("sharpaudit", "torch", "torchvision", "timm", "numpy", "scipy", "safetensors")
+    return Environment(
+        versions={"python": platform.python_version(), **{name: version(name) for name in packages}},
+        device=torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
+        dtype="float32",
+        tf32=False,
+        threads=torch.get_num_threads(),
+    )
+
+
+def peak_memory_mib(device: str) -> float:
+    """Peak memory of the CUDA device, or the peak resident memory of this process, in MiB."""
+    if device.startswith("cuda"):
+        return float(torch.cuda.max_memory_allocated(device) / 2**20)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)

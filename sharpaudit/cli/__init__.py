@@ -1,0 +1,97 @@
+"""The command line: parse, one call, render, exit.
+
+stdout carries only the result; progress, warnings and errors go to stderr. Every failure is one line,
+``error[CODE]: what - where - what to do``, or with ``--json`` the same as one JSON document on stdout; the exit codes are
+`errors.ExitCode`. Commands import what they run inside their functions, so that ``--help`` and the judging commands start
+without torch.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import typer
+
+from sharpaudit.cli import compare, demo, measure, probes, show  # noqa: F401 - importing a command registers it
+from sharpaudit.cli.app import app, command_names, option_names
+from sharpaudit.errors import ExitCode, Interrupted, SharpauditError, UsageError, clean, closest
+
+__all__ = ["main"]
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line and leave the process with one of `ExitCode`."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    signal.signal(signal.SIGTERM, _terminate)
+    logging.basicConfig(level=logging.CRITICAL, format="%(name)s: %(message)s")
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        result = app(arguments, prog_name="sharpaudit", standalone_mode=False)
+        sys.stdout.flush()
+        return int(result or ExitCode.DONE)
+    except SharpauditError as error:
+        return _fail(error, arguments)
+    except typer.Exit as leave:
+        return leave.exit_code
+    except (typer.Abort, KeyboardInterrupt):
+        return _fail(Interrupted("interrupted", hint="run the same command again"), arguments)
+    except _Terminated:
+        _fail(Interrupted("terminated", hint="run the same command again"), arguments)
+        return ExitCode.TERMINATED
+    except typer.TyperException as error:
+        return _fail(_usage(error, arguments), arguments)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes stdout once more at exit
+        return ExitCode.DONE
+    except Exception:
+        return _fail(_crash(), arguments)
+
+
+def _fail(error: SharpauditError, arguments: list[str]) -> int:
+    print(error, file=sys.stderr)
+    if "--json" in arguments:
+        print(json.dumps(error.as_json(), indent=2, sort_keys=True))
+    return error.exit_code
+
+
+def _usage(error: typer.TyperException, arguments: list[str]) -> SharpauditError:
+    """What the parser refused, in our one-line form with the closest option."""
+    message = clean(" ".join(error.format_message().split()), limit=300)
+    command = next((argument for argument in arguments if not argument.startswith("-")), "")
+    unknown = getattr(error, "option_name", None)
+    if unknown and (close := closest(unknown, option_names(command), limit=1)):
+        message = f"no such option '{clean(unknown)}'; did you mean '{close[0]}'?"
+    elif "No such command" in message and (close := closest(command, command_names(), limit=1)):
+        message = f"no such command '{clean(command)}'; did you mean '{close[0]}'?"
+    return UsageError(message, hint=f"see sharpaudit {command if command in command_names() else ''} --help".replace("  ", " "))
+
+
+def _crash() -> SharpauditError:
+    """A defect of ours: the traceback goes to a file, one line to the user."""
+    handle, name = tempfile.mkstemp(prefix="sharpaudit-crash-", suffix=".txt")
+    with os.fdopen(handle, "w") as file:
+        traceback.print_exc(file=file)
+    kind = sys.exc_info()[0]
+    return SharpauditError(
+        f"a defect in sharpaudit ({kind.__name__ if kind else 'unknown'})", path=str(Path(name)), hint="please report this file"
+    )
+
+
+class _Terminated(BaseException):
+    """SIGTERM arrived."""
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise _Terminated

@@ -1,0 +1,55 @@
+"""The application that the commands register with, and the options they share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from sharpaudit import __version__
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Audit image-classifier checkpoints: flatness beside safety, every number with its uncertainty.",
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")]
+
+
+def option(flag: str, description: str, **settings: Any) -> Any:
+    """An option that can also be set by ``SHARPAUDIT_FLAG`` in the environment."""
+    return typer.Option(flag, help=description, envvar="SHARPAUDIT_" + flag.strip("-").replace("-", "_").upper(), **settings)
+
+
+def command_names() -> list[str]:
+    """The commands there are."""
+    return sorted(_commands())
+
+
+def option_names(command: str) -> list[str]:
+    """The options of `command`, as typed."""
+    found = _commands().get(command)
+    return [name for parameter in (found.params if found else []) for name in parameter.opts]
+
+
+def _commands() -> dict[str, Any]:
+    group: Any = typer.main.get_command(app)
+    commands: dict[str, Any] = group.commands
+    return commands
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def sharpaudit(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Audit image-classifier checkpoints: flatness beside safety, every number with its uncertainty."""

@@ -1,0 +1,238 @@
+"""`sharpaudit measure`: audit checkpoints and write a run folder for each."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sharpaudit.cli.app import Json, app, option
+from sharpaudit.errors import WORST_FIRST, ExitCode, SharpauditError, UsageError, clean
+
+if TYPE_CHECKING:
+    from sharpaudit.audit import Request
+    from sharpaudit.card import Setting
+    from sharpaudit.store import Run
+
+RUNS = Path("sharpaudit-runs")
+
+ORIGINS = {"COMMANDLINE": "flag", "ENVIRONMENT": "environment", "DEFAULT_MAP": "config"}
+"""What the parser calls the source of a value, and what the card calls it."""
+
+Text = str | None
+
+
+@app.command()
+def measure(
+    context: typer.Context,
+    checkpoints: Annotated[list[Path], typer.Argument(metavar="CKPT...", help=".safetensors, .pt, .pth, .th, .bin or a folder.")],
+    data: Annotated[str, option("--data", "Test images: digits, npz:PATH, idx:DIR, imagefolder:PATH, cifar10, …", metavar="D")],
+    train_data: Annotated[Text, option("--train-data", "Training images: generalisation gap and curvature.", metavar="D")] = None,
+    arch: Annotated[Text, option("--arch", "timm:NAME, torchvision:NAME, zoo:NAME, file.py:factory; else from the file.")] = None,
+    weights: Annotated[str, option("--weights", "Of a training checkpoint: auto, ema, raw or a key.")] = "auto",
+    probes: Annotated[str, option("--probes", "quick, standard, deep, or probes separated by commas.")] = "standard",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="PROBE.OPTION=VALUE", help="One option of one probe; repeatable.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", metavar="RUN", help="Run folder [sharpaudit-runs/NAME].")] = None,
+    limit: Annotated[int | None, option("--limit", "Use only the first N test images.", min=1)] = None,
+    mean: Annotated[Text, option("--mean", "Normalisation mean per channel, e.g. 0.485,0.456,0.406.")] = None,
+    std: Annotated[Text, option("--std", "Normalisation standard deviation per channel.")] = None,
+    input_size: Annotated[Text, option("--input-size", "Of the network: channels,height,width.", metavar="C,H,W")] = None,
+    probe_examples: Annotated[int, option("--probe-examples", "Images of the frozen curvature probe set.", min=1)] = 512,
+    precision: Annotated[str, option("--precision", "Of curvature: auto, float32 or float64.")] = "auto",
+    batch_size: Annotated[int, option("--batch-size", "Images in one forward pass.", min=1, max=2**20)] = 256,
+    device: Annotated[str, option("--device", "auto, cpu, cuda or cuda:N.")] = "auto",
+    seed: Annotated[int, option("--seed", "Of every random choice.", min=0, max=2**63 - 1)] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost; measure nothing.")] = False,
+    allow_code: Annotated[bool, typer.Option("--allow-code", help="Run the Python file that --arch names.")] = False,
+    allow_inert: Annotated[bool, typer.Option("--allow-inert", help="Read tensors beside code in the file; run none.")] = False,
+    allow_nonfinite: Annotated[bool, typer.Option("--allow-nonfinite", help="Measure NaN and infinite weights too.")] = False,
+    json: Json = False,
+) -> int:
+    """Audit checkpoints on a data set and write a report card for each."""
+    from sharpaudit.audit import Request
+    from sharpaudit.checkpoints import PreprocessingOverrides
+    from sharpaudit.workbench import BenchSettings
+
+    if precision not in ("auto", "float32", "float64"):
+        raise UsageError(f"--precision: expected auto, float32 or float64, got '{clean(precision)}'")
+    if out is not None and len(checkpoints) > 1:
+        raise UsageError("-o names one run folder and several checkpoints were given", hint="leave -o out")
+    overrides = PreprocessingOverrides(
+        mean=_numbers("--mean", mean, (1, 3)),
+        std=_numbers("--std", std, (1, 3)),
+        input_size=[int(number) for number in _numbers("--input-size", input_size, (3,)) or []] or None,
+    )
+    requests = [
+        Request(
+            checkpoint=checkpoint,
+            data=data,
+            train_data=train_data,
+            architecture=arch,
+            weights=weights,
+            preprocessing=overrides,
+            probes=probes,
+            options=probe_options(settings or []),
+            limit=limit,
+            bench=BenchSettings(
+                seed=seed, batch_size=batch_size, probe_examples=probe_examples, precision=precision, device=device
+            ),
+            search=search_path(),
+            allow_code=allow_code,
+            allow_inert=allow_inert,
+            allow_nonfinite=allow_nonfinite,
+            settings=_configured(context),
+        )
+        for checkpoint in checkpoints
+    ]
+    if dry_run:
+        return _print_plan(requests[0], as_json=json)
+    folders = [out] if out is not None else run_folders(checkpoints)
+    return _audit_all(requests, folders, as_json=json)
+
+
+def probe_options(settings: list[str]) -> dict[str, dict[str, Any]]:
+    """``probe.option=value`` texts as probe → option → value; commas make a list.
+
+    Raises:
+        UsageError: a text of another form.
+    """
+    options: dict[str, dict[str, Any]] = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        probe, dot, key = name.partition(".")
+        if not (probe and dot and key and equals):
+            raise UsageError(f"--set: expected PROBE.OPTION=VALUE, got '{clean(setting)}'")
+        options.setdefault(probe, {})[key] = value.split(",") if "," in value else value
+    return options
+
+
+def search_path() -> tuple[Path, ...]:
+    """The folders of ``SHARPAUDIT_DATA`` in which data sets are looked up by name."""
+    return tuple(Path(folder) for folder in os.environ.get("SHARPAUDIT_DATA", "").split(os.pathsep) if folder)
+
+
+def run_folders(checkpoints: list[Path]) -> list[Path]:
+    """Where the run of each checkpoint goes by default: named after the file, and apart when two files share a name."""
+    stems = [checkpoint.stem or "checkpoint" for checkpoint in checkpoints]
+    return [
+        RUNS / (stem if stems.count(stem) == 1 else f"{checkpoint.absolute().parent.name}-{stem}")
+        for stem, checkpoint in zip(stems, checkpoints, strict=True)
+    ]
+
+
+def _numbers(flag: str, text: str | None, count: tuple[int, ...]) -> list[float] | None:
+    if text is None:
+        return None
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in count or not all(map(isfinite, numbers)):
+        expected = " or ".join(map(str, count))
+        raise UsageError(f"{flag}: expected {expected} numbers separated by commas, got '{clean(text)}'")
+    return numbers
+
+
+def _configured(context: typer.Context) -> dict[str, Setting]:
+    """Every option as it was resolved, with where its value came from; paths are left to the subject and the data."""
+    from sharpaudit.card import Setting
+
+    hidden = {"checkpoints", "data", "train_data", "out", "json", "dry_run"}
+    found = {}
+    for name, value in sorted(context.params.items()):
+        if name not in hidden:
+            source = context.get_parameter_source(name)
+            origin = ORIGINS.get(source.name if source else "", "default")
+            found[name] = Setting(value=Path(value).name if name == "arch" and value else value, origin=origin)
+    return found
+
+
+def _print_plan(request: Request, *, as_json: bool) -> int:
+    from sharpaudit import audit
+    from sharpaudit.card import codec
+
+    rows = audit.costs(audit.prepare(request))
+    if as_json:
+        print(codec.dumps({"plan": rows}), end="")
+        return ExitCode.DONE
+    print(f"{'probe':<20}{'forward':>12}{'backward':>12}{'hvp':>12}   examples through the model")
+    for row in rows:
+        print(f"{row['probe']:<20}{row['forward']:>12,}{row['backward']:>12,}{row['hvp']:>12,}")
+    return ExitCode.DONE
+
+
+def _audit_all(requests: list[Request], folders: list[Path], *, as_json: bool) -> int:
+    """Audit one after the other; a checkpoint that is refused does not keep the others from being measured."""
+    from sharpaudit.card import codec
+
+    documents: list[Any] = []
+    codes: list[ExitCode] = []
+    for request, folder in zip(requests, folders, strict=True):
+        try:
+            documents.append(_audit_one(request, folder, as_json=as_json))
+            codes.append(ExitCode.DONE)
+        except SharpauditError as error:
+            if len(requests) == 1:
+                raise
+            print(error, file=sys.stderr)
+            documents.append({**error.as_json(), "file": clean(request.checkpoint.name)})
+            codes.append(error.exit_code)
+    if as_json:
+        print(codec.dumps(documents[0] if len(documents) == 1 else documents), end="")
+    return next(code for code in WORST_FIRST if code in codes)
+
+
+def _audit_one(request: Request, folder: Path, *, as_json: bool) -> dict[str, Any]:
+    from sharpaudit import store
+    from sharpaudit.card import codec
+    from sharpaudit.report.terminal import terminal
+
+    run = audit_into(folder, request)
+    if not as_json:
+        print(terminal(run.card))
+        print(f"reports: {folder / 'report.html'} and report.md, report.json beside it", file=sys.stderr)
+    return codec.loads(codec.encode(run.card), source=store.REPORT)
+
+
+def audit_into(folder: Path, request: Request) -> Run:
+    """Audit one checkpoint under a progress bar and write its run folder: the card, its columns, and the card as documents."""
+    from sharpaudit import audit, store
+    from sharpaudit.report.html import html
+    from sharpaudit.report.markdown import markdown
+
+    store.claim(folder)
+    with progress_bar(request.checkpoint.name) as report:
+        run = audit.measure(request, report)
+    store.save_run(folder, run)
+    store.write(folder / "report.md", markdown(run.card))
+    store.write(folder / "report.html", html([run.card]))
+    return run
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[str, float], None]]:
+    """One bar for the whole plan on stderr; nothing when stderr is not a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda doing, fraction: None
+        return
+    with Progress(
+        TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn(), console=console, transient=True
+    ) as bar:
+        task = bar.add_task("", total=1.0)
+
+        def report(doing: str, fraction: float) -> None:
+            bar.update(task, completed=fraction, description=f"{clean(title, 40)}: {doing}")
+
+        yield report

@@ -1,0 +1,216 @@
+"""Do the model's confidences match how often it is right?
+
+Why it matters
+    A model that says 99 % and is right 90 % of the time cannot be trusted to say when it is unsure.
+
+How it is computed
+    From the columns of one forward pass, softmax in float64. ECE: 15 equal-width bins of the top confidence, the last one closed.
+    ECE is biased upward, so `ece_floor` gives what a perfectly calibrated model with these confidences would show at this n (by
+    simulation), and `ece_debiased` the excess over it. Adaptive ECE uses bins of equal mass, class-wise ECE all classes'
+    probabilities, KS and smooth ECE no bins. The temperature is fitted on each half of a random split and applied to the
+    other; it is the geometric mean of the two fits. Intervals are BCa over examples, with bins held fixed.
+
+When not to trust it
+    ECE at small n without its floor; MCE, which the emptiest bin decides; class-wise ECE at many classes, where nearly all
+    probabilities are near zero; a temperature that ended at the edge of its search range. Below zero, `ece_debiased` only says
+    that the ECE is smaller than chance would make it.
+
+Sources
+    Guo et al. 2017; Nixon et al. 2019; Kull et al. 2019; Gupta et al. 2021 (KS); Błasiok and Nakkiran 2024 (smooth ECE).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sharpaudit.card import Interval, Measured, Skipped, Table
+from sharpaudit.errors import UsageError
+from sharpaudit.metrics import calibration as metric
+from sharpaudit.metrics.predictions import Predictions, softmax
+from sharpaudit.probes import Finding, NamedTable, Need, Workbench, probe
+from sharpaudit.stats import Resamples, bootstrap, first_mean, t_interval
+
+Floats = NDArray[np.float64]
+
+MAX_CLASSES_RESAMPLED = 100
+"""Above this many classes the class-wise ECE goes without an interval: its columns would need classes × bins × n numbers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationOptions:
+    """Settings of the calibration probe."""
+
+    bins: int = 15
+    """Number of confidence bins; never more than there are examples."""
+    floor_draws: int = 1000
+    """Simulated data sets behind the ECE floor."""
+    smallest_bin: int = 10
+    """Bins with fewer examples are left out of the maximum calibration error."""
+
+    def __post_init__(self) -> None:
+        """Refuse settings that no run could honour."""
+        if self.bins < 1 or self.floor_draws < 2:
+            raise UsageError("calibration: expected at least 1 bin and 2 floor draws")
+
+
+@probe(
+    needs={Need.PREDICTIONS, Need.RESAMPLES},
+    version=1,
+    measures=[
+        "calibration.ece",
+        "calibration.ece_floor",
+        "calibration.ece_debiased",
+        "calibration.adaptive_ece",
+        "calibration.classwise_ece",
+        "calibration.mce",
+        "calibration.ks",
+        "calibration.smooth_ece",
+        "calibration.temperature",
+        "calibration.ece_after_temperature",
+        "calibration.nll_after_temperature",
+    ],
+)
+def calibration(bench: Workbench, options: CalibrationOptions) -> Iterator[Finding]:
+    """Yield ECE with its floor, its variants, and the temperature with what it would mend."""
+    test = bench.predictions
+    bins = min(options.bins, len(test))
+    resamples = bench.resamples(len(test))
+    equal_width = metric.equal_width_bins(test.confidence, bins)
+    ece = _gaps("calibration.ece", test, equal_width, f"{bins} equal-width bins", bins, resamples)
+    floor = metric.ece_floor(test.confidence, rng=bench.rng("floor"), bins=bins, draws=options.floor_draws)
+    yield ece
+    yield _number(
+        "calibration.ece_floor",
+        floor.value,
+        len(test),
+        f"mean ECE of {options.floor_draws} simulated data sets, calibrated by construction; interval of that mean",
+        ci=t_interval(floor.value, floor.standard_error, options.floor_draws),
+        options={"bins": bins, "upper_95": floor.upper},
+        direction="none",
+    )
+    shifted = ece.ci and Interval(
+        low=ece.ci.low - floor.value, high=ece.ci.high - floor.value, method=f"{ece.ci.method}, shifted"
+    )
+    yield _number(
+        "calibration.ece_debiased",
+        ece.value - floor.value,
+        len(test),
+        "ECE minus its floor; can be negative",
+        ci=shifted,
+        reason=ece.reason,
+        options={"bins": bins},
+    )
+    equal_mass = metric.equal_mass_bins(test.confidence, bins)
+    yield _gaps("calibration.adaptive_ece", test, equal_mass, f"{bins} bins of equal mass", bins, resamples)
+    yield _classwise(test, bins, resamples)
+    yield from _maxima(test, bins, options.smallest_bin)
+    yield from _temperature(bench, test, bins, resamples)
+    yield NamedTable("reliability", _reliability(test, bins))
+
+
+def _number(
+    name: str,
+    value: float,
+    n: int,
+    method: str,
+    *,
+    ci: Interval | None = None,
+    reason: str | None = None,
+    options: dict[str, float | int] | None = None,
+    unit: str = "fraction",
+    direction: str = "lower",
+    converged: bool | None = None,
+) -> Measured:
+    return Measured.model_validate(
+        {
+            "name": name,
+            "value": value,
+            "unit": unit,
+            "direction": direction,
+            "n": n,
+            "ci": ci,
+            "reason": None if ci else reason,
+            "method": method,
+            "options": options or {},
+            "converged": converged,
+        }
+    )
+
+
+def _sum_of_absolutes(means: Floats) -> Floats:
+    total: Floats = np.abs(means).sum(axis=-1)
+    return total
+
+
+def _gaps(name: str, test: Predictions, bin_of: NDArray[np.int64], method: str, bins: int, resamples: Resamples) -> Measured:
+    found = bootstrap(metric.gap_columns(test.confidence, test.correct, bin_of), _sum_of_absolutes, resamples)
+    method = f"Σ over bins of |mean confidence − accuracy| × share, {method}"
+    return _number(name, found.value, len(test), method, ci=found.ci, reason=found.reason, options={"bins": bins})
+
+
+def _classwise(test: Predictions, bins: int, resamples: Resamples) -> Measured:
+    assert test.logits is not None
+    probabilities = softmax(test.logits)
+    name, method = "calibration.classwise_ece", f"mean over classes, {bins} equal-width bins of each class's probability"
+    if probabilities.shape[1] > MAX_CLASSES_RESAMPLED:
+        value = metric.classwise_ece(probabilities, test.labels, bins)
+        reason = f"not resampled above {MAX_CLASSES_RESAMPLED} classes"
+        return _number(name, value, len(test), method, reason=reason, options={"bins": bins})
+    found = bootstrap(metric.classwise_columns(probabilities, test.labels, bins), _sum_of_absolutes, resamples)
+    return _number(name, found.value, len(test), method, ci=found.ci, reason=found.reason, options={"bins": bins})
+
+
+def _maxima(test: Predictions, bins: int, smallest_bin: int) -> Iterator[Finding]:
+    """The measures that are maxima or self-smoothing, which resampling biases upward: given without an interval."""
+    reason = "resampling would bias it upward"
+    largest = metric.mce(test.confidence, test.correct, bins, min_count=smallest_bin)
+    if largest is None:
+        yield Skipped(name="calibration.mce", reason=f"no confidence bin holds {smallest_bin} examples")
+    else:
+        settings = {"bins": bins, "smallest_bin": smallest_bin}
+        yield _number("calibration.mce", largest, len(test), "largest gap of a bin", reason=reason, options=settings)
+    running = metric.ks(test.confidence, test.correct)
+    yield _number("calibration.ks", running, len(test), "largest running mean of confidence − correct, no bins", reason=reason)
+    smooth = metric.smooth_ece(test.confidence, test.correct)
+    yield _number("calibration.smooth_ece", smooth, len(test), "kernel-smoothed gaps, self-consistent width", reason=reason)
+
+
+def _temperature(bench: Workbench, test: Predictions, bins: int, resamples: Resamples) -> Iterator[Finding]:
+    names = ["calibration.temperature", "calibration.ece_after_temperature", "calibration.nll_after_temperature"]
+    if len(test) < 4:
+        yield from (Skipped(name=name, reason=f"{len(test)} examples cannot be split and fitted") for name in names)
+        return
+    fitted = metric.temperature_scaling(test, rng=bench.rng("temperature split"))
+    first, second = fitted.temperatures
+    yield _number(
+        "calibration.temperature",
+        math.sqrt(first * second),
+        len(test),
+        "minimises the NLL of a half; geometric mean of the two halves' fits; above 1: overconfident",
+        reason=f"two fits on disjoint halves: {first:.4g} and {second:.4g}",
+        options={"first_half": first, "second_half": second},
+        unit="1",
+        direction="none",
+        converged=not fitted.at_bound,
+    )
+    after = metric.equal_width_bins(fitted.scaled.confidence, bins)
+    method = f"{bins} equal-width bins, each half at the other half's temperature"
+    yield _gaps("calibration.ece_after_temperature", fitted.scaled, after, method, bins, resamples)
+    found = bootstrap(fitted.scaled.nll, first_mean, resamples)
+    method = "mean −log p of the label, each half at the other half's temperature"
+    yield _number(
+        "calibration.nll_after_temperature", found.value, len(test), method, ci=found.ci, reason=found.reason, unit="nats"
+    )
+
+
+def _reliability(test: Predictions, bins: int) -> Table:
+    rows = metric.reliability(test.confidence, test.correct, bins)
+    return Table(
+        columns=["bin_low", "bin_high", "count", "confidence", "accuracy"],
+        rows=[[row.low, row.high, row.n, row.confidence, row.accuracy] for row in rows],
+    )
