@@ -73,7 +73,7 @@ class Objective:
         names, parameters = zip(*module.named_parameters(), strict=True)
         self.dtype: torch.dtype = parameters[0].dtype
         if {p.dtype for p in parameters} != {self.dtype} or self.dtype not in (torch.float32, torch.float64):
-            found = ", ".join(sorted({str(p.dtype) for p in parameters}))
+            found = ", ".join(sorted({str(p.dtype).removeprefix("torch.") for p in parameters}))
             raise ArchitectureError(f"expected all parameters in float32 or all in float64, got {found}", hint="cast the network")
         if len(inputs) == 0 or labels.shape != inputs.shape[:1]:
             raise DataError(f"expected one label for each of at least one image, got {len(labels)} for {len(inputs)}")

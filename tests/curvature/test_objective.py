@@ -1,0 +1,196 @@
+"""The objective against dense matrices of the whole batch, on ragged batches."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from sharpaudit.curvature.objective import Objective
+from sharpaudit.errors import ArchitectureError, DataError
+from tests import oracles
+from tests.cases import ARCHITECTURES, Case, case, real_resnet20
+
+SMOOTH_ORACLE = sorted(set(ARCHITECTURES) - {"mlp-hardsigmoid"})
+"""torch cannot differentiate hardsigmoid twice, so it has its own test."""
+
+
+def objective(c: Case, batch_size: int = 3, **options: int) -> Objective:
+    return Objective(c.module, c.inputs, c.labels, batch_size=batch_size, **options)
+
+
+def direction(o: Objective, seed: int = 5) -> torch.Tensor:
+    return torch.randn(o.num_parameters, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(o.dtype)
+
+
+@pytest.mark.parametrize("name", SMOOTH_ORACLE)
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-12), (torch.float32, 1e-4)])
+def test_products_equal_dense_matrices_on_ragged_batches(name: str, dtype: torch.dtype, tolerance: float) -> None:
+    exact = case(name)
+    o = objective(case(name, dtype=dtype))
+    v = direction(o).double()
+    hessian, ggn = oracles.dense_hessian(*exact), oracles.dense_ggn(exact.module, exact.inputs)
+    jacobian = oracles.dense_jacobian(exact.module, exact.inputs)
+    for found, truth in [(o.hvp(v), hessian @ v), (o.ggn_product(v), ggn @ v), (o.logit_jvp(v), jacobian @ v)]:
+        assert found.dtype == dtype
+        torch.testing.assert_close(found.double(), truth, rtol=0, atol=tolerance * max(1.0, truth.abs().max().item()))
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_gradient_is_the_derivative_of_the_loss(name: str) -> None:
+    o = objective(case(name))
+    v = direction(o)
+    rise = []
+    for h in (1e-6, -1e-6):
+        with o.perturbed(h * v):
+            rise.append(o.loss())
+    assert torch.dot(o.gradient(), v).item() == pytest.approx((rise[0] - rise[1]) / 2e-6, rel=1e-6, abs=1e-9)
+
+
+def test_hardsigmoid_has_the_second_derivative_of_its_definition() -> None:
+    c = case("mlp-hardsigmoid")
+    plain = nn.Sequential(*[Clamped() if isinstance(layer, nn.Hardsigmoid) else layer for layer in c.module.children()])
+    v = direction(objective(c))
+    torch.testing.assert_close(objective(c).hvp(v), oracles.dense_hessian(plain, c.inputs, c.labels) @ v, rtol=1e-6, atol=1e-7)
+
+
+class Clamped(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x / 6 + 0.5).clamp(0, 1)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 7, 100])
+def test_batch_size_changes_nothing(batch_size: int) -> None:
+    c = case("conv-bn")
+    o, whole = objective(c, batch_size), objective(c, 7)
+    v = direction(o)
+    assert o.loss() == pytest.approx(whole.loss(), rel=1e-12)
+    for found, truth in [(o.hvp(v), whole.hvp(v)), (o.gradient(), whole.gradient()), (o.logit_jvp(v), whole.logit_jvp(v))]:
+        torch.testing.assert_close(found, truth, rtol=1e-10, atol=1e-12)
+
+
+def test_losses_are_the_cross_entropy_of_each_example() -> None:
+    c = case("conv")
+    losses = objective(c).losses()
+    assert losses.dtype == torch.float64
+    torch.testing.assert_close(losses, nn.functional.cross_entropy(c.module(c.inputs), c.labels, reduction="none"))
+
+
+def test_a_graph_that_does_not_fit_is_built_again_and_gives_the_same() -> None:
+    c = case("conv", n=40)
+    o, starved = objective(c, 8), objective(c, 8, graph_bytes=20_000)
+    v = direction(o)
+    torch.testing.assert_close(starved.hvp(v), o.hvp(v))
+    before, fixed = starved.passes["forward"], o.passes["forward"]
+    starved.hvp(v), o.hvp(v)
+    assert o.passes["forward"] == fixed, "kept graphs need no forward pass"
+    assert 0 < starved.passes["forward"] - before < 40, "some graphs fit, some do not"
+    o.release()
+    torch.testing.assert_close(o.hvp(v), starved.hvp(v))
+
+
+def test_passes_count_examples() -> None:
+    o = objective(case("linear"))
+    o.hvp(direction(o))
+    before = dict(o.passes)
+    o.losses(), o.gradient(), o.hvp(direction(o)), o.logit_jvp(direction(o)), o.ggn_product(direction(o))
+    spent = {kind: count - before.get(kind, 0) for kind, count in o.passes.items()}
+    assert spent == {"forward": 7, "backward": 7, "hvp": 7, "jvp": 14}  # the gradient comes from the kept graph
+
+
+def test_perturbed_moves_and_comes_back_bit_for_bit() -> None:
+    c = case("conv-bn")
+    o = objective(c)
+    start, loss, v = o.parameters, o.loss(), direction(o)
+    product = o.hvp(v)
+    moved = copy.deepcopy(c.module)
+    nn.utils.vector_to_parameters(start + v, moved.parameters())
+    truth = oracles.dense_hessian(moved, c.inputs, c.labels) @ v
+    with pytest.raises(RuntimeError, match="stop"), o.perturbed(v):
+        torch.testing.assert_close(o.parameters, start + v)
+        torch.testing.assert_close(o.hvp(v), truth)
+        with o.perturbed(-v):
+            assert o.loss() == pytest.approx(loss)
+        raise RuntimeError("stop")
+    assert torch.equal(o.parameters, start)
+    assert o.loss() == loss
+    assert torch.equal(o.hvp(v), product)
+
+
+def test_perturbed_buffers_are_read_inside_only() -> None:
+    c = case("conv-bn")
+    o = objective(c)
+    loss, zero = o.loss(), torch.zeros(o.num_parameters)
+    with o.perturbed(zero, {"1.running_mean": c.module[1].running_mean + 1}):  # type: ignore[index]
+        assert o.loss() != loss
+    assert o.loss() == loss
+
+
+def test_the_module_and_the_world_stay_as_they_were() -> None:
+    c = case("conv-bn")
+    for p in c.module.parameters():
+        p.grad = torch.ones_like(p)
+        p.requires_grad_(False)
+    before = copy.deepcopy(c.module.state_dict())
+    images, state = c.inputs.clone(), torch.get_rng_state()
+    o = objective(c)
+    v = direction(o)
+    o.loss(), o.gradient(), o.hvp(v), o.ggn_product(v), o.logit_jvp(v)
+    with o.perturbed(v):
+        o.gradient()
+    assert all(torch.equal(value, c.module.state_dict()[name]) for name, value in before.items())
+    assert all(
+        p.grad is not None and torch.equal(p.grad, torch.ones_like(p)) and not p.requires_grad for p in c.module.parameters()
+    )
+    assert torch.equal(images, c.inputs) and torch.equal(state, torch.get_rng_state()) and not c.module.training
+
+
+def test_softmax_regression_has_the_closed_form_hessian() -> None:
+    """Oracle O1: H = (1/n) Σ (diag p − ppᵀ) ⊗ xxᵀ, whatever the labels."""
+    x = torch.tensor([[1.0, 2.0], [-1.0, 0.5], [0.3, -0.7]], dtype=torch.float64)
+    module = nn.Linear(2, 3, bias=False).double()
+    p = module(x).softmax(1).detach()
+    truth = sum(
+        torch.kron(torch.diag(q) - torch.outer(q, q), torch.outer(row, row)) for q, row in zip(p, x, strict=True)
+    ) / len(x)  # fmt: skip
+    for labels in ([0, 1, 2], [2, 2, 0]):
+        o = Objective(module, x, torch.tensor(labels), batch_size=2)
+        found = torch.stack([o.hvp(row) for row in torch.eye(6, dtype=torch.float64)])
+        torch.testing.assert_close(found, truth)
+        trace = ((1 - p.square().sum(1)) * x.square().sum(1)).mean()
+        torch.testing.assert_close(found.trace(), trace)
+
+
+def test_saturated_logits_give_a_finite_loss_and_curvature() -> None:
+    c = case("linear", dtype=torch.float32)
+    with torch.no_grad():
+        c.module[1].weight.mul_(1e4)  # type: ignore[index]
+    o = objective(c)
+    assert math.isfinite(o.loss()) and o.hvp(direction(o)).isfinite().all()
+
+
+def test_refusals() -> None:
+    c = case("linear")
+    with pytest.raises(ArchitectureError, match="expected all parameters in float32 or all in float64, got float16"):
+        Objective(copy.deepcopy(c.module).half(), c.inputs, c.labels, batch_size=3)
+    with pytest.raises(DataError, match="expected one label for each of at least one image, got 6 for 7"):
+        Objective(c.module, c.inputs, c.labels[:6], batch_size=3)
+    with pytest.raises(DataError, match="expected labels from 0 to 2, got 0 to 3"):
+        Objective(c.module, c.inputs, torch.tensor([0, 1, 2, 3, 0, 0, 0]), batch_size=3)
+    with pytest.raises(ValueError, match="expected a vector of 51 entries, got shape"):
+        objective(c).hvp(torch.zeros(50))
+
+
+@pytest.mark.slow
+@pytest.mark.real
+def test_agrees_with_curvlinops_on_a_real_resnet20() -> None:
+    from curvlinops import GGNLinearOperator, HessianLinearOperator
+
+    c = real_resnet20(512)
+    o = objective(c, 64)
+    v = direction(o)
+    batches = list(zip(torch.split(c.inputs, 100), torch.split(c.labels, 100), strict=True))
+    for found, operator in [(o.hvp(v), HessianLinearOperator), (o.ggn_product(v), GGNLinearOperator)]:
+        truth = operator(c.module, nn.CrossEntropyLoss(), dict(c.module.named_parameters()), batches) @ v
+        assert (found - truth).norm() <= 1e-5 * truth.norm()
