@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from sharpaudit.data.cifar import open_cifar
-from sharpaudit.data.files import Reading
+from sharpaudit.data.files import Reading, named_path
 from sharpaudit.data.folder import open_folder
 from sharpaudit.data.idx import open_idx, open_mnist
 from sharpaudit.data.images import Images, ImageSet, Labels, Pixels, num_shared
@@ -65,12 +65,12 @@ def _opened(spec: str, input_size: tuple[int, int] | None, search: Sequence[Path
     kind, _, rest = spec.partition(":")
     match kind:
         case "npz" if rest:
-            return open_npz(Path(rest), reading=reading)
+            return open_npz(named_path(rest), reading=reading)
         case "imagefolder" if rest:
-            return open_folder(Path(rest), input_size=input_size, reading=reading)
+            return open_folder(named_path(rest), input_size=input_size, reading=reading)
         case "idx" if rest.count(",") == 1:
             images, labels = rest.split(",")
-            return open_idx(Path(images), Path(labels), reading=reading)
+            return open_idx(named_path(images), named_path(labels), reading=reading)
         case "digits" if rest in ("", "train", "test"):
             return _digits(rest or "test", reading)
         case "cifar10" | "cifar100":
@@ -96,4 +96,4 @@ def _split_and_folders(rest: str, search: Sequence[Path]) -> tuple[Split, Sequen
     path, _, last = rest.rpartition(":")
     if last not in ("train", "test"):
         path, last = rest, "test"
-    return ("train" if last == "train" else "test"), ([Path(path)] if path else search)
+    return ("train" if last == "train" else "test"), ([named_path(path)] if path else search)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
 from sharpaudit.errors import DataError, UnsafeInput, clean, closest
+
+CHUNK = 1 << 20
+"""Bytes copied at a time, so that reading needs little more memory than the array itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,19 +47,50 @@ def open_regular(path: Path) -> IO[bytes]:
     except FileNotFoundError as error:
         raise missing(path) from error
     except OSError as error:
-        if path.exists() and not (path.is_file() or path.is_dir()):
-            raise UnsafeInput(f"'{clean(path.name)}' is not a regular file", hint="copy it to a regular file first") from error
+        if error.errno == errno.ENXIO:
+            raise _not_regular(path) from error
         raise DataError(f"cannot read '{clean(path.name)}': {error.strerror}", hint="check its permissions") from error
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
         if stat.S_ISDIR(status.st_mode):
             raise DataError(f"expected a file, got the folder '{clean(path.name)}'", hint="imagefolder:PATH reads folders")
-        raise UnsafeInput(f"'{clean(path.name)}' is not a regular file", hint="copy it to a regular file first")
+        raise _not_regular(path)
     if not status.st_size:
         os.close(descriptor)
         raise DataError(f"'{clean(path.name)}' has 0 bytes", hint="fetch it again")
     return os.fdopen(descriptor, "rb")
+
+
+def read_up_to(read: Callable[[int], bytes], num_bytes: int) -> bytearray:
+    """The next `num_bytes` that a file's `read` gives, or fewer where it ends; arrays over them are writable, as torch wants them."""
+    content = bytearray(num_bytes)
+    view, filled = memoryview(content), 0
+    while filled < num_bytes:
+        part = read(min(CHUNK, num_bytes - filled))
+        if not part:
+            break
+        view[filled : filled + len(part)] = part
+        filled += len(part)
+    view.release()
+    del content[filled:]
+    return content
+
+
+def named_path(text: str) -> Path:
+    """The path a user typed, once the system can look it up; whether it is there is for the reader to say.
+
+    Raises:
+        DataError: a name no file system takes: too long, or with a NUL.
+    """
+    path = Path(text)
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return path
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read '{clean(text)}': {clean(str(error))}", hint="check the path") from error
+    return path
 
 
 def missing(path: Path) -> DataError:
@@ -63,6 +98,10 @@ def missing(path: Path) -> DataError:
     beside = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
     near = ", ".join(clean(name) for name in closest(path.name, beside) or beside[:5])
     return DataError(f"'{clean(str(path))}' does not exist", hint=f"nearest: {near}" if near else "check the folder's name")
+
+
+def _not_regular(path: Path) -> UnsafeInput:
+    return UnsafeInput(f"'{clean(path.name)}' is not a regular file", hint="copy it to a regular file first")
 
 
 def find(names: Sequence[str], folders: Sequence[Path]) -> Path | None:

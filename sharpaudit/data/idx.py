@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharpaudit.data.arrays import image_set
-from sharpaudit.data.files import Reading, find, open_regular, within_budget
+from sharpaudit.data.files import Reading, find, open_regular, read_up_to, within_budget
 from sharpaudit.data.images import ImageSet
 from sharpaudit.errors import DataError, clean
 
@@ -62,7 +62,7 @@ def _read(path: Path, rank: int, reading: Reading) -> NDArray[Any]:
                 )
             shape = tuple(int(size) for size in np.frombuffer(header, ">u4", offset=4))
             within_budget(math.prod(shape), reading, f"'{name}'")
-            content = file.read(math.prod(shape) + 1)
+            content = read_up_to(file.read, math.prod(shape) + 1)
         except (OSError, EOFError, zlib.error) as error:
             raise DataError(f"'{name}' is damaged: {clean(str(error))}", hint="fetch it again") from error
     if len(content) != math.prod(shape):

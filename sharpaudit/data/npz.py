@@ -6,6 +6,7 @@ declared size is compared with the stored one and with the budget before anythin
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -16,7 +17,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from sharpaudit.data.arrays import class_names, image_set
-from sharpaudit.data.files import Reading, open_regular, within_budget
+from sharpaudit.data.files import Reading, open_regular, read_up_to, within_budget
 from sharpaudit.data.images import ImageSet
 from sharpaudit.errors import DataError, UnsafeInput, clean
 
@@ -62,7 +63,7 @@ def open_npz(path: Path, *, reading: Reading, name: str | None = None, classes: 
 
 
 def map_npy(path: Path) -> NDArray[Any]:
-    """The array of an ``.npy`` file, memory-mapped read-only once its header agrees with its size.
+    """The array of an ``.npy`` file, memory-mapped once its header agrees with its size; writes never reach the file.
 
     Raises:
         DataError: not an npy file, or truncated.
@@ -73,7 +74,7 @@ def map_npy(path: Path) -> NDArray[Any]:
         start = file.tell()
         stored = file.seek(0, 2) - start
         _agree(shape, dtype, stored, clean(path.name))
-        return np.memmap(file, dtype=dtype, mode="r", offset=start, shape=shape, order="F" if fortran else "C")
+        return np.memmap(file, dtype=dtype, mode="c", offset=start, shape=shape, order="F" if fortran else "C")
 
 
 def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, reading: Reading) -> NDArray[Any]:
@@ -86,7 +87,7 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, reading: Readi
             shape, fortran, dtype = _header(file, name)
             stored = info.file_size - file.tell()
             _agree(shape, dtype, stored, name)
-            content = file.read(stored)
+            content = read_up_to(file.read, stored)
     except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, NotImplementedError, zlib.error) as error:
         raise DataError(f"member '{name}' is damaged: {clean(str(error))}", hint="fetch the file again") from error
     if len(content) != stored:
@@ -102,7 +103,7 @@ def _header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dtype
             shape, fortran, dtype = npy.read_array_header_1_0(file, max_header_size=MAX_HEADER)
         else:
             shape, fortran, dtype = npy.read_array_header_2_0(file, max_header_size=MAX_HEADER)
-    except (ValueError, EOFError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
+    except (ValueError, EOFError, SyntaxError, TypeError, RecursionError, MemoryError, tokenize.TokenError) as error:
         raise DataError(f"'{name}' has no readable npy header: {clean(str(error))}", hint="write it with np.save") from error
     if dtype.hasobject:
         raise UnsafeInput(f"'{name}' holds Python objects, which only a pickle can read; pickles are never read")
