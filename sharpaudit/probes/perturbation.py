@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sharpaudit.card import Measured
+from sharpaudit.card import Measured, Skipped
 from sharpaudit.curvature.perturbation import paper_protocol, random_sharpness, sam_sharpness
 from sharpaudit.curvature.records import Sampled
 from sharpaudit.errors import UsageError
@@ -90,9 +90,16 @@ def perturbation(bench: Workbench, options: PerturbationOptions) -> Iterator[Fin
     yield _over_draws(
         "sharpness.random", frozen.absolute, NATS_PER_DISTANCE, "mean |L(θ+ε) − L(θ)|/ρ, frozen images, ±ε pairs", shared
     )
-    yield _over_draws(
-        "sharpness.random_antithetic", frozen.antithetic, "nats", "mean ½(L(θ+ε) + L(θ−ε)) − L(θ), frozen images", shared
-    )
+    if frozen.resolved:
+        yield _over_draws(
+            "sharpness.random_antithetic", frozen.antithetic, "nats", "mean ½(L(θ+ε) + L(θ−ε)) − L(θ), frozen images", shared
+        )
+    else:
+        yield Skipped(
+            name="sharpness.random_antithetic",
+            reason=f"{frozen.antithetic.value:.1e} nats cannot be told from rounding ({frozen.rounding:.1e} nats): "
+            "use float64 or a larger radius",
+        )
     published = paper_protocol(
         objective,
         radius=options.radius,
@@ -108,13 +115,19 @@ def perturbation(bench: Workbench, options: PerturbationOptions) -> Iterator[Fin
         "examples": objective.num_examples,
     }
     lost = f"; {published.undefined} draws with an undefined loss left out" if published.undefined else ""
-    yield _over_draws(
-        "sharpness.random_paper_protocol",
-        published.sharpness,
-        NATS_PER_DISTANCE,
-        f"published procedure: shuffled batches, mean of batch means, BatchNorm statistics perturbed too{lost}",
-        shared,
-    )
+    if published.sharpness:
+        yield _over_draws(
+            "sharpness.random_paper_protocol",
+            published.sharpness,
+            NATS_PER_DISTANCE,
+            f"published procedure: shuffled batches, mean of batch means, BatchNorm statistics perturbed too{lost}",
+            shared,
+        )
+    else:
+        reason = (
+            f"the loss is undefined in {published.undefined} of {options.paper_draws} draws: a running variance turned negative"
+        )
+        yield Skipped(name="sharpness.random_paper_protocol", reason=reason)
     yield _over_draws(
         "sharpness.random_null", published.null, NATS_PER_DISTANCE, "the published procedure with nothing perturbed", shared
     )
