@@ -184,6 +184,7 @@ def test_refusals() -> None:
 
 @pytest.mark.slow
 @pytest.mark.real
+@pytest.mark.filterwarnings("ignore:`torch.jit.script:FutureWarning")  # curvlinops
 def test_agrees_with_curvlinops_on_a_real_resnet20() -> None:
     from curvlinops import GGNLinearOperator, HessianLinearOperator
 
