@@ -13,7 +13,7 @@ from typing import IO, Literal
 from sharpaudit.errors import DataError, UnsafeInput, clean, closest
 
 CHUNK = 1 << 20
-"""Bytes copied at a time, so that reading needs little more memory than the array itself."""
+"""Bytes read at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,17 +63,13 @@ def open_regular(path: Path) -> IO[bytes]:
 
 
 def read_up_to(read: Callable[[int], bytes], num_bytes: int) -> bytearray:
-    """The next `num_bytes` that a file's `read` gives, or fewer where it ends; arrays over them are writable, as torch wants them."""
-    content = bytearray(num_bytes)
-    view, filled = memoryview(content), 0
-    while filled < num_bytes:
-        part = read(min(CHUNK, num_bytes - filled))
-        if not part:
-            break
-        view[filled : filled + len(part)] = part
-        filled += len(part)
-    view.release()
-    del content[filled:]
+    """The next `num_bytes` that a file's `read` gives, or fewer where it ends.
+
+    Grows with what is there, not with what was declared; arrays over the result are writable, as torch wants them.
+    """
+    content = bytearray()
+    while len(content) < num_bytes and (part := read(min(CHUNK, num_bytes - len(content)))):
+        content += part
     return content
 
 

@@ -66,7 +66,7 @@ class FolderImages:
 
     def __getitem__(self, key: slice | NDArray[np.int64]) -> Pixels:
         indices = np.arange(len(self))[key]
-        with ThreadPoolExecutor(THREADS) as pool:
+        with _quiet(), ThreadPoolExecutor(THREADS) as pool:
             decoded = list(pool.map(self._decode, indices.tolist()))
         return np.stack(decoded) if decoded else np.empty((0, *self.shape[1:]), np.uint8)
 
@@ -95,11 +95,12 @@ def open_folder(root: Path, *, input_size: tuple[int, int] | None = None, readin
     """
     if not root.is_dir():
         raise missing(root) if not root.exists() else DataError(f"expected a folder, got the file '{clean(root.name)}'")
-    folders = [entry for entry in sorted(root.iterdir()) if _is_folder(entry, root, reading)]
+    entries = _entries(root)
+    folders = [entry for entry in entries if _is_folder(entry, root, reading)]
     if not folders:
         raise DataError("no class folders: expected PATH/<class>/<image>", hint="npz:PATH reads arrays", path=clean(root.name))
     classes, label_of, notes = _classes(root, [folder.name for folder in folders])
-    ignored: Counter[str] = Counter(_kind(entry) for entry in root.iterdir() if entry not in folders and entry.name != LISTED)
+    ignored: Counter[str] = Counter(_kind(entry) for entry in entries if entry not in folders and entry.name != LISTED)
     folders.sort(key=lambda folder: label_of[folder.name])
     found = [(path, label_of[folder.name]) for folder in folders for path in _image_paths(folder, root, reading, ignored)]
     empty = [name for name in label_of if label_of[name] not in {label for _, label in found}]
@@ -107,8 +108,7 @@ def open_folder(root: Path, *, input_size: tuple[int, int] | None = None, readin
     notes += [f"class folders without images: {', '.join(clean(name) for name in empty[:8])}"] if empty else []
     if not found:
         raise DataError("the folder has 0 samples", hint=f"known suffixes: {', '.join(sorted(SUFFIXES))}", path=clean(root.name))
-    with warnings.catch_warnings():  # the pixel budget of `_opened` is stricter than the one Pillow warns about
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    with _quiet():
         scan = _scan(found, reading)
     shape, resized, size_notes = _shape(scan, input_size)
     images = FolderImages(tuple(path for path, _ in scan.kept), (len(scan.kept), *shape), resized, reading)
@@ -169,6 +169,14 @@ def _shape(scan: _Scan, input_size: tuple[int, int] | None) -> tuple[tuple[int, 
 
 
 @contextmanager
+def _quiet() -> Iterator[None]:
+    """Pillow's warnings silenced: what it can decode is used, what it cannot is an error, and our pixel budget is stricter."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
 def _opened(path: Path, index: int, reading: Reading) -> Iterator[Image.Image]:
     """The image at `path`, its header checked and its pixels not yet decoded; failures inside the ``with`` name the file."""
     what = f"image {index}, '{clean(path.name)}'"
@@ -221,7 +229,7 @@ def _image_paths(folder: Path, root: Path, reading: Reading, ignored: Counter[st
     if real in above:
         raise UnsafeInput(f"the link '{clean(folder.name)}' leads back to a folder above it", hint="remove the link")
     paths = []
-    for entry in sorted(folder.iterdir()):
+    for entry in _entries(folder):
         if _is_folder(entry, root, reading):
             paths += _image_paths(entry, root, reading, ignored, (*above, real))
         elif _kind(entry) == "images":
@@ -232,6 +240,15 @@ def _image_paths(folder: Path, root: Path, reading: Reading, ignored: Counter[st
     return paths
 
 
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise DataError(
+            f"cannot list the folder '{clean(folder.name)}': {error.strerror}", hint="check its permissions"
+        ) from error
+
+
 def _is_folder(entry: Path, root: Path, reading: Reading) -> bool:
     if entry.name.startswith(".") or not entry.is_dir():
         return False
@@ -240,7 +257,17 @@ def _is_folder(entry: Path, root: Path, reading: Reading) -> bool:
 
 
 def _check_link(entry: Path, root: Path, reading: Reading) -> None:
-    if entry.is_symlink() and not reading.follow_links and not entry.resolve().is_relative_to(root.resolve()):
+    if not entry.is_symlink():
+        return
+    try:
+        entry.stat()
+    except FileNotFoundError:
+        return  # dangling: refused as missing when it is opened
+    except OSError as error:
+        raise UnsafeInput(
+            f"the link '{clean(entry.name)}' cannot be followed: {error.strerror}", hint="remove the link"
+        ) from error
+    if not reading.follow_links and not entry.resolve().is_relative_to(root.resolve()):
         raise UnsafeInput(f"the link '{clean(entry.name)}' leaves the folder that was named", hint="--follow-links allows it")
 
 
