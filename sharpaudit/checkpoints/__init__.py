@@ -6,22 +6,20 @@ imported or run, and torch is imported only when a network is built, so that loo
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sharpaudit.card import Subject
 from sharpaudit.checkpoints import contents, metadata, preprocessing, source, state_dict
 from sharpaudit.checkpoints.limits import DEFAULT, Limits
 from sharpaudit.checkpoints.preprocessing import PreprocessingOverrides
-from sharpaudit.checkpoints.tensors import StoredTensor
-from sharpaudit.errors import ArchitectureError, CheckpointError, SharpauditError
+from sharpaudit.errors import ArchitectureError, SharpauditError
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from sharpaudit.checkpoints.architectures import Resolved
+    from sharpaudit.checkpoints.fitting import Resolved
 
 __all__ = ["Limits", "LoadedModel", "PreprocessingOverrides", "load"]
 
@@ -68,6 +66,8 @@ def load(
         ArchitectureError: names and shapes do not fit, or fit several networks.
         UnsafeInput: the file carries code, lies or bombs.
     """
+    from sharpaudit.checkpoints.weights import fill
+
     file = source.read(path, limits)
     found = contents.parse(file, limits)
     try:
@@ -75,10 +75,9 @@ def load(
             found.refuse_code(str(path))
         chosen = state_dict.choose(found.root, weights, limits)
         stated = metadata.read(found.metadata)
-        resolved, origin = _find(
-            architecture, stated.architecture, chosen, num_classes or stated.num_classes, allow_code=allow_code
-        )
-        module, casts, warnings = _fill(resolved, allow_nonfinite=allow_nonfinite)
+        resolved, origin = _find(architecture, stated.architecture, chosen, allow_code=allow_code)
+        classes = _num_classes(resolved, num_classes, stated.num_classes)
+        filled = fill(resolved, allow_nonfinite=allow_nonfinite)
         subject = Subject(
             file=path.name,
             sha256=file.sha256,
@@ -86,71 +85,52 @@ def load(
             format=found.format,
             architecture=resolved.architecture.spec,
             architecture_origin=origin,
-            num_parameters=sum(parameter.numel() for parameter in module.parameters()),
-            num_classes=_num_classes(resolved, stated.num_classes or num_classes, module),
+            num_parameters=sum(parameter.numel() for parameter in filled.module.parameters()),
+            num_classes=classes,
             preprocessing=preprocessing.resolve(
-                overrides, stated.preprocessing, "metadata", resolved.architecture.defaults(module), resolved.settings
+                overrides, stated.preprocessing, "metadata", resolved.architecture.defaults(filled.module), resolved.settings
             ),
-            steps=[*chosen.steps, *resolved.alignment.steps, *resolved.architecture.steps, *casts],
+            steps=[*chosen.steps, *resolved.alignment.steps, *resolved.architecture.steps, *filled.steps],
             dropped=chosen.dropped,
-            warnings=[*chosen.warnings, *warnings],
+            warnings=[*chosen.warnings, *filled.warnings],
             clean_load=chosen.clean_load and not found.calls,
             ran_user_code=resolved.architecture.ran_user_code,
         )
     except SharpauditError as error:
         error.path = error.path or str(path)
         raise
-    return LoadedModel(module, subject, stated.classes)
+    return LoadedModel(filled.module, subject, stated.classes)
 
 
-def _find(
-    flag: str | None, stated: str | None, weights: state_dict.Weights, num_classes: int | None, *, allow_code: bool
-) -> tuple[Resolved, str]:
+def _find(flag: str | None, stated: str | None, weights: state_dict.Weights, *, allow_code: bool) -> tuple[Resolved, str]:
     """The network that the weights fit, and who named it."""
-    from sharpaudit.checkpoints import architectures
+    from sharpaudit.checkpoints import architectures, fitting
 
-    if flag is None and stated is None:
-        return architectures.identify(weights, num_classes), "fingerprint"
     if flag is not None:
         named, origin = architectures.parse(flag, allow_code=allow_code), "--arch"
-    else:  # metadata is foreign text: it may name a network, never a file of code
-        named, origin = architectures.parse(str(stated)), "metadata"
-    resolved = architectures.resolve(named, weights, num_classes)
+    elif stated is not None:  # foreign text: it may name a network, never a file of code
+        named, origin = architectures.parse(stated), "metadata"
+    else:
+        return fitting.identify(weights), "fingerprint"
+    resolved = fitting.resolve(named, weights)
     if not resolved.fit.exact:
         message, hint = resolved.fit.explain(named.spec, len(resolved.shapes))
         raise ArchitectureError(message, hint=hint)
     return resolved, origin
 
 
-def _fill(resolved: Resolved, *, allow_nonfinite: bool) -> tuple[nn.Module, list[str], list[str]]:
-    """The network with its weights, the casts that were made, and warnings about values."""
-    from sharpaudit.checkpoints.matching import COUNTER
-    from sharpaudit.checkpoints.weights import for_network, inspect_values
+def _num_classes(resolved: Resolved, wanted: int | None, stated: int | None) -> int:
+    """Outputs of the network, which must be the number that was asked for.
 
-    counted: Counter[str] = Counter()
-    tensors: dict[str, Any] = {}
-    for name, shape in resolved.shapes.items():
-        stored = resolved.alignment.tensors.get(name)
-        if isinstance(stored, StoredTensor):
-            tensors[name] = for_network(stored, shape, counted)
-    warnings = inspect_values(tensors, allow_nonfinite=allow_nonfinite)
-    module = resolved.architecture.network(**resolved.settings)
-    absent = {name: value for name, value in module.state_dict().items() if name not in tensors and name.endswith(COUNTER)}
-    module.load_state_dict({**tensors, **absent}, assign=True)
-    module.float().eval().requires_grad_(True)
-    casts = [f"cast {count} tensors from {dtype} to float32" for dtype, count in sorted(counted.items())]
-    if absent:
-        casts.append(f"{len(absent)} BatchNorm counters are not in the file (torch < 0.4.1)")
-    return module, casts, warnings
-
-
-def _num_classes(resolved: Resolved, stated: int | None, module: nn.Module) -> int:
-    """Outputs of the network: from the settings, else the last matrix of its weights."""
-    if "num_classes" in resolved.settings:
-        return resolved.settings["num_classes"]
-    if stated:
-        return stated
-    matrices = [parameter for parameter in module.parameters() if parameter.dim() == 2]
-    if not matrices:
-        raise CheckpointError("the number of classes is unknown", hint="give --num-classes")
-    return int(matrices[-1].shape[0])
+    Raises:
+        ArchitectureError: another number, or none can be told.
+    """
+    matrices = [int(parameter.shape[0]) for parameter in resolved.outline.parameters() if parameter.dim() == 2]
+    found = resolved.settings.get("num_classes") or stated or wanted or (matrices[-1] if matrices else None)
+    if found is None:
+        raise ArchitectureError("the number of classes is unknown", hint="give --num-classes")
+    if wanted not in (None, found):
+        raise ArchitectureError(
+            f"the head has {found} classes, {wanted} were asked for", hint="--num-classes must fit the weights"
+        )
+    return found

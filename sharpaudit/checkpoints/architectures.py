@@ -1,4 +1,4 @@
-"""Which network does ``--arch`` name, and how do its shapes depend on classes, channels and image size?
+"""Which network does ``--arch`` name, and how is it built?
 
 ``zoo:NAME``, ``timm:NAME[?key=value&...]``, ``torchvision:NAME`` and, with permission, ``file.py:factory``. Networks are built
 with fresh weights, never downloaded ones; for comparing shapes they are built on the meta device, which costs no memory.
@@ -12,21 +12,16 @@ import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from sharpaudit.checkpoints import zoo
-from sharpaudit.checkpoints.matching import Alignment, Fit, Shape, compare, solve, variants
 from sharpaudit.checkpoints.preprocessing import Defaults
-from sharpaudit.checkpoints.state_dict import Weights
 from sharpaudit.errors import ArchitectureError, UnsafeInput, UsageError, clean, closest
-
-IMAGE_SIZES = (28, 32, 64, 96, 112, 128, 160, 192, 224, 240, 256, 288, 299, 320, 336, 384, 448, 512)
-"""Tried in this order where the weights depend on the image size and do not fit the default."""
 
 REFUSED_OPTIONS = {
     "pretrained",
@@ -38,6 +33,18 @@ REFUSED_OPTIONS = {
     "scriptable",
 }
 """Options of timm that reach the network or another file, or change what the model returns."""
+
+
+class _LargeTensorsOnMeta(TorchFunctionMode):
+    """Puts what the factories of parameters make on the meta device, and leaves computed tensors alone."""
+
+    FACTORIES = (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn)
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        device = {"device": "meta"} if function in self.FACTORIES else {}
+        return function(*args, **{**device, **(kwargs or {})})
 
 
 @dataclass(frozen=True)
@@ -54,28 +61,20 @@ class Architecture:
     steps: list[str] = field(default_factory=list)
     ran_user_code: bool = False
 
-    def shapes(self, **settings: int) -> dict[str, Shape]:
-        """Names and shapes of the state dict; nothing is allocated."""
-        with torch.device("meta"):
-            module = self.network(**settings)
-        return {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-
     def network(self, **settings: int) -> nn.Module:
         """The network with fresh weights; the global random state is left as it was."""
         with warnings.catch_warnings(action="ignore"), torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             return self.build(**{**self.settings, **settings})
 
-
-@dataclass(frozen=True)
-class Resolved:
-    """An architecture with the settings that the weights ask for."""
-
-    architecture: Architecture
-    settings: dict[str, int]
-    shapes: dict[str, Shape]
-    alignment: Alignment
-    fit: Fit
+    def outline(self, **settings: int) -> nn.Module:
+        """The network on the meta device: names and shapes, no values, nothing allocated."""
+        try:
+            with torch.device("meta"):
+                return self.network(**settings)
+        except NotImplementedError:  # a builder that computes widths with tensors (RegNet of torchvision)
+            with _LargeTensorsOnMeta():
+                return self.network(**settings)
 
 
 def parse(spec: str, *, allow_code: bool = False) -> Architecture:
@@ -100,49 +99,6 @@ def parse(spec: str, *, allow_code: bool = False) -> Architecture:
     raise UsageError(
         f"'{clean(spec)}' does not name an architecture", hint="zoo:NAME, timm:NAME, torchvision:NAME or file.py:factory"
     )
-
-
-def resolve(architecture: Architecture, weights: Weights, num_classes: int | None = None) -> Resolved:
-    """`architecture` with settings read from `weights`; the fit need not be exact."""
-    found = [_resolve(architecture, alignment, num_classes) for alignment in variants(weights)]
-    return max(found, key=lambda resolved: (resolved.fit.exact, resolved.fit.matched))
-
-
-def _resolve(architecture: Architecture, alignment: Alignment, num_classes: int | None) -> Resolved:
-    tensors, settings = alignment.tensors, dict(architecture.settings)
-    if num_classes is not None and "num_classes" in settings:
-        settings["num_classes"] = num_classes
-    shapes = _shapes(architecture, settings)
-    fit = compare(tensors, shapes)
-    if not fit.misshapen or fit.missing or fit.unexpected:
-        return Resolved(architecture, settings, shapes, alignment, fit)
-    for key in ("num_classes", "in_channels"):
-        if key in settings and not (key == "num_classes" and num_classes is not None):
-            at = partial(_shapes_with, architecture, settings, key)
-            settings[key] = solve(tensors, at, settings[key], settings[key] + 1) or settings[key]
-    sizes = (settings["image_size"], *IMAGE_SIZES) if "image_size" in settings else (None,)
-    best = None
-    for size in sizes:
-        tried = settings if size is None else {**settings, "image_size": size}
-        shapes = _shapes(architecture, tried)
-        fit = compare(tensors, shapes)
-        if best is None or fit.matched > best.fit.matched:
-            best = Resolved(architecture, tried, shapes, alignment, fit)
-        if fit.exact:
-            break
-    assert best is not None
-    return best
-
-
-def _shapes(architecture: Architecture, settings: Mapping[str, int]) -> dict[str, Shape]:
-    try:
-        return architecture.shapes(**settings)
-    except (ValueError, TypeError, RuntimeError, AssertionError):  # a builder refuses this size; another will do
-        return {}
-
-
-def _shapes_with(architecture: Architecture, settings: Mapping[str, int], key: str, value: int) -> dict[str, Shape]:
-    return _shapes(architecture, {**settings, key: value})
 
 
 def _of_zoo(name: str) -> Architecture:
@@ -193,38 +149,18 @@ def _of_timm(rest: str) -> Architecture:
         raise UsageError(
             f"'{sorted(refused)[0]}' may not be given with timm:{clean(name)}", hint="weights come from the checkpoint only"
         )
-    settings = {key: options.pop(old) for key, old in _TIMM_NAMES.items() if old in options}
-    settings = {"num_classes": 1000, "in_channels": 3, **settings}
-    base = Architecture(f"timm:{rest}", _timm_builder(name, options), settings, _timm_defaults)
-    size = _timm_size(name, options)
-    return base if size is None else Architecture(base.spec, base.build, {**settings, "image_size": size}, _timm_defaults)
+    config = timm.get_pretrained_cfg(name)
+    usual = {"num_classes": 1000, "in_channels": 3, "image_size": config.input_size[-1] if config else 224}
+    settings = {key: options.pop(_TIMM_NAMES[key], value) for key, value in usual.items()}
+
+    def build(**given: int) -> nn.Module:
+        changed: dict[str, Any] = {_TIMM_NAMES[key]: value for key, value in given.items() if value != usual[key]}
+        return timm.create_model(name, pretrained=False, **changed, **options)
+
+    return Architecture(f"timm:{rest}", build, settings, _timm_defaults)
 
 
 _TIMM_NAMES = {"num_classes": "num_classes", "in_channels": "in_chans", "image_size": "img_size"}
-
-
-def _timm_builder(name: str, options: dict[str, Any]) -> Callable[..., nn.Module]:
-    def build(**settings: int) -> nn.Module:
-        import timm
-
-        renamed: dict[str, Any] = {_TIMM_NAMES[key]: value for key, value in settings.items()}
-        return timm.create_model(name, pretrained=False, **renamed, **options)
-
-    return build
-
-
-def _timm_size(name: str, options: dict[str, Any]) -> int | None:
-    """The default image size of a network that is built for one, else None."""
-    import timm
-
-    config = timm.get_pretrained_cfg(name)
-    size = config.input_size[-1] if config else 224
-    try:
-        with torch.device("meta"), warnings.catch_warnings(action="ignore"):
-            timm.create_model(name, pretrained=False, img_size=size, **options)
-    except (TypeError, RuntimeError):
-        return None
-    return int(size)
 
 
 def _timm_defaults(module: nn.Module) -> Defaults | None:
@@ -306,29 +242,3 @@ def _unknown(family: str, name: str, known: Mapping[str, Any] | list[str]) -> Ar
         f"nearest: {', '.join(near)}" if near else f"{len(names)} are known" if len(names) > 30 else f"known: {', '.join(names)}"
     )
     return ArchitectureError(f"{family} has no architecture '{clean(name)}'", hint=hint)
-
-
-@lru_cache(maxsize=1)
-def zoo_architectures() -> tuple[Architecture, ...]:
-    """Every network of the zoo."""
-    return tuple(_of_zoo(name) for name in zoo.ENTRIES)
-
-
-def identify(weights: Weights, num_classes: int | None = None) -> Resolved:
-    """The one network of the zoo that `weights` fit.
-
-    Raises:
-        ArchitectureError: none, or several.
-    """
-    tried = [resolve(architecture, weights, num_classes) for architecture in zoo_architectures()]
-    exact = [resolved for resolved in tried if resolved.fit.exact]
-    if len(exact) == 1:
-        return exact[0]
-    if exact:
-        names = ", ".join(resolved.architecture.spec for resolved in exact)
-        raise ArchitectureError(f"the weights fit several architectures: {names}", hint="choose one with --arch")
-    best = max(tried, key=lambda resolved: resolved.fit.matched)
-    message, _ = best.fit.explain(best.architecture.spec, len(best.shapes))
-    raise ArchitectureError(
-        f"no architecture was named and none fits the weights; the nearest: {message}", hint="name it with --arch"
-    )

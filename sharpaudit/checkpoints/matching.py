@@ -6,7 +6,7 @@ weights, by asking the builder how its shapes depend on each.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sharpaudit.checkpoints.state_dict import Weights, common_prefix
@@ -84,16 +84,16 @@ def variants(weights: Weights) -> list[Alignment]:
     return found
 
 
-def solve(tensors: Mapping[str, Tensor], at: Callable[[int], Shapes], first: int, second: int) -> int | None:
+def solve(tensors: Mapping[str, Tensor], one: Shapes, two: Shapes, first: int, second: int) -> int | None:
     """The value of a builder's setting that gives the shapes in `tensors`, or None if they do not depend on it linearly.
 
     Args:
         tensors: weights from the file.
-        at: shapes of the network for a value of the setting.
-        first: a value to try.
+        one: shapes of the network when the setting is `first`.
+        two: shapes of the network when it is `second`.
+        first: a value of the setting.
         second: another one.
     """
-    one, two = at(first), at(second)
     for name, shape in one.items():
         given = tensors[name].shape if name in tensors else ()
         for axis, (a, b) in enumerate(zip(shape, two.get(name, ()), strict=False)):

@@ -101,9 +101,9 @@ def _end_record(data: bytes) -> tuple[int, int, int]:
         hint = "download or save it again"
         raise CheckpointError(f"truncated: central directory missing; file has {len(data)} bytes", hint=hint)
     _, disk, _, _, count, size, start, _ = _END.unpack_from(data, at)
-    if at >= _END64_LOCATOR.size and data[at - _END64_LOCATOR.size :][:4] == b"PK\x06\x07":
+    if at >= _END64_LOCATOR.size and data.startswith(b"PK\x06\x07", at - _END64_LOCATOR.size):
         end64 = _END64_LOCATOR.unpack_from(data, at - _END64_LOCATOR.size)[2]
-        if data[end64 : end64 + 4] != b"PK\x06\x06":
+        if not data.startswith(b"PK\x06\x06", end64):
             raise CheckpointError("damaged ZIP64 directory")
         _, _, _, _, disk, _, _, count, size, start = _END64.unpack_from(data, end64)
     if disk or start + size > at:
@@ -118,9 +118,10 @@ def _central_entry(data: bytes, position: int, end: int) -> tuple[Entry, int]:
     following = position + _CENTRAL.size + name_length + extra_length + comment_length
     if signature != b"PK\x01\x02" or following > end:
         raise CheckpointError("damaged ZIP directory")
-    raw_name = data[position + _CENTRAL.size :][:name_length]
+    names, extras = position + _CENTRAL.size, position + _CENTRAL.size + name_length
+    raw_name = data[names:extras]
     name = raw_name.decode("utf-8", "backslashreplace")
-    extra = data[position + _CENTRAL.size + name_length :][:extra_length]
+    extra = data[extras : extras + extra_length]
     size, packed, offset = _zip64(extra, [size, packed, offset])
     if method or flags & 1:
         raise UnsafeInput(
@@ -130,7 +131,7 @@ def _central_entry(data: bytes, position: int, end: int) -> tuple[Entry, int]:
         raise UnsafeInput(f"entry '{clean(name)}' is stored but has two sizes, {packed:,} and {size:,}")
     local = _LOCAL.unpack_from(data, offset)
     start = offset + _LOCAL.size + local[9] + local[10]
-    if local[0] != MAGIC or data[offset + _LOCAL.size :][: local[9]] != raw_name or start + size > len(data):
+    if local[0] != MAGIC or data[start - local[10] - local[9] : start - local[10]] != raw_name or start + size > len(data):
         raise UnsafeInput(f"entry '{clean(name)}' is not where the directory says")
     return Entry(name, start, start + size), following
 

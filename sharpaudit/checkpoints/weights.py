@@ -1,15 +1,63 @@
-"""How do checked descriptions become the tensors of a network? Copied once, cast to float32, and looked at for NaN and zeros."""
+"""How do checked descriptions become a network? Copied once, cast to float32, looked at for NaN and zeros, put in place."""
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import nn
 
+from sharpaudit.checkpoints.fitting import Resolved
 from sharpaudit.checkpoints.matching import COUNTER
 from sharpaudit.checkpoints.tensors import ITEM_BYTES, StoredTensor
 from sharpaudit.errors import CheckpointError, clean
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A network with the weights of the file."""
+
+    module: nn.Module
+    """In eval mode, float32, on the CPU."""
+    steps: list[str]
+    """Casts and omissions."""
+    warnings: list[str]
+    """What is odd about the values."""
+
+
+def fill(resolved: Resolved, *, allow_nonfinite: bool) -> Filled:
+    """The network that `resolved` describes, with its weights.
+
+    Raises:
+        CheckpointError: values that no working network has.
+    """
+    casts: Counter[str] = Counter()
+    tensors: dict[str, torch.Tensor] = {}
+    for name, shape in resolved.shapes.items():
+        stored = resolved.alignment.tensors.get(name)
+        if isinstance(stored, StoredTensor):
+            tensors[name] = for_network(stored, shape, casts)
+    warnings = inspect_values(tensors, allow_nonfinite=allow_nonfinite)
+    steps = [f"cast {count} tensors from {dtype} to float32" for dtype, count in sorted(casts.items())]
+    absent = [name for name in resolved.shapes if name not in tensors]
+    if absent:
+        tensors |= {name: torch.zeros((), dtype=torch.int64) for name in absent}
+        steps.append(f"{len(absent)} BatchNorm counters are not in the file (torch < 0.4.1)")
+    module = resolved.outline
+    ties = sum(1 for _ in module.named_parameters(remove_duplicate=False)) - sum(1 for _ in module.parameters())
+    module.load_state_dict(tensors, assign=True)
+    if ties or resolved.architecture.ran_user_code or _has_holes(module):
+        module = resolved.architecture.network(**resolved.settings)
+        module.load_state_dict(tensors)
+    return Filled(module.float().eval(), steps, warnings)
+
+
+def _has_holes(module: nn.Module) -> bool:
+    """Whether tensors outside the state dict are still on the meta device, so that the network must be built for real."""
+    parts = [*module.parameters(), *module.buffers(), *(value for part in module.modules() for value in vars(part).values())]
+    return any(isinstance(value, torch.Tensor) and value.is_meta for value in parts)
 
 
 def materialise(tensor: StoredTensor) -> torch.Tensor:
