@@ -33,7 +33,7 @@ SAFETY = (
     "clean.worst_class_accuracy",
     "clean.generalisation_gap",
     "clean.nll",
-    "calibration.ece_debiased",
+    "calibration.ece",
     "corruption.accuracy",
     "corruption.ece",
     "adversarial.accuracy/",
@@ -74,7 +74,7 @@ def numbers(card: Card, names: Iterable[str]) -> list[Measured]:
 
 
 def others(card: Card, said: Iterable[str]) -> list[Measured]:
-    """All further numbers, apart from single classes and single corruption cells, which have tables of their own."""
+    """All numbers but those already `said`, and but single classes and single corruptions, which have tables of their own."""
     known, tabled = set(said), ("clean.accuracy/class/", "corruption.accuracy/")
     return [m for m in card.measurements if isinstance(m, Measured) and m.name not in known and not m.name.startswith(tabled)]
 
@@ -165,6 +165,8 @@ def facts(card: Card) -> list[Fact]:
     chosen = [f"{key} = {it.value} ({it.origin})" for key, it in sorted(card.config.items()) if it.origin != "default"]
     lines.append(Fact("Settings", ", ".join(chosen) or "defaults"))
     lines.append(Fact("Seed", str(card.seed)))
+    if run := card.timing:
+        lines.append(Fact("Run", f"{run.started}, {run.seconds:.0f} s, peak memory {run.peak_memory_mib:.0f} MiB"))
     lines += [Fact("Prepared", step) for step in subject.steps]
     lines += [Fact("Dropped", ", ".join(subject.dropped))] if subject.dropped else []
     return lines

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from sharpaudit.card import Interval, Measured
 from sharpaudit.errors import clean
@@ -117,17 +118,32 @@ def estimate(measured: Measured) -> str:
     return number(measured.value, measured.ci, show_interval=True)
 
 
-def number(centre: float, ci: Interval | None = None, *, show_interval: bool = False) -> str:
-    """`centre` with as many digits as `ci` justifies, four where there is none; on request the interval after it.
+@dataclass(frozen=True)
+class Said:
+    """A number in three pieces, so that a renderer may set them apart."""
 
-    All parts share one power of ten: ``6.21 [5.80, 6.62] × 10⁻⁵``.
-    """
+    value: str
+    interval: str
+    """``[low, high]``, or nothing."""
+    power: str
+    """`` × 10⁻⁵`` for all of them, or nothing."""
+
+
+def said(centre: float, ci: Interval | None = None) -> Said:
+    """`centre` with as many digits as `ci` justifies, four where there is none; all pieces share one power of ten."""
     ends = [ci.low, ci.high] if ci else []
     power = _power(max(map(abs, [centre, *ends])))
     centre, *ends = (part / 10.0**power for part in [centre, *ends])
     places = _places(centre, ends[1] - ends[0] if ends else 0.0)
-    interval = f" [{_fixed(ends[0], places)}, {_fixed(ends[1], places)}]" if ends and show_interval else ""
-    return _fixed(centre, places) + interval + _times(power)
+    interval = f"[{_fixed(ends[0], places)}, {_fixed(ends[1], places)}]" if ends else ""
+    return Said(_fixed(centre, places), interval, f" × 10{str(power).translate(SUPERSCRIPT)}" if power else "")
+
+
+def number(centre: float, ci: Interval | None = None, *, show_interval: bool = False) -> str:
+    """`centre` as `said`, on request with the interval after it: ``6.21 [5.80, 6.62] × 10⁻⁵``."""
+    pieces = said(centre, ci)
+    interval = f" {pieces.interval}" if pieces.interval and show_interval else ""
+    return pieces.value + interval + pieces.power
 
 
 def signed(change: float, places: int) -> str:
@@ -150,14 +166,6 @@ def direction(measured: Measured) -> str:
     return {"higher": "↑", "lower": "↓", "none": ""}[measured.direction]
 
 
-def caveat(measured: Measured) -> str:
-    """What a reader must know before using the number: not converged, or why there is no interval."""
-    parts = ["not converged"] if measured.converged is False else []
-    if measured.ci is None and measured.reason:
-        parts.append(f"no interval: {foreign(measured.reason)}")
-    return "; ".join(parts)
-
-
 def _places(centre: float, width: float) -> int:
     """Decimals whose step is at most a tenth of half the width, or that give four digits where there is no width."""
     if width > 0:
@@ -170,10 +178,6 @@ def _power(largest: float) -> int:
     if largest == 0 or SMALLEST_PLAIN <= largest < LARGEST_PLAIN:
         return 0
     return max(-300, math.floor(math.log10(largest)))
-
-
-def _times(power: int) -> str:
-    return f" × 10{str(power).translate(SUPERSCRIPT)}" if power else ""
 
 
 def _fixed(number: float, places: int) -> str:

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from sharpaudit.card import Interval
 from sharpaudit.report import wording
-from tests.report import cards
 
 EXPONENTS = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
 
@@ -89,9 +88,3 @@ def test_titles(name: str, words: str) -> None:
 def test_foreign_text_cannot_begin_a_workflow_command() -> None:
     assert wording.foreign("::error::x ##[group] a:b #1") == r"\x3a:error\x3a:x \x23#[group] a:b #1"
     assert wording.foreign(":::") == r"\x3a\x3a:"
-
-
-def test_caveat_names_missing_convergence_and_missing_interval() -> None:
-    unfinished = cards.number("sharpness.lambda_max", 1.0, None, converged=False)
-    assert wording.caveat(unfinished).startswith("not converged; no interval: a deterministic function")
-    assert wording.caveat(cards.proportion("clean.accuracy", 0.5)) == ""

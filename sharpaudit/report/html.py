@@ -1,0 +1,141 @@
+"""Cards as one self-contained page: works from ``file://``, loads nothing, prints, and follows light and dark.
+
+The page forbids everything but its own style and script, which it names by hash. Whatever a template prints is first made
+printable (`wording.foreign`) and then escaped by jinja2; only our drawings, style and script are let through as markup.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from types import MappingProxyType
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from sharpaudit.card import Card, Measured, codec
+from sharpaudit.report import figures, outline, tables, wording
+from sharpaudit.report.tables import ClassAccuracy
+
+MOST_DRAWN = 6
+"""More cards than this on one page are listed and compared, not drawn."""
+
+MOST_CLASSES = 100
+"""More classes than this are cut to the least accurate."""
+
+LONGEST = 4000
+"""Longest piece of text that is shown whole."""
+
+OVERVIEW = (
+    "clean.accuracy",
+    "calibration.ece",
+    "corruption.accuracy",
+    "flatness.fisher_rao",
+    "flatness.relative_trace_normalised",
+    "sharpness.lambda_max",
+    "sharpness.sam",
+)
+
+
+@dataclass(frozen=True)
+class Guide:
+    """How to read the numbers of a probe: the text of its module."""
+
+    question: str
+    parts: list[tuple[str, str]]
+    """Headings (why it matters, how it is computed, when not to trust it, sources) and what stands below them."""
+
+
+def html(cards: Sequence[Card], notes: Mapping[str, str] = MappingProxyType({})) -> str:
+    """The page for one card, or for many side by side.
+
+    Args:
+        cards: at least one; above `MOST_DRAWN` the page lists and compares them without drawings.
+        notes: docstrings of probe modules by probe name; they become the boxes on how to read the numbers.
+    """
+    environment = Environment(
+        loader=PackageLoader("sharpaudit.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_printable,
+    )
+    environment.filters |= {"short": wording.foreign, "svg": Markup}
+    resources = files("sharpaudit.report") / "templates"
+    return environment.get_template("report.html.j2").render(
+        cards=cards,
+        columns=[name for name in OVERVIEW if any(card.measured(name) for card in cards)],
+        digest=codec.digest,
+        draw=figures,
+        drawn=len(cards) <= MOST_DRAWN,
+        guides={name: guide(text) for name, text in notes.items()},
+        hash=_hash,
+        most=MOST_CLASSES,
+        numbers=_numbers(cards) if len(cards) > 1 else {},
+        outline=outline,
+        script=Markup((resources / "script.js").read_text(encoding="utf-8")),
+        style=Markup((resources / "style.css").read_text(encoding="utf-8")),
+        tables=tables,
+        wording=wording,
+        worst=_worst,
+    )
+
+
+def guide(docstring: str) -> Guide:
+    """A probe's docstring, taken apart: its question, then what is indented below each heading."""
+    question, _, rest = docstring.strip().partition("\n")
+    parts: list[tuple[str, list[str]]] = []
+    for line in rest.splitlines():
+        if line.strip() and not line.startswith(" "):
+            parts.append((line.strip(), []))
+        elif line.strip() and parts:
+            parts[-1][1].append(line.strip())
+    return Guide(question, [(heading, re.sub(r"`|\*(?=\w)|(?<=\w)\*", "", " ".join(lines))) for heading, lines in parts])
+
+
+def _printable(value: Any) -> Any:
+    """What stands in a template's ``{{ }}``: markup of ours as it is, everything else as one printable line."""
+    return value if hasattr(value, "__html__") else wording.foreign(str(value), LONGEST)
+
+
+def _hash(text: str) -> Markup:
+    """The source expression that lets exactly this inline style or script through."""
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return Markup(f"'sha256-{digest}'")
+
+
+def _worst(rows: Sequence[ClassAccuracy]) -> list[ClassAccuracy]:
+    """The rows that are shown: all in their own order, or the least accurate."""
+    if len(rows) <= MOST_CLASSES:
+        return list(rows)
+    return sorted(rows, key=lambda row: 2.0 if row.accuracy is None else row.accuracy)[:MOST_CLASSES]
+
+
+def _numbers(cards: Sequence[Card]) -> dict[str, Any]:
+    """All numbers of all cards for the choice of two: names once, then for each card value, ends of the interval and wording."""
+    found = [{m.name: m for m in outline.others(card, [])} for card in cards]
+    first: dict[str, Measured] = {}
+    for numbers in found:
+        first = numbers | first
+    order = (*outline.SAFETY, *outline.FLATNESS, *outline.CALIBRATION)
+    names = sorted(first, key=lambda name: (order.index(name) if name in order else len(order), name))
+    return {
+        "names": [[wording.foreign(name), wording.title(name), first[name].direction] for name in names],
+        "cards": [
+            {"data": card.data.index_hash, "numbers": [_compact(numbers.get(name)) for name in names]}
+            for card, numbers in zip(cards, found, strict=True)
+        ],
+    }
+
+
+def _compact(measured: Measured | None) -> list[float | str | None] | None:
+    if measured is None:
+        return None
+    ends = [measured.ci.low, measured.ci.high] if measured.ci else [None, None]
+    return [measured.value, *ends, f"{wording.estimate(measured)} {wording.unit(measured)}".strip()]
