@@ -27,6 +27,8 @@ def image_set(
     Raises:
         DataError: a shape, type, range or length that no rule covers; the message says what was expected.
     """
+    if not images.ndim or not labels.ndim:
+        raise DataError(f"expected arrays of images and labels, got shapes {images.shape} and {labels.shape}", path=name)
     if len(images) != len(labels):
         raise DataError(f"expected one label per image, got {len(labels)} labels for {len(images)} images", path=name)
     if not len(images):

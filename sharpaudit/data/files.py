@@ -89,6 +89,26 @@ def named_path(text: str) -> Path:
     return path
 
 
+def check_link(entry: Path, root: Path, reading: Reading) -> None:
+    """Refuse a link that leaves `root`, unless that was allowed, or leads nowhere.
+
+    Raises:
+        UnsafeInput: the link leaves the folder or loops.
+    """
+    if not entry.is_symlink():
+        return
+    try:
+        entry.stat()
+    except FileNotFoundError:
+        return  # dangling: refused as missing when it is opened
+    except OSError as error:
+        raise UnsafeInput(
+            f"the link '{clean(entry.name)}' cannot be followed: {error.strerror}", hint="remove the link"
+        ) from error
+    if not reading.follow_links and not entry.resolve().is_relative_to(root.resolve()):
+        raise UnsafeInput(f"the link '{clean(entry.name)}' leaves the folder that was named", hint="--follow-links allows it")
+
+
 def missing(path: Path) -> DataError:
     """The error for a path that is not there, with the nearest names beside it."""
     beside = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []

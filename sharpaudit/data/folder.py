@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sharpaudit.data.files import Reading, missing, open_regular
+from sharpaudit.data.files import Reading, check_link, missing, open_regular
 from sharpaudit.data.geometry import center_crop, resized_sides
 from sharpaudit.data.images import ImageSet, Pixels
 from sharpaudit.errors import DataError, UnsafeInput, clean
@@ -86,8 +86,10 @@ class FolderImages:
         return pixels.reshape(height, width, channels)
 
 
-def open_folder(root: Path, *, input_size: tuple[int, int] | None = None, reading: Reading) -> ImageSet:
-    """The labelled images under `root`, by the rules above.
+def open_folder(
+    root: Path, *, input_size: tuple[int, int] | None = None, classes: Sequence[str] = (), reading: Reading
+) -> ImageSet:
+    """The labelled images under `root`, by the rules above; `classes`, where given, are the folder names in label order.
 
     Raises:
         DataError: no class folders, no images, a mode or a mixture of sizes that no rule covers, a damaged image.
@@ -99,7 +101,7 @@ def open_folder(root: Path, *, input_size: tuple[int, int] | None = None, readin
     folders = [entry for entry in entries if _is_folder(entry, root, reading)]
     if not folders:
         raise DataError("no class folders: expected PATH/<class>/<image>", hint="npz:PATH reads arrays", path=clean(root.name))
-    classes, label_of, notes = _classes(root, [folder.name for folder in folders])
+    names, label_of, notes = _classes(root, [folder.name for folder in folders], classes)
     ignored: Counter[str] = Counter(_kind(entry) for entry in entries if entry not in folders and entry.name != LISTED)
     folders.sort(key=lambda folder: label_of[folder.name])
     found = [(path, label_of[folder.name]) for folder in folders for path in _image_paths(folder, root, reading, ignored)]
@@ -113,7 +115,7 @@ def open_folder(root: Path, *, input_size: tuple[int, int] | None = None, readin
     shape, resized, size_notes = _shape(scan, input_size)
     images = FolderImages(tuple(path for path, _ in scan.kept), (len(scan.kept), *shape), resized, reading)
     labels = np.array([label for _, label in scan.kept], dtype=np.int64)
-    return ImageSet(f"imagefolder:{clean(root.name)}", images, labels, classes, (*notes, *scan.notes, *size_notes))
+    return ImageSet(f"imagefolder:{clean(root.name)}", images, labels, names, (*notes, *scan.notes, *size_notes))
 
 
 @dataclass(frozen=True)
@@ -201,26 +203,39 @@ def _to_mode(image: Image.Image, mode: str) -> Image.Image:
     return image if image.mode == mode else image.convert(mode)
 
 
-def _classes(root: Path, folders: list[str]) -> tuple[tuple[str, ...], dict[str, int], list[str]]:
+def _classes(root: Path, folders: list[str], given: Sequence[str]) -> tuple[tuple[str, ...], dict[str, int], list[str]]:
     """Class names, the label of each folder, and what decided the order."""
-    listed = root / LISTED
-    if listed.is_file():
-        with open_regular(listed) as file:
-            lines = [line for line in file.read(MAX_LIST_BYTES).decode("utf-8", "replace").splitlines() if line.strip()]
-        for keys in ([line.strip() for line in lines], [line.split()[0] for line in lines]):
-            if len(set(keys)) == len(keys) and set(folders) <= set(keys):
-                names = [line.strip().removeprefix(key).strip() or key for line, key in zip(lines, keys, strict=True)]
-                label_of = {key: index for index, key in enumerate(keys) if key in set(folders)}
-                return tuple(clean(name) for name in names), label_of, [f"class order from {LISTED}"]
-        unlisted = sorted(set(folders) - {line.split()[0] for line in lines})
-        shown = ", ".join(clean(name) for name in unlisted[:5]) or "a repeated line"
-        raise DataError(f"{LISTED} does not list every class folder once: {shown}", hint="one class a line, folder name first")
+    if given:
+        return *_ordered(given, folders), []
+    lines = class_list(root)
+    if lines is not None:
+        return *_ordered(lines, folders), [f"class order from {LISTED}"]
     if all(name.isascii() and name.isdigit() for name in folders):
         folders = sorted(folders, key=lambda name: (int(name), name))
         notes = ["class folders are integers: sorted as numbers"]
     else:
         notes = []
     return tuple(clean(name) for name in folders), {name: index for index, name in enumerate(folders)}, notes
+
+
+def class_list(root: Path) -> list[str] | None:
+    """The lines of ``classes.txt`` in `root`, or None where there is no such file."""
+    if not (root / LISTED).is_file():
+        return None
+    with open_regular(root / LISTED) as file:
+        return [line for line in file.read(MAX_LIST_BYTES).decode("utf-8", "replace").splitlines() if line.strip()]
+
+
+def _ordered(lines: Sequence[str], folders: list[str]) -> tuple[tuple[str, ...], dict[str, int]]:
+    """Class names and the label of each folder from lines that begin with a folder's name."""
+    for keys in ([line.strip() for line in lines], [line.split()[0] for line in lines]):
+        if len(set(keys)) == len(keys) and set(folders) <= set(keys):
+            names = [line.strip().removeprefix(key).strip() or key for line, key in zip(lines, keys, strict=True)]
+            label_of = {key: index for index, key in enumerate(keys) if key in set(folders)}
+            return tuple(clean(name) for name in names), label_of
+    unlisted = sorted(set(folders) - {line.split()[0] for line in lines})
+    shown = ", ".join(clean(name) for name in unlisted[:5]) or "a line is repeated"
+    raise DataError(f"the class list does not name every class folder once: {shown}", hint="one class a line, folder name first")
 
 
 def _image_paths(folder: Path, root: Path, reading: Reading, ignored: Counter[str], above: tuple[Path, ...] = ()) -> list[Path]:
@@ -233,7 +248,7 @@ def _image_paths(folder: Path, root: Path, reading: Reading, ignored: Counter[st
         if _is_folder(entry, root, reading):
             paths += _image_paths(entry, root, reading, ignored, (*above, real))
         elif _kind(entry) == "images":
-            _check_link(entry, root, reading)
+            check_link(entry, root, reading)
             paths.append(entry)
         else:
             ignored[_kind(entry)] += 1
@@ -252,23 +267,8 @@ def _entries(folder: Path) -> list[Path]:
 def _is_folder(entry: Path, root: Path, reading: Reading) -> bool:
     if entry.name.startswith(".") or not entry.is_dir():
         return False
-    _check_link(entry, root, reading)
+    check_link(entry, root, reading)
     return True
-
-
-def _check_link(entry: Path, root: Path, reading: Reading) -> None:
-    if not entry.is_symlink():
-        return
-    try:
-        entry.stat()
-    except FileNotFoundError:
-        return  # dangling: refused as missing when it is opened
-    except OSError as error:
-        raise UnsafeInput(
-            f"the link '{clean(entry.name)}' cannot be followed: {error.strerror}", hint="remove the link"
-        ) from error
-    if not reading.follow_links and not entry.resolve().is_relative_to(root.resolve()):
-        raise UnsafeInput(f"the link '{clean(entry.name)}' leaves the folder that was named", hint="--follow-links allows it")
 
 
 def _kind(entry: Path) -> str:

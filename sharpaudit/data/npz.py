@@ -107,6 +107,10 @@ def _header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dtype
         raise DataError(f"'{name}' has no readable npy header: {clean(str(error))}", hint="write it with np.save") from error
     if dtype.hasobject:
         raise UnsafeInput(f"'{name}' holds Python objects, which only a pickle can read; pickles are never read")
+    if dtype.kind not in "biufcSU" or not dtype.itemsize:
+        raise DataError(
+            f"'{name}' has the unsupported type {clean(str(dtype))}", hint="store numbers, and class names as strings"
+        )
     if any(size < 0 for size in shape):
         raise DataError(f"'{name}' declares the negative shape {shape}")
     return shape, fortran, dtype

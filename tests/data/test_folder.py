@@ -69,12 +69,12 @@ def test_a_class_list_decides_the_order_and_may_name_more(tmp_path: Path, lines:
     assert data.notes == ("class order from classes.txt",)
 
 
-@pytest.mark.parametrize(("lines", "says"), [("n1\nn3\n", "n2"), ("n1\nn1\nn2\n", "a repeated line"), ("\n", "n1, n2")])
+@pytest.mark.parametrize(("lines", "says"), [("n1\nn3\n", "n2"), ("n1\nn1\nn2\n", "a line is repeated"), ("\n", "n1, n2")])
 def test_a_class_list_must_name_every_folder_once(tmp_path: Path, lines: str, says: str) -> None:
     save(tmp_path / "n1" / "x.png")
     save(tmp_path / "n2" / "x.png")
     (tmp_path / "classes.txt").write_text(lines)
-    with pytest.raises(DataError, match=f"does not list every class folder once: {says}"):
+    with pytest.raises(DataError, match=f"does not name every class folder once: {says}"):
         read(tmp_path)
 
 

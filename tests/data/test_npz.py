@@ -5,12 +5,15 @@ import os
 import pickle
 import socket
 import struct
+import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sharpaudit.data import ImageSet, Reading, open_images
 from sharpaudit.data.npz import map_npy
@@ -99,6 +102,9 @@ def test_a_stated_range_is_scaled_and_the_rounding_is_noted(tmp_path: Path) -> N
     [
         (PIXELS, LABELS[:5], "5 labels for 6 images"),
         (PIXELS[:0], LABELS[:0], "0 samples"),
+        (PIXELS, np.int64(3), r"got shapes \(6, 9, 11, 3\) and \(\)"),
+        (PIXELS, np.zeros(6, [("a", "u1")]), "unsupported type"),
+        (PIXELS, LABELS.astype("M8[s]"), "unsupported type"),
         (PIXELS, LABELS - 1, "labels 0 to 99999, got -1 to 1"),
         (PIXELS, LABELS * 100_000, "labels 0 to 99999, got 0 to 200000"),
         (PIXELS, LABELS.astype(float), "integer labels, got float64"),
@@ -166,6 +172,7 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
         (header("(-1, 8, 8)"), "negative shape"),
         (header("(2, 8, 8)") + bytes(127), "declares 128 bytes (2, 8, 8) and holds 127"),
         (header("(2, 8, 8)") + bytes(129), "declares 128 bytes (2, 8, 8) and holds 129"),
+        (header("(6,)", "<U0"), "unsupported type"),
         (header("(2, 8"), "no readable npy header"),
         (header("(2, 8, 8)").replace(b"'descr'", b"'dascr'"), "no readable npy header"),
         (b"\x93NUMPY\x09\x00" + bytes(120), "no readable npy header"),
@@ -267,3 +274,38 @@ def test_only_a_regular_readable_file_is_opened(tmp_path: Path, monkeypatch: pyt
     for impossible in ("x" * 300, "x\0y"):
         with pytest.raises(DataError, match="cannot read"):
             open_images(f"npz:{tmp_path / impossible}")
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    descr=st.one_of(
+        st.text(max_size=8),
+        st.integers(),
+        st.none(),
+        st.sampled_from(["|u1", "<f8", "|O", "<U0", "<U3", "|V4", "<M8[s]", [("a", "|u1")], ("|u1", (2,)), "<c16", ">i2", "|b1"]),
+    ),
+    shape=st.one_of(
+        st.lists(st.integers(-3, 1 << 70), max_size=6).map(tuple),
+        st.lists(st.integers(0, 4), max_size=5).map(tuple),
+        st.integers(),
+        st.just([2, 3]),
+        st.just((True, 2)),
+    ),
+    fortran=st.sampled_from([True, False, None, 0, "x"]),
+    body=st.binary(max_size=80),
+    cut=st.integers(0, 90),
+)
+def test_no_header_escapes_as_another_error(descr: Any, shape: Any, fortran: Any, body: bytes, cut: int) -> None:
+    text = repr({"descr": descr, "fortran_order": fortran, "shape": shape}).encode("utf-8", "replace")
+    content = b"\x93NUMPY\x02\x00" + struct.pack("<I", len(text)) + text + body
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.npy"
+        path.write_bytes(content[: len(content) - cut] if cut < 20 else content)
+        try:
+            mapped = map_npy(path)
+            assert mapped.nbytes <= len(body)
+        except (DataError, UnsafeInput) as error:
+            assert str(error).isprintable()
+        spec = write_members(Path(folder), images=path.read_bytes(), labels=npy(LABELS))
+        with pytest.raises((DataError, UnsafeInput)):
+            open_images(spec)
