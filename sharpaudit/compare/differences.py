@@ -40,7 +40,10 @@ def differences(cards: Sequence[Card], views: Sequence[Views], margins: Mapping[
             continue
         estimate, paired = _difference(first, second, cards, views, resamples_of)
         rows.append((first, second, estimate, paired))
-    raw = [p_value(estimate.value, estimate.ci) if estimate.ci else None for _, _, estimate, _ in rows]
+    raw = [
+        p_value(estimate.value, estimate.ci) if estimate.ci and (first.direction != "none" or is_geometric(first.name)) else None
+        for first, _, estimate, _ in rows
+    ]
     adjusted = _adjusted([first.name for first, *_ in rows], raw)
     return [
         Difference(
@@ -129,7 +132,7 @@ def _paired(
     first, second = sources
     if first is None or second is None or len(first.columns) != len(second.columns):
         return None
-    if ".accuracy" in name and "/class/" not in name and np.array_equal(first.columns, second.columns):
+    if "accuracy" in name and "/class/" not in name and np.array_equal(first.columns, second.columns):
         return _never_discordant(first)
     return second.difference(first, resamples_of(len(first.columns)), LEVEL)
 

@@ -42,5 +42,8 @@ def is_safety(name: str) -> bool:
 
 
 def is_invariant(name: str) -> bool:
-    """Whether rescalings that leave a ReLU network's function alone leave `name` alone too."""
-    return name in REPARAMETRISATION
+    """Whether rescalings that leave a ReLU network's function alone leave `name` alone too.
+
+    The paper's closed form of the Fisher-Rao norm reads nothing but logits and the number of layers.
+    """
+    return name in REPARAMETRISATION or name == "flatness.fisher_rao_paper"

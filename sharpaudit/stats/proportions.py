@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 from sharpaudit.card import Interval
 
 
 def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
-    """Wilson's score interval: mean coverage close to `level`, also near 0 and 1 (Wilson 1927; Brown, Cai & DasGupta 2001)."""
-    return _interval(successes, n, level, "wilson")
+    """Wilson's score interval: mean coverage close to `level`, also near 0 and 1 (Wilson 1927; Brown, Cai & DasGupta 2001).
+
+    Written out because importing scipy.stats would take most of a gate's second.
+    """
+    from scipy.special import ndtri
+
+    _require_counts(successes, n)
+    z2 = float(ndtri(0.5 + level / 2)) ** 2
+    centre = (successes + z2 / 2) / (n + z2)
+    half = math.sqrt(z2 * (successes * (n - successes) / n + z2 / 4)) / (n + z2)
+    return Interval(low=max(0.0, centre - half), high=min(1.0, centre + half), level=level, method="wilson")
 
 
 def clopper_pearson(successes: int, n: int, level: float = 0.95) -> Interval:
     """The exact interval: covers at least `level`, and therefore wider than `wilson` (Clopper & Pearson 1934)."""
-    return _interval(successes, n, level, "clopper-pearson")
+    from scipy.stats import binomtest
+
+    _require_counts(successes, n)
+    ci = binomtest(int(successes), int(n)).proportion_ci(level, "exact")
+    return Interval(low=float(ci.low), high=float(ci.high), level=level, method="clopper-pearson")
 
 
 def newcombe(successes_a: int, n_a: int, successes_b: int, n_b: int, level: float = 0.95) -> Interval:
@@ -31,10 +43,6 @@ def newcombe(successes_a: int, n_a: int, successes_b: int, n_b: int, level: floa
     )
 
 
-def _interval(successes: int, n: int, level: float, method: Literal["wilson", "clopper-pearson"]) -> Interval:
-    from scipy.stats import binomtest
-
+def _require_counts(successes: int, n: int) -> None:
     if not 0 <= successes <= n or n < 1:
         raise ValueError(f"expected 0 <= successes <= n and n >= 1, got {successes} of {n}")
-    ci = binomtest(int(successes), int(n)).proportion_ci(level, "wilson" if method == "wilson" else "exact")
-    return Interval(low=float(ci.low), high=float(ci.high), level=level, method=method)

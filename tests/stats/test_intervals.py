@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from sharpaudit.stats import (
     RankCorrelation,
@@ -35,6 +36,8 @@ def test_wilson_solves_its_quadratic(k: int, n: int) -> None:
     p, centre = k / n, (k / n + Z**2 / (2 * n)) / (1 + Z**2 / n)
     half = Z / (1 + Z**2 / n) * math.sqrt(p * (1 - p) / n + Z**2 / (4 * n * n))
     assert (ci.low, ci.high) == pytest.approx((centre - half, centre + half), abs=1e-12)
+    scipys = binomtest(k, n).proportion_ci(method="wilson")
+    assert (ci.low, ci.high) == pytest.approx((scipys.low, scipys.high), abs=1e-12)
     assert ci.method == "wilson"
 
 

@@ -1,0 +1,214 @@
+"""The whole comparison: what two models, and five, are said to be; what is refused; byte stability; the real checkpoints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sharpaudit.card import Card, codec
+from sharpaudit.compare import Comparison, compare
+from sharpaudit.errors import CardError, ExitCode
+from sharpaudit.metrics.predictions import Predictions
+from tests.compare.cases import Audit, audit
+
+REAL = Path(__file__).parents[3] / "shared" / "real"
+
+
+def comparison(*audits: Audit, conditions: dict[str, str] | None = None) -> Comparison:
+    return compare([a.card for a in audits], [a.views for a in audits], conditions=conditions)
+
+
+def said(found: Comparison) -> str:
+    return "\n".join(found.reading)
+
+
+def test_two_models_side_by_side() -> None:
+    a, b = audit(1, 1.5, flatness={"flatness.fisher_rao": 3.0}), audit(2, 3.0, flatness={"flatness.fisher_rao": 4.0})
+    found = comparison(a, b)
+    assert found.pair is not None and found.fleet is None
+    first, second = a.views["clean"], b.views["clean"]
+    shares = {m.name: m.value for m in found.pair.disagreement}
+    assert shares["disagreement.rate"] == np.mean(first.prediction != second.prediction)
+    assert shares["disagreement.negative_flips"] == np.mean(first.correct & ~second.correct)
+    assert {view.view for view in found.pair.views} == set(a.views)
+    assert "disagreement.rate/corruption" in shares
+    words = {(q.flatness, q.safety): q.quadrant for q in found.pair.quadrants}
+    assert words["flatness.fisher_rao", "clean.accuracy"] == "sharper and safer"
+    assert "B is sharper and safer by flatness.fisher_rao against " in said(found)
+    assert "by itself it is neither good nor bad" in said(found)
+
+
+def test_the_other_quadrants() -> None:
+    strong, weak = {"flatness.fisher_rao": 4.0}, {"flatness.fisher_rao": 3.0}
+    cases = [
+        (audit(1, 3.0, flatness=weak), audit(2, 1.5, flatness=strong), "sharper and less safe"),
+        (audit(1, 1.5, flatness=strong), audit(2, 3.0, flatness=weak), "flatter and safer"),
+        (audit(1, 3.0, flatness=strong), audit(2, 1.5, flatness=weak), "flatter and less safe"),
+        (audit(1, 3.0, flatness=weak), audit(1, 3.0, flatness=strong), "undecided"),
+    ]
+    for a, b, word in cases:
+        found = comparison(a, b)
+        assert found.pair is not None
+        assert {q.quadrant for q in found.pair.quadrants if q.safety == "clean.accuracy"} == {word}
+    assert "No flatness measure and safety metric differ clearly enough" in said(found)
+
+
+def test_raw_scales_are_cautioned_about() -> None:
+    a, b = audit(1), audit(2)
+    text = said(comparison(a, b))
+    assert "leaves flatness.fisher_rao alone" in text
+    assert "It moves sharpness.lambda_max: raw scales cannot be compared across reparametrisations" in text
+    assert "architectures differ" not in text
+    other = b.card.model_copy(update={"subject": b.card.subject.model_copy(update={"architecture": "zoo:\x1b[31mwide"})})
+    text = said(comparison(a, Audit(other, b.views)))
+    assert "The architectures differ (zoo:small, zoo:\\x1b[31mwide)" in text and "\x1b" not in text
+
+
+def test_examples_that_changed_most() -> None:
+    a, b = audit(1), audit(2)
+    found = comparison(a, b)
+    assert found.pair is not None
+    change = b.views["clean"].nll - a.views["clean"].nll
+    assert [c.index for c in found.pair.changed] == list(np.argsort(-np.abs(change))[:10])
+    top = found.pair.changed[0]
+    assert top.nll_change == pytest.approx(change[top.index]) and top.label in a.card.data.classes
+    assert comparison(a, a).pair is not None and comparison(a, a).pair.changed == []  # type: ignore[union-attr]
+
+
+def test_cards_alone_can_be_compared() -> None:
+    a, b = audit(1), audit(2)
+    found = compare([a.card, b.card], [{}, {}])
+    assert found.pair is not None
+    assert found.pair.mcnemar_p is None and found.pair.disagreement == [] and found.pair.changed == []
+    assert {row.name for row in found.pair.differences} == {m.name for m in a.card.measurements}
+
+
+def test_incomparable_cards_are_refused_field_by_field() -> None:
+    a, b = audit(1), audit(2)
+    data = b.card.data.model_copy(update={"index_hash": "sha256:other", "n": 199})
+    probes = {**b.card.probes, "spectrum": b.card.probes["spectrum"].model_copy(update={"version": 2})}
+    other = b.card.model_copy(update={"data": data, "seed": 7, "probes": probes})
+    with pytest.raises(CardError) as refused:
+        compare([a.card, other], [a.views, b.views])
+    assert refused.value.exit_code == ExitCode.INPUT
+    for line in (
+        "cannot be compared with model1.th",
+        "model2.th: data.n: 200 against 199",
+        "data.index_hash: sha256:data against sha256:other",
+        "seed: 0 against 7",
+        "probes.spectrum.version: 1 against 2",
+    ):
+        assert line in refused.value.message
+    assert refused.value.hint == "measure all of them on the same data with the same seed and version"
+    with pytest.raises(CardError, match="needs at least two cards, got 1"):
+        compare([a.card], [a.views])
+
+
+def test_a_copy_of_the_data_under_another_name_is_the_same_data() -> None:
+    a, b = audit(1), audit(2)
+    renamed = b.card.model_copy(update={"data": b.card.data.model_copy(update={"name": "copy"})})
+    assert compare([a.card, renamed], [a.views, b.views]).pair is not None
+
+
+def test_predictions_of_other_examples_are_refused() -> None:
+    a, b = audit(1), audit(2, n=150)
+    card = b.card.model_copy(update={"data": a.card.data})
+    with pytest.raises(CardError, match=r"stored predictions do not fit together: .* \(200 and 150\)"):
+        compare([a.card, card], [a.views, b.views])
+
+
+def test_models_of_one_name_are_told_apart() -> None:
+    a, b = audit(1), audit(2)
+    renamed = b.card.model_copy(update={"subject": b.card.subject.model_copy(update={"file": "model1.th"})})
+    assert [m.label for m in compare([a.card, renamed], [{}, {}]).models] == ["model1.th (00000000)" + f" #{i}" for i in (1, 2)]
+    hashed = renamed.model_copy(update={"subject": renamed.subject.model_copy(update={"sha256": "ff" * 32})})
+    assert [m.label for m in compare([a.card, hashed], [{}, {}]).models] == ["model1.th (00000000)", "model1.th (ffffffff)"]
+
+
+def test_the_document_is_byte_stable_and_reads_back() -> None:
+    a, b = audit(1), audit(2)
+    texts = [codec.dumps(comparison(a, b).model_dump(mode="json")) for _ in range(2)]
+    assert texts[0] == texts[1]
+    document = json.loads(texts[0])
+    assert document["schema"] == "sharpaudit.comparison/1.0"
+    assert Comparison.model_validate(document) == comparison(a, b)
+
+
+def test_five_models() -> None:
+    audits = [audit(i, 1.0 + 0.5 * i, flatness={"flatness.fisher_rao": 1.0 + i}) for i in range(5)]
+    found = comparison(*audits)
+    assert found.pair is None and found.fleet is not None
+    rates, kappas = np.array(found.fleet.disagreement), np.array(found.fleet.error_consistency)
+    assert np.array_equal(rates, rates.T) and np.array_equal(np.diag(rates), np.zeros(5))
+    assert np.array_equal(np.diag(kappas), np.ones(5)) and rates[0, 4] > rates[3, 4]
+    board = found.fleet.leaderboard
+    accuracies = [row.values["clean.accuracy"] for row in board]
+    assert accuracies == sorted(accuracies, reverse=True) and board[0].p_against_first is None
+    assert board[-1].p_against_first is not None and board[-1].p_against_first < 1e-6
+    tau = next(row for row in found.fleet.associations if row.safety == "clean.nll")
+    assert tau.kendall == pytest.approx(-1) and tau.kendall_p == pytest.approx(2 / 120)
+    assert tau.within is None and tau.reason == "no correlation within conditions: the conditions are not known"
+    assert tau.p_adjusted is not None and tau.p_adjusted >= 2 / 120
+    assert "Conditions are not known" in said(found)
+
+
+def test_four_models_get_no_correlation() -> None:
+    found = comparison(*(audit(i, 1.0 + i) for i in range(4)))
+    assert found.fleet is not None
+    assert {row.kendall for row in found.fleet.associations} == {None}
+    assert {row.reason for row in found.fleet.associations} == {"4 models; a rank correlation needs at least 5"}
+    assert "No rank correlation of flatness with safety: 4 models" in said(found)
+
+
+def test_simpsons_paradox_is_called_by_its_name() -> None:
+    # within a recipe the sharper model is the more accurate one; the recipe with the sharper minima is the less accurate one
+    audits = [audit(i, 2.2 + 0.4 * i, flatness={"flatness.fisher_rao": 10.0 + i}) for i in range(3)]
+    audits += [audit(10 + i, 0.4 + 0.4 * i, flatness={"flatness.fisher_rao": 20.0 + i}) for i in range(3)]
+    conditions = {f"model{i}.th": "plain" for i in range(3)} | {f"model{10 + i}.th": "sam" for i in range(3)}
+    found = comparison(*audits, conditions=conditions)
+    assert found.fleet is not None
+    row = next(row for row in found.fleet.associations if row.safety == "clean.nll")
+    assert row.kendall is not None and row.within is not None and row.kendall > 0 > row.within and row.simpson
+    assert "Simpson's paradox: flatness.fisher_rao against clean.nll" in said(found)
+
+
+def test_a_measure_that_does_not_vary_is_said_so() -> None:
+    found = comparison(*(audit(i, 1.0 + i, flatness={"sharpness.trace": 2.0}) for i in range(5)))
+    assert found.fleet is not None
+    assert {row.reason for row in found.fleet.associations} == {"sharpness.trace is the same for all 5 models"}
+
+
+def real_predictions(file: str) -> Predictions:
+    import torch
+
+    from sharpaudit.checkpoints import load
+
+    model = load(REAL / "ckpt" / file, architecture="zoo:resnet20")
+    with np.load(REAL / "data" / "cifar10_test1000_lossless.npz") as data:
+        images, labels = torch.tensor(data["images"]), data["labels"]
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    with torch.inference_mode():
+        logits = model.module(((images / 255 - mean) / std).permute(0, 3, 1, 2))
+    return Predictions.from_logits(logits.numpy(), labels)
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not REAL.exists(), reason="the real checkpoints are not beside the repository")
+def test_real_checkpoints_disagree_as_published() -> None:
+    files = ["akamaster_resnet20-12fca82f.th", "zhengjiakun_resnet20_model.th", "chelcacs_resnet20_undertrained.th"]
+    first, *others = [real_predictions(file) for file in files]
+
+    def card(predictions: Predictions) -> Card:
+        base = audit(0).card
+        classes = [str(k) for k in range(10)]
+        return base.model_copy(update={"data": base.data.model_copy(update={"n": 1000, "classes": classes}), "measurements": []})
+
+    for other, disagreements, right in zip(others, (90, 387), (910, 615), strict=True):
+        found = compare([card(first), card(other)], [{"clean": first}, {"clean": other}])
+        assert found.pair is not None
+        (view,) = found.pair.views
+        assert view.disagreements == disagreements
+        assert view.positive_flips - view.negative_flips == right - 915
