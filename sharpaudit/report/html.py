@@ -58,6 +58,24 @@ def html(cards: Sequence[Card], notes: Mapping[str, str] = MappingProxyType({}))
         cards: at least one; above `MOST_DRAWN` the page lists and compares them without drawings.
         notes: docstrings of probe modules by probe name; they become the boxes on how to read the numbers.
     """
+    return render(
+        "report.html.j2",
+        cards=cards,
+        columns=[name for name in OVERVIEW if any(card.measured(name) for card in cards)],
+        digest=codec.digest,
+        draw=figures,
+        drawn=len(cards) <= MOST_DRAWN,
+        guides={name: guide(text) for name, text in notes.items()},
+        most=MOST_CLASSES,
+        numbers=_numbers(cards) if len(cards) > 1 else {},
+        outline=outline,
+        tables=tables,
+        worst=_worst,
+    )
+
+
+def render(template: str, **context: Any) -> str:
+    """One of our templates with the page's style and script, and with `context`."""
     environment = Environment(
         loader=PackageLoader("sharpaudit.report"),
         autoescape=True,
@@ -68,22 +86,12 @@ def html(cards: Sequence[Card], notes: Mapping[str, str] = MappingProxyType({}))
     )
     environment.filters |= {"short": wording.foreign, "svg": Markup}
     resources = files("sharpaudit.report") / "templates"
-    return environment.get_template("report.html.j2").render(
-        cards=cards,
-        columns=[name for name in OVERVIEW if any(card.measured(name) for card in cards)],
-        digest=codec.digest,
-        draw=figures,
-        drawn=len(cards) <= MOST_DRAWN,
-        guides={name: guide(text) for name, text in notes.items()},
+    return environment.get_template(template).render(
+        context,
         hash=_hash,
-        most=MOST_CLASSES,
-        numbers=_numbers(cards) if len(cards) > 1 else {},
-        outline=outline,
         script=Markup((resources / "script.js").read_text(encoding="utf-8")),
         style=Markup((resources / "style.css").read_text(encoding="utf-8")),
-        tables=tables,
         wording=wording,
-        worst=_worst,
     )
 
 

@@ -31,16 +31,16 @@ def markdown(card: Card) -> str:
     """The whole card, ending in a newline."""
     subject = card.subject
     parts = [
-        _heading(f"sharpaudit: {quote(subject.file)}", "="),
+        heading(f"sharpaudit: {quote(subject.file)}", "="),
         f"{quote(subject.architecture)} · {quote(card.data.name)} · n = {wording.count(card.data.n)}",
         f"**{outline.summary(card)}**",
         " ".join(prose(sentence) for sentence in card.reading),
-        _bullets(f"⚠ {prose(caution)}" for caution in outline.cautions(card)),
-        _section("Flatness beside safety", _beside(card), wording.NO_GOOD_DIRECTION),
-        _section("Calibration", _numbers(outline.numbers(card, outline.CALIBRATION))),
+        bullets(f"⚠ {prose(caution)}" for caution in outline.cautions(card)),
+        section("Flatness beside safety", _beside(card), wording.NO_GOOD_DIRECTION),
+        section("Calibration", _numbers(outline.numbers(card, outline.CALIBRATION))),
         _corruption(card),
-        _section("Set-up and provenance", _facts(card)),
-        _section("Not measured", _bullets(_gap(gap) for gap in outline.gaps(card))),
+        section("Set-up and provenance", _facts(card)),
+        section("Not measured", bullets(_gap(gap) for gap in outline.gaps(card))),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -70,15 +70,18 @@ def _entities(text: str) -> str:
     return "".join(c if c.isalnum() or c == " " else f"&#{ord(c)};" for c in text)
 
 
-def _heading(text: str, underline: str) -> str:
+def heading(text: str, underline: str) -> str:
+    """A heading with ``=`` or ``-`` below it; `text` must be encoded already."""
     return f"{text}\n{underline * 3}"
 
 
-def _section(title: str, body: str, note: str = "") -> str:
-    return "\n\n".join(part for part in (_heading(title, "-"), note, body) if part) if body else ""
+def section(title: str, body: str, note: str = "") -> str:
+    """A titled part; nothing at all where there is no body."""
+    return "\n\n".join(part for part in (heading(title, "-"), note, body) if part) if body else ""
 
 
-def _bullets(lines: Iterable[str]) -> str:
+def bullets(lines: Iterable[str]) -> str:
+    """A list; its lines must be encoded already."""
     return "\n".join(f"- {line}" for line in lines)
 
 
@@ -119,7 +122,7 @@ def _corruption(card: Card) -> str:
         for row in members:
             cells = ["–" if a is None else f"{a:.3f}" for a in row.accuracy]
             rows.append((quote(row.corruption), wording.estimate(row.mean) if row.mean else "–", *cells))
-    return _section("Corruption", table(header, rows, "l" + "r" * (len(header) - 1)), outline.grid_note(grid))
+    return section("Corruption", table(header, rows, "l" + "r" * (len(header) - 1)), outline.grid_note(grid))
 
 
 def _facts(card: Card) -> str:
