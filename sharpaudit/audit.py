@@ -161,8 +161,7 @@ def full_precision() -> Iterator[None]:
 
 
 def _open(spec: str, request: Request, model: LoadedModel, *, limit: int | None) -> ImageSet:
-    _, height, width = model.subject.preprocessing.input_size
-    images = open_images(spec, limit=limit, input_size=(height, width), search=request.search)
+    images = open_images(spec, limit=limit, preprocessing=model.subject.preprocessing, search=request.search)
     return images.matched_to(model.subject.num_classes)
 
 

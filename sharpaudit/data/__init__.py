@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from sharpaudit.card import Preprocessing
 from sharpaudit.data.cifar import open_cifar
 from sharpaudit.data.files import Reading, named_path
 from sharpaudit.data.folder import open_folder
@@ -39,7 +40,7 @@ def open_images(
     spec: str,
     *,
     limit: int | None = None,
-    input_size: tuple[int, int] | None = None,
+    preprocessing: Preprocessing | None = None,
     search: Sequence[Path] = (),
     reading: Reading | None = None,
 ) -> ImageSet:
@@ -48,7 +49,7 @@ def open_images(
     Args:
         spec: one of the forms in the package's docstring.
         limit: keep the first so many.
-        input_size: (height, width) to which a folder of mixed sizes is brought.
+        preprocessing: of the network; decides how a folder of mixed sizes is resized and cropped when it is decoded.
         search: folders in which named sets are looked for.
         reading: budgets and choices for foreign files.
 
@@ -57,17 +58,17 @@ def open_images(
         UnsafeInput: a pickle, a bomb, a link out of the folder, or not a regular file.
         UsageError: a limit that the set cannot meet.
     """
-    data = _opened(spec, input_size, search, reading or Reading())
+    data = _opened(spec, preprocessing, search, reading or Reading())
     return data if limit is None else data.limited(limit)
 
 
-def _opened(spec: str, input_size: tuple[int, int] | None, search: Sequence[Path], reading: Reading) -> ImageSet:
+def _opened(spec: str, preprocessing: Preprocessing | None, search: Sequence[Path], reading: Reading) -> ImageSet:
     kind, _, rest = spec.partition(":")
     match kind:
         case "npz" if rest:
             return open_npz(named_path(rest), reading=reading)
         case "imagefolder" if rest:
-            return open_folder(named_path(rest), input_size=input_size, reading=reading)
+            return open_folder(named_path(rest), preprocessing=preprocessing, reading=reading)
         case "idx" if rest.count(",") == 1:
             images, labels = rest.split(",")
             return open_idx(named_path(images), named_path(labels), reading=reading)

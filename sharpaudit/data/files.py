@@ -30,9 +30,6 @@ class Reading:
     """What an undecodable image does (``--on-bad-sample``); skipping decodes the whole set once when it is opened."""
     follow_links: bool = False
     """Whether links may leave the folder that was named (``--follow-links``)."""
-    interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
-    crop_pct: float = 1.0
-    """Used only for folders of mixed sizes, whose images are resized and cropped when they are decoded."""
 
 
 def open_regular(path: Path) -> IO[bytes]:

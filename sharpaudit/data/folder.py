@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from sharpaudit.card import Preprocessing
 from sharpaudit.data.files import Reading, check_link, missing, open_regular
 from sharpaudit.data.geometry import center_crop, resized_sides
 from sharpaudit.data.images import ImageSet, Pixels
@@ -57,8 +58,8 @@ class FolderImages:
     paths: tuple[Path, ...]
     shape: tuple[int, ...]
     """(n, h, w, channels) after decoding."""
-    resized: bool
-    """Whether images are brought to this height and width, or must already have them."""
+    resize: Preprocessing | None
+    """How images of other sizes are brought to this height and width; None where all have it."""
     reading: Reading
 
     def __len__(self) -> int:
@@ -74,11 +75,10 @@ class FolderImages:
         _, height, width, channels = self.shape
         with _opened(self.paths[index], index, self.reading) as image:
             image = _to_mode(image, "L" if channels == 1 else "RGB")
-            if self.resized:
-                crop = self.reading.crop_pct
-                sides = resized_sides((image.height, image.width), (height, width), crop)
+            if self.resize is not None:
+                sides = resized_sides((image.height, image.width), (height, width), self.resize.crop_pct)
                 top, left = center_crop(sides, (height, width))
-                image = image.resize((sides[1], sides[0]), RESAMPLING[self.reading.interpolation])
+                image = image.resize((sides[1], sides[0]), RESAMPLING[self.resize.interpolation])
                 image = image.crop((left, top, left + width, top + height))
             pixels = np.asarray(image, dtype=np.uint8)
         if pixels.shape[:2] != (height, width):
@@ -87,7 +87,7 @@ class FolderImages:
 
 
 def open_folder(
-    root: Path, *, input_size: tuple[int, int] | None = None, classes: Sequence[str] = (), reading: Reading
+    root: Path, *, preprocessing: Preprocessing | None = None, classes: Sequence[str] = (), reading: Reading
 ) -> ImageSet:
     """The labelled images under `root`, by the rules above; `classes`, where given, are the folder names in label order.
 
@@ -105,15 +105,16 @@ def open_folder(
     ignored: Counter[str] = Counter(_kind(entry) for entry in entries if entry not in folders and entry.name != LISTED)
     folders.sort(key=lambda folder: label_of[folder.name])
     found = [(path, label_of[folder.name]) for folder in folders for path in _image_paths(folder, root, reading, ignored)]
-    empty = [name for name in label_of if label_of[name] not in {label for _, label in found}]
+    filled = {label for _, label in found}
+    empty = [name for name, label in label_of.items() if label not in filled]
     notes += [f"{count} {kind} left out" for kind, count in sorted(ignored.items())]
     notes += [f"class folders without images: {', '.join(clean(name) for name in empty[:8])}"] if empty else []
     if not found:
         raise DataError("the folder has 0 samples", hint=f"known suffixes: {', '.join(sorted(SUFFIXES))}", path=clean(root.name))
     with _quiet():
         scan = _scan(found, reading)
-    shape, resized, size_notes = _shape(scan, input_size)
-    images = FolderImages(tuple(path for path, _ in scan.kept), (len(scan.kept), *shape), resized, reading)
+    shape, resize, size_notes = _shape(scan, preprocessing)
+    images = FolderImages(tuple(path for path, _ in scan.kept), (len(scan.kept), *shape), resize, reading)
     labels = np.array([label for _, label in scan.kept], dtype=np.int64)
     return ImageSet(f"imagefolder:{clean(root.name)}", images, labels, names, (*notes, *scan.notes, *size_notes))
 
@@ -157,17 +158,20 @@ def _scan(found: Sequence[tuple[Path, int]], reading: Reading) -> _Scan:
     return scan
 
 
-def _shape(scan: _Scan, input_size: tuple[int, int] | None) -> tuple[tuple[int, int, int], bool, list[str]]:
+def _shape(scan: _Scan, preprocessing: Preprocessing | None) -> tuple[tuple[int, int, int], Preprocessing | None, list[str]]:
+    """(h, w, channels) of the decoded images, how they are resized if they are, and what was converted."""
     channels = 1 if GREY.issuperset(scan.modes) else 3
-    plain = {"L"} if channels == 1 else {"RGB"}
-    notes = [f"converted {count} images of mode {mode}" for mode, count in sorted(scan.modes.items()) if mode not in plain]
+    plain = "L" if channels == 1 else "RGB"
+    notes = [f"converted {count} images of mode {mode}" for mode, count in sorted(scan.modes.items()) if mode != plain]
     if len(scan.sizes) == 1:
-        return (*next(iter(scan.sizes)), channels), False, notes
-    if input_size is None:
+        height, width = next(iter(scan.sizes))
+        return (height, width, channels), None, notes
+    if preprocessing is None:
         shown = ", ".join(f"{height}×{width}" for (height, width), _ in scan.sizes.most_common(5))
         raise DataError(f"images of {len(scan.sizes)} sizes ({shown}, ...) and no size to bring them to", hint="pass --size")
-    notes.append(f"resized and centre-cropped images of {len(scan.sizes)} sizes to {input_size[0]}×{input_size[1]}")
-    return (*input_size, channels), True, notes
+    _, height, width = preprocessing.input_size
+    notes.append(f"resized and centre-cropped images of {len(scan.sizes)} sizes to {height}×{width}")
+    return (height, width, channels), preprocessing, notes
 
 
 @contextmanager

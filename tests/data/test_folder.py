@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
+from sharpaudit.card import Preprocessing
 from sharpaudit.data import ImageSet, Reading, open_images
 from sharpaudit.data.folder import _entries
 from sharpaudit.errors import DataError, UnsafeInput
@@ -28,8 +29,14 @@ def save(path: Path, pixels: np.ndarray | None = None, mode: str = "RGB") -> np.
     return pixels
 
 
-def read(root: Path, size: tuple[int, int] | None = None, **reading: Any) -> ImageSet:
-    return open_images(f"imagefolder:{root}", input_size=size, reading=Reading(**reading))
+def read(root: Path, preprocessing: Preprocessing | None = None, **reading: Any) -> ImageSet:
+    return open_images(f"imagefolder:{root}", preprocessing=preprocessing, reading=Reading(**reading))
+
+
+def network(crop_pct: float = 1.0, interpolation: Any = "bilinear") -> Preprocessing:
+    """Of a network that takes 32×32 pixels."""
+    shape = [3, 32, 32]
+    return Preprocessing(mean=[0.5], std=[0.5], input_size=shape, crop_pct=crop_pct, interpolation=interpolation, origin="test")
 
 
 def test_classes_follow_sorted_names_and_images_sorted_paths(tmp_path: Path) -> None:
@@ -146,7 +153,7 @@ def test_a_mode_without_a_rule_is_refused(tmp_path: Path) -> None:
 def test_mixed_sizes_are_resized_and_cropped_as_torchvision_does(tmp_path: Path, crop_pct: float, interpolation: Any) -> None:
     sizes = [(40, 60), (61, 40), (33, 32), (20, 30), (32, 32)]
     stored = [save(tmp_path / "a" / f"{i}.png", RNG.integers(0, 256, (*size, 3), np.uint8)) for i, size in enumerate(sizes)]
-    data = read(tmp_path, (32, 32), crop_pct=crop_pct, interpolation=interpolation)
+    data = read(tmp_path, network(crop_pct, interpolation))
     reference = v2.Compose([v2.Resize(int(32 / crop_pct), v2.InterpolationMode(interpolation)), v2.CenterCrop(32)])
     np.testing.assert_array_equal(data.images[:], np.stack([np.asarray(reference(Image.fromarray(image))) for image in stored]))
     assert data.notes == ("resized and centre-cropped images of 5 sizes to 32×32",)
@@ -156,7 +163,7 @@ def test_mixed_sizes_are_resized_and_cropped_as_torchvision_does(tmp_path: Path,
 
 def test_one_size_is_kept_as_stored(tmp_path: Path) -> None:
     save(tmp_path / "a" / "0.png")
-    assert read(tmp_path, (32, 32)).shape == (9, 11, 3)
+    assert read(tmp_path, network()).shape == (9, 11, 3)
 
 
 def test_any_selection_decodes_the_same_pixels(tmp_path: Path) -> None:
