@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sharpaudit.card import Subject
-from sharpaudit.checkpoints import contents, metadata, preprocessing, source, state_dict
+from sharpaudit.checkpoints import contents, preprocessing, state_dict
 from sharpaudit.checkpoints.limits import DEFAULT, Limits
 from sharpaudit.checkpoints.preprocessing import PreprocessingOverrides
+from sharpaudit.checkpoints.statements import Statements
 from sharpaudit.errors import ArchitectureError, SharpauditError
 
 if TYPE_CHECKING:
@@ -68,31 +69,30 @@ def load(
     """
     from sharpaudit.checkpoints.weights import fill
 
-    file = source.read(path, limits)
-    found = contents.parse(file, limits)
     try:
+        found = contents.read(path, limits)
         if not allow_inert:
-            found.refuse_code(str(path))
+            found.refuse_code()
         chosen = state_dict.choose(found.root, weights, limits)
-        stated = metadata.read(found.metadata)
-        resolved, origin = _find(architecture, stated.architecture, chosen, allow_code=allow_code)
+        stated = found.stated
+        resolved, origin = _find(architecture, stated, chosen, allow_code=allow_code)
         classes = _num_classes(resolved, num_classes, stated.num_classes)
         filled = fill(resolved, allow_nonfinite=allow_nonfinite)
         subject = Subject(
             file=path.name,
-            sha256=file.sha256,
-            size_bytes=len(file.data),
+            sha256=found.sha256,
+            size_bytes=found.size_bytes,
             format=found.format,
             architecture=resolved.architecture.spec,
             architecture_origin=origin,
             num_parameters=sum(parameter.numel() for parameter in filled.module.parameters()),
             num_classes=classes,
             preprocessing=preprocessing.resolve(
-                overrides, stated.preprocessing, "metadata", resolved.architecture.defaults(filled.module), resolved.settings
+                overrides, stated.preprocessing, stated.origin, resolved.architecture.defaults(filled.module), resolved.settings
             ),
             steps=[*chosen.steps, *resolved.alignment.steps, *resolved.architecture.steps, *filled.steps],
             dropped=chosen.dropped,
-            warnings=[*chosen.warnings, *filled.warnings],
+            warnings=[*stated.notes, *chosen.warnings, *filled.warnings],
             clean_load=chosen.clean_load and not found.calls,
             ran_user_code=resolved.architecture.ran_user_code,
         )
@@ -102,14 +102,14 @@ def load(
     return LoadedModel(filled.module, subject, stated.classes)
 
 
-def _find(flag: str | None, stated: str | None, weights: state_dict.Weights, *, allow_code: bool) -> tuple[Resolved, str]:
+def _find(flag: str | None, stated: Statements, weights: state_dict.Weights, *, allow_code: bool) -> tuple[Resolved, str]:
     """The network that the weights fit, and who named it."""
     from sharpaudit.checkpoints import architectures, fitting
 
     if flag is not None:
         named, origin = architectures.parse(flag, allow_code=allow_code), "--arch"
-    elif stated is not None:  # foreign text: it may name a network, never a file of code
-        named, origin = architectures.parse(stated), "metadata"
+    elif stated.architecture is not None:  # foreign text: it may name a network, never a file of code
+        named, origin = architectures.parse(stated.architecture), stated.origin
     else:
         return fitting.identify(weights), "fingerprint"
     resolved = fitting.resolve(named, weights)

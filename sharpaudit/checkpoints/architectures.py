@@ -1,7 +1,8 @@
 """Which network does ``--arch`` name, and how is it built?
 
-``zoo:NAME``, ``timm:NAME[?key=value&...]``, ``torchvision:NAME`` and, with permission, ``file.py:factory``. Networks are built
-with fresh weights, never downloaded ones; for comparing shapes they are built on the meta device, which costs no memory.
+``zoo:NAME``, ``timm:NAME[?key=value&...]``, ``torchvision:NAME``, ``local-dir:FOLDER`` (what its ``config.json`` names) and, with
+permission, ``file.py:factory``. Networks are built with fresh weights, never downloaded ones; for comparing shapes
+they are built on the meta device, which costs no memory.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from sharpaudit.checkpoints import zoo
+from sharpaudit.checkpoints.folder import statements
+from sharpaudit.checkpoints.limits import DEFAULT
 from sharpaudit.checkpoints.preprocessing import Defaults
 from sharpaudit.errors import ArchitectureError, UnsafeInput, UsageError, clean, closest
 
@@ -93,6 +96,11 @@ def parse(spec: str, *, allow_code: bool = False) -> Architecture:
             return _of_timm(rest)
         case "torchvision":
             return _of_torchvision(rest)
+        case "local-dir":
+            stated = statements(Path(rest), DEFAULT).architecture
+            if stated is None:
+                raise ArchitectureError("config.json names no architecture", path=rest, hint="name it with --arch")
+            return parse(stated)
     path, _, factory = spec.rpartition(":")
     if path.endswith(".py") and factory.isidentifier():
         return _of_file(Path(path), factory, allow_code=allow_code)

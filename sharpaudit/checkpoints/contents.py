@@ -1,37 +1,43 @@
-"""What did the file hold, whatever its format? One description for all of them."""
+"""What does the checkpoint hold, whatever its format? One description for all of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
 
-from sharpaudit.checkpoints import pickle_reader, safetensors_header, source, torch_legacy, torch_pickle, torch_zip
+from sharpaudit.checkpoints import folder, safetensors_header, source, torch_legacy, torch_zip
 from sharpaudit.checkpoints.limits import Limits
+from sharpaudit.checkpoints.pickle_reader import Contents
 from sharpaudit.checkpoints.source import Source
+from sharpaudit.checkpoints.statements import Statements, of_metadata
+from sharpaudit.checkpoints.torch_pickle import TorchPickle
 from sharpaudit.errors import CheckpointError, SharpauditError, UnsafeInput, clean
 
-OBJECT_LIBRARIES = {
-    "sklearn": "a pickled scikit-learn object",
-    "xgboost": "a pickled XGBoost model",
-    "tensorflow": "a TensorFlow object",
-}
+OBJECT_LIBRARIES = {"sklearn": "a scikit-learn object", "xgboost": "an XGBoost model", "tensorflow": "a TensorFlow object"}
 
 
 @dataclass(frozen=True)
 class FileContents:
-    """The objects of a checkpoint file; tensors are descriptions."""
+    """The objects of a checkpoint; tensors are descriptions."""
 
     format: str
-    """``safetensors``, ``torch-zip``, ``torch-legacy``, ``pickle``."""
+    """``safetensors``, ``safetensors-sharded``, ``torch-zip``, ``torch-legacy``, ``pickle``."""
     root: object
     """Nested dictionaries and lists with `StoredTensor`, `OddTensor` and `Inert` leaves."""
+    sha256: str
+    """Of the bytes that were parsed."""
+    size_bytes: int
     metadata: dict[str, str] = field(default_factory=dict)
     """Free text of a safetensors file; untrusted."""
+    stated: Statements = field(default_factory=Statements)
+    """What the checkpoint says about its architecture, classes and preprocessing."""
     globals: list[str] = field(default_factory=list)
     """Names a pickle mentioned."""
     calls: list[str] = field(default_factory=list)
     """Names a pickle would have run that are not plain data."""
 
-    def refuse_code(self, path: str) -> None:
+    def refuse_code(self) -> None:
         """Decide whether the file is data only.
 
         Raises:
@@ -40,46 +46,55 @@ class FileContents:
         if self.calls:
             names = ", ".join(clean(name) for name in self.calls[:5])
             hint = "--allow-inert reads its tensors anyway and still runs nothing"
-            raise UnsafeInput(f"the file carries code: {names}", path=path, hint=hint)
+            raise UnsafeInput(f"the file carries code: {names}", hint=hint)
 
 
-def parse(file: Source, limits: Limits) -> FileContents:
-    """The contents of `file`, by its first bytes.
+def read(path: Path, limits: Limits) -> FileContents:
+    """The contents of the checkpoint at `path`, a file or a folder (also as ``local-dir:FOLDER``).
 
     Raises:
         CheckpointError: damaged, or some other format, which is named.
         UnsafeInput: lies about its sizes, or more than the budgets allow.
     """
+    path = Path(str(path).removeprefix("local-dir:"))
     try:
-        return _parse(file, limits)
+        if not path.is_dir():
+            return _parse(source.read(path, limits), limits)
+        found = _parse(source.read(folder.weights_file(path), limits), limits)
+        beside = folder.statements(path, limits)
+        return found if found.stated.architecture else replace(found, stated=beside)
     except SharpauditError as error:
-        error.path = error.path or str(file.path)
+        error.path = error.path or str(path)
         raise
 
 
 def _parse(file: Source, limits: Limits) -> FileContents:
     data = file.data
     if data.startswith(torch_zip.MAGIC):
-        return _of_pickle("torch-zip", torch_zip.read(data, limits))
-    if data.startswith(source.LEGACY_MAGIC):
-        return _of_pickle("torch-legacy", torch_legacy.read(data, limits))
+        return _of_pickle("torch-zip", torch_zip.read(data, limits), file)
+    if torch_legacy.looks_like(data):
+        return _of_pickle("torch-legacy", torch_legacy.read(data, limits), file)
+    if file.path.name.endswith(folder.INDEX_SUFFIX):
+        shards = folder.read_shards(file, limits)
+        stated = of_metadata(shards.metadata)
+        return FileContents("safetensors-sharded", shards.tensors, shards.sha256, shards.size_bytes, shards.metadata, stated)
     foreign = source.foreign_format(data)
     if foreign:
-        raise CheckpointError(f"this is {foreign}" if foreign[0] == "a" else foreign, hint="give the file with the weights")
+        raise CheckpointError(foreign, hint="give the file with the weights")
     if safetensors_header.looks_like(data) or file.path.suffix == ".safetensors":
         found = safetensors_header.read(data, limits)
-        return FileContents("safetensors", found.tensors, found.metadata)
+        return FileContents("safetensors", found.tensors, file.sha256, len(data), found.metadata, of_metadata(found.metadata))
     if data[:1] == b"\x80" or data.rstrip()[-1:] == b".":
-        return _of_pickle("pickle", torch_pickle.TorchPickle(data, limits).contents)
+        nested = {"torch.storage._load_from_bytes": partial(torch_legacy.nested_storage, limits)}
+        return _of_pickle("pickle", TorchPickle(data, limits, constructors=nested).contents, file)
     start = data[:8].hex(" ")
-    raise CheckpointError(
-        f"not a checkpoint in any known format; it starts with {start}", hint="safetensors and torch files are read"
-    )
+    hint = "safetensors and torch files are read"
+    raise CheckpointError(f"not a checkpoint in any known format; it starts with {start}", hint=hint)
 
 
-def _of_pickle(kind: str, found: pickle_reader.Contents) -> FileContents:
+def _of_pickle(kind: str, found: Contents, file: Source) -> FileContents:
     for name in found.globals:
-        library = name.partition(".")[0]
-        if library in OBJECT_LIBRARIES:
-            raise CheckpointError(f"a pickle of {OBJECT_LIBRARIES[library]}, not the weights of a network")
-    return FileContents(kind, found.root, globals=found.globals, calls=found.calls)
+        library = OBJECT_LIBRARIES.get(name.partition(".")[0])
+        if library:
+            raise CheckpointError(f"a pickle of {library}, not the weights of a network")
+    return FileContents(kind, found.root, file.sha256, len(file.data), globals=found.globals, calls=found.calls)

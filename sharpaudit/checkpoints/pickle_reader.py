@@ -23,29 +23,40 @@ from typing import Any
 from sharpaudit.checkpoints.limits import Limits
 from sharpaudit.errors import CheckpointError, clean
 
-PLAIN_MODULES = ("argparse", "collections", "datetime", "decimal", "fractions", "numpy", "omegaconf", "pathlib", "uuid")
-"""Modules whose objects in a checkpoint are plain data: dropped and listed, called or not."""
-
 _INSTANCE_MAKERS = {"copyreg._reconstructor", "copy_reg._reconstructor", "copyreg.__newobj__", "functools.partial"}
+"""Functions that pickle calls to make an object of the class in their first argument."""
 
-_PLAIN_BUILTINS = (
+_BUILTINS = (
     *("bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int"),
     *("list", "object", "range", "set", "slice", "str", "tuple", "type"),
 )
+_MULTIARRAY = ("scalar", "_reconstruct")
+_TYPING = ("Any", "Dict", "List", "Optional", "Sequence", "Tuple", "Union")
 
 PLAIN = {
-    *(f"{module}.{name}" for module in ("builtins", "__builtin__") for name in _PLAIN_BUILTINS),
-    "_codecs.encode",
+    *(f"{module}.{name}" for module in ("builtins", "__builtin__") for name in _BUILTINS),
+    *(f"collections.{name}" for name in ("Counter", "OrderedDict", "UserDict", "defaultdict", "deque")),
+    *(f"datetime.{name}" for name in ("date", "datetime", "time", "timedelta", "timezone")),
+    *(f"{module}.multiarray.{name}" for module in ("numpy.core", "numpy._core") for name in _MULTIARRAY),
+    *(f"numpy.{name}" for name in ("core.numeric._frombuffer", "_core.numeric._frombuffer", "dtype", "ndarray")),
+    *(f"pathlib.{name}" for name in ("Path", "PosixPath", "PurePath", "PurePosixPath", "PureWindowsPath", "WindowsPath")),
+    *(f"pathlib._local.{name}" for name in ("PosixPath", "PurePosixPath", "PureWindowsPath", "WindowsPath")),
+    *(f"typing.{name}" for name in _TYPING),
     *_INSTANCE_MAKERS,
+    "_codecs.encode",
+    "argparse.Namespace",
+    "decimal.Decimal",
+    "fractions.Fraction",
     "torch.Size",
     "torch.device",
     "torch.serialization._get_layout",
     "types.SimpleNamespace",
+    "uuid.UUID",
 }
-"""Further names that are plain data. Everything else may be named, but not called."""
+"""Names whose objects are plain data: dropped and listed, called or not.
 
-NOT_DATA = ("numpy.core.records", "numpy.distutils", "numpy.f2py", "numpy.lib", "numpy.testing", "pathlib.os", "uuid.os")
-"""Corners of `PLAIN_MODULES` that hold functions, some of which run programs or read files."""
+Exact names, because a dotted name reaches further than its beginning says: ``pathlib.Path.write_text`` writes.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +141,7 @@ def is_code(name: str, *, called: bool) -> bool:
     Names of the standard library that are not plain data are code wherever they stand; other names only when called.
     """
     module = name.partition(".")[0]
-    if name in PLAIN or (module in PLAIN_MODULES and not name.startswith(NOT_DATA)):
-        return False
-    return called or module in sys.stdlib_module_names or module in ("__builtin__", "copy_reg")
+    return name not in PLAIN and (called or module in sys.stdlib_module_names or module in ("__builtin__", "copy_reg"))
 
 
 def hashable(key: object) -> object:

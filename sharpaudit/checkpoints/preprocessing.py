@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -38,21 +37,6 @@ class PreprocessingOverrides:
 
 
 FIELDS = tuple(field.name for field in fields(PreprocessingOverrides))
-
-
-def from_metadata(text: str) -> dict[str, Any]:
-    """The fields in the ``sharpaudit.preprocessing`` metadata of a safetensors file.
-
-    Raises:
-        CheckpointError: not a JSON object of known fields.
-    """
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError("metadata sharpaudit.preprocessing is not JSON") from error
-    if not isinstance(found, dict) or not set(found) <= set(FIELDS):
-        raise CheckpointError(f"metadata sharpaudit.preprocessing must be an object with {', '.join(FIELDS)}")
-    return found
 
 
 def resolve(

@@ -6,11 +6,11 @@ Format: eight bytes little-endian length, JSON, then the bytes of all tensors wi
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from typing import Any
 
+from sharpaudit.checkpoints import strict_json
 from sharpaudit.checkpoints.limits import Limits
 from sharpaudit.checkpoints.tensors import ITEM_BYTES, Storage, StoredTensor, contiguous_strides
 from sharpaudit.errors import CheckpointError, UnsafeInput, clean
@@ -57,7 +57,7 @@ def read(data: bytes, limits: Limits) -> Safetensors:
     limits.check("max_header_bytes", length, "bytes in the safetensors header")
     text = data[8 : 8 + length]
     limits.check("max_tensors", text.count(b'"data_offsets"'), "tensors in the safetensors header")
-    header = _parse(text)
+    header = strict_json.parse(text, "the safetensors header")
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise CheckpointError("the __metadata__ of the safetensors file is not a table of texts")
@@ -65,26 +65,6 @@ def read(data: bytes, limits: Limits) -> Safetensors:
     tensors = {name: _tensor(name, entry, body, limits) for name, entry in header.items()}
     _check_coverage(header, body)
     return Safetensors(tensors, metadata)
-
-
-def _parse(text: bytes) -> dict[str, Any]:
-    try:
-        header = json.loads(text.decode("utf-8"), object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:
-        reason = "nested too deep" if isinstance(error, RecursionError) else str(error)
-        raise CheckpointError(f"the safetensors header is not JSON: {clean(reason)}") from error
-    if not isinstance(header, dict):
-        raise CheckpointError("the safetensors header is not a JSON object")
-    return header
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise UnsafeInput(f"the safetensors header holds '{clean(key)}' twice")
-        found[key] = value
-    return found
 
 
 def _tensor(name: str, entry: Any, body: memoryview, limits: Limits) -> StoredTensor:

@@ -14,9 +14,6 @@ from pathlib import Path
 from sharpaudit.checkpoints.limits import Limits
 from sharpaudit.errors import CheckpointError, UnsafeInput, clean, closest
 
-LEGACY_MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
-"""Pickled long 0x1950a86a20f9469cfc6c, first thing in a legacy ``torch.save`` file."""
-
 FOREIGN = (
     (rb"version https://git-lfs", "a Git LFS pointer, not the weights"),
     (rb"\s*(?i:<!doctype html|<html|<head|<body|<\?xml)", "looks like HTML (a failed download?)"),
@@ -25,6 +22,7 @@ FOREIGN = (
     (rb".{4}TFL3", "a TensorFlow Lite model"),
     (rb"(?s)\x08[\x01-\x0f].{0,200}(pytorch|onnx|tf2onnx|skl2onnx|graph|ai\.)", "an ONNX model"),
     (rb"[\x81-\x8f][\xa0-\xbf](params|model|opt|step|state)", "msgpack (Flax or JAX weights)"),
+    (rb"(?s).{257}ustar", "a tar archive: unpack it first (or a checkpoint of torch < 0.2)"),
     (rb"\x93NUMPY", "a NumPy array, not a checkpoint"),
     (rb"GIF8|\x89PNG|\xff\xd8\xff|BM.{4}\0\0|RIFF....WEBP", "a picture"),
     (rb"%PDF", "a PDF document"),
@@ -52,7 +50,7 @@ def read(path: Path, limits: Limits) -> Source:
     """The bytes of the regular file at `path`.
 
     Raises:
-        CheckpointError: missing, unreadable, empty, a folder, or changed while being read.
+        CheckpointError: missing, unreadable, empty, or changed while being read.
         UnsafeInput: a pipe, a device or a socket, or larger than allowed.
     """
     try:
@@ -61,8 +59,6 @@ def read(path: Path, limits: Limits) -> Source:
         raise _cannot_open(path, error) from error
     with os.fdopen(descriptor, "rb", buffering=0) as file:
         before = os.fstat(descriptor)
-        if stat.S_ISDIR(before.st_mode):
-            raise CheckpointError(f"a folder, not a checkpoint: {_listing(path)}", path=str(path))
         if not stat.S_ISREG(before.st_mode):
             raise UnsafeInput("not a regular file", path=str(path), hint="name a file, not a pipe, device or socket")
         if before.st_size == 0:
@@ -110,8 +106,3 @@ def _names(folder: Path) -> list[str]:
         return sorted(entry.name for entry in os.scandir(folder))
     except OSError:
         return []
-
-
-def _listing(folder: Path) -> str:
-    names = _names(folder)
-    return "it holds " + (", ".join(map(clean, names[:5])) + ("…" if len(names) > 5 else "") if names else "nothing")

@@ -7,12 +7,13 @@ one, as a whole pickled module. `choose` finds every dictionary of tensors, take
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from sharpaudit.checkpoints.limits import Limits
+from sharpaudit.checkpoints.numpy_pickle import tensor
 from sharpaudit.checkpoints.pickle_reader import Inert
-from sharpaudit.checkpoints.tensors import OddTensor, StoredTensor, Tensor
+from sharpaudit.checkpoints.tensors import StoredTensor, Tensor
 from sharpaudit.errors import CheckpointError, clean
 
 PREFERRED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema", "state_dict", "model_state_dict", "model", "net", "network")
@@ -87,9 +88,10 @@ def choose(root: object, weights: str, limits: Limits) -> Weights:
             f"full module of class {clean(chosen.module)}: its weights were read, its code was not; {FULL_MODULE_HINT}"
         )
     limits.check("max_tensors", len(result.tensors), "tensors")
-    for name, tensor in result.tensors.items():
+    for name, described in result.tensors.items():
         limits.check("max_name_chars", len(name), f"characters in the tensor name '{clean(name, 40)}'")
-        tensor.check(name, limits)
+        described.check(name, limits)
+    result.steps += ties(result.tensors)
     strip_wrappers(result)
     return result
 
@@ -108,10 +110,23 @@ def candidates(root: object, limits: Limits) -> Iterator[Candidate]:
             yield Candidate(path, tensors, [], node.kind)
             continue
         entries = _entries(node)
-        tensors = {key: value for key, value in entries.items() if isinstance(value, StoredTensor | OddTensor)}
+        found = {key: tensor(value) for key, value in entries.items()}
+        tensors = {key: value for key, value in found.items() if value is not None}
         if tensors:
             yield Candidate(path, tensors, [key for key in entries if key not in tensors])
         todo += [((*path, key), value) for key, value in reversed(entries.items()) if not key.lower().startswith(NOT_WEIGHTS)]
+
+
+def ties(tensors: Mapping[str, Tensor]) -> list[str]:
+    """A note for every two names that are views of the same elements. Each gets a copy of its own."""
+    notes = []
+    first: dict[tuple[int, int, tuple[int, ...]], str] = {}
+    for name, described in tensors.items():
+        if isinstance(described, StoredTensor) and described.num_elements:
+            other = first.setdefault((id(described.storage), described.offset, described.shape), name)
+            if other != name:
+                notes.append(f"'{clean(name)}' shares its storage with '{clean(other)}': copied")
+    return notes
 
 
 def strip_wrappers(weights: Weights) -> None:
@@ -163,8 +178,9 @@ def _of_module(module: Inert, limits: Limits) -> dict[str, Tensor]:
         skipped = {key for key in transient if isinstance(key, str)} if isinstance(transient, list) else set()
         for kind in ("_parameters", "_buffers"):
             for name, value in _entries(node.state.get(kind)).items():
-                if isinstance(value, StoredTensor | OddTensor) and name not in skipped:
-                    tensors[prefix + name] = value
+                found = tensor(value)
+                if found is not None and name not in skipped:
+                    tensors[prefix + name] = found
         children = _entries(node.state.get("_modules"))
         todo += [(f"{prefix}{name}.", child, depth + 1) for name, child in children.items() if isinstance(child, Inert)]
     return tensors

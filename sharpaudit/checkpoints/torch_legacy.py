@@ -6,15 +6,21 @@ Magic number, protocol, system info, the object, the list of storage keys; then 
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 from sharpaudit.checkpoints.limits import Limits
 from sharpaudit.checkpoints.pickle_reader import Contents
 from sharpaudit.checkpoints.pickle_reader import read as read_pickle
-from sharpaudit.checkpoints.source import LEGACY_MAGIC
 from sharpaudit.checkpoints.torch_pickle import TorchPickle, item_bytes
 from sharpaudit.errors import CheckpointError, UnsafeInput, clean
 
+MAGIC = 0x1950A86A20F9469CFC6C
 PROTOCOL = 1001
+
+
+def looks_like(data: bytes) -> bool:
+    """Whether the first pickle is the magic number, in any pickle protocol."""
+    return MAGIC.to_bytes(10, "little") in data[:32] or str(MAGIC).encode() in data[:32]
 
 
 def read(data: bytes, limits: Limits) -> Contents:
@@ -24,12 +30,13 @@ def read(data: bytes, limits: Limits) -> Contents:
         CheckpointError: truncated or malformed.
         UnsafeInput: a storage whose lengths contradict each other.
     """
-    position = len(LEGACY_MAGIC)
+    magic = read_pickle(data, limits)
+    position = magic.length
     protocol = read_pickle(data, limits, start=position)
     position += protocol.length
     system = read_pickle(data, limits, start=position)
     position += system.length
-    if protocol.root != PROTOCOL or not isinstance(system.root, dict):
+    if magic.root != MAGIC or protocol.root != PROTOCOL or not isinstance(system.root, dict):
         raise CheckpointError("damaged legacy torch file: protocol or system info missing")
     if system.root.get("little_endian") is not True:
         raise CheckpointError(
@@ -54,10 +61,25 @@ def read(data: bytes, limits: Limits) -> Contents:
         storage.data = memoryview(data)[position : position + storage.num_bytes]
         position += storage.num_bytes
     contents = torch_pickle.contents
-    for other in (protocol, system, keys):
+    for other in (magic, protocol, system, keys):
         contents.globals += other.globals
         contents.calls += other.calls
     return contents
+
+
+def nested_storage(limits: Limits, arguments: Any) -> object:
+    """The storage in ``torch.storage._load_from_bytes(bytes)``: plain pickles of tensors hold a legacy file for each.
+
+    Raises:
+        UnsafeInput: the inner file carries code.
+    """
+    data = arguments[0]
+    if not isinstance(data, bytes) or not looks_like(data):
+        raise CheckpointError("a storage inside the pickle is not a legacy torch file")
+    found = read(data, limits)
+    if found.calls:
+        raise UnsafeInput(f"a storage inside the pickle carries code: {clean(found.calls[0])}")
+    return found.root
 
 
 def _truncated(data: bytes, key: str) -> CheckpointError:

@@ -6,6 +6,7 @@ call builds a `StoredTensor` and the id a `Storage`; the container formats fill 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from sharpaudit.checkpoints.limits import Limits
@@ -39,9 +40,12 @@ FOREIGN_ITEM_BYTES = {
 class TorchPickle:
     """One pickle written by ``torch.save``: its contents and the storages its tensors are views of."""
 
-    def __init__(self, data: bytes, limits: Limits, *, start: int = 0) -> None:
+    def __init__(
+        self, data: bytes, limits: Limits, *, start: int = 0, constructors: Mapping[str, Constructor] | None = None
+    ) -> None:
         self.storages: dict[str, Storage] = {}
-        self.contents: Contents = read(data, limits, start=start, constructors=CONSTRUCTORS, persistent=self._storage)
+        known = {**CONSTRUCTORS, **(constructors or {})}
+        self.contents: Contents = read(data, limits, start=start, constructors=known, persistent=self._storage)
 
     def _storage(self, pid: object) -> object:
         """The storage (or, in old full-module files, the class) that a persistent id names."""

@@ -1,0 +1,134 @@
+"""What checkpoint is in this folder? timm's and Hugging Face's layouts, one file or shards, with the JSON beside them.
+
+Names come from foreign files, so each must be a plain file name inside the folder, and a link may lead out of it only into the
+``blobs`` of the same Hugging Face cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sharpaudit.checkpoints import safetensors_header, source, strict_json
+from sharpaudit.checkpoints.limits import Limits
+from sharpaudit.checkpoints.source import Source
+from sharpaudit.checkpoints.statements import Statements, of_config
+from sharpaudit.checkpoints.tensors import StoredTensor
+from sharpaudit.errors import CheckpointError, UnsafeInput, clean
+
+INDEX_SUFFIX = ".safetensors.index.json"
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.safetensors", "pytorch_model.bin", "model.pth", "model.pt")
+"""Looked for in this order."""
+
+RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
+"""Names that are devices on Windows."""
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The tensors of all shards, and a hash of their bytes."""
+
+    tensors: dict[str, StoredTensor]
+    metadata: dict[str, str]
+    sha256: str
+    """Of the lines ``NAME SHA256`` of the shards, sorted by name."""
+    size_bytes: int
+
+
+def weights_file(folder: Path) -> Path:
+    """The index of shards or the one file with weights in `folder`.
+
+    Raises:
+        CheckpointError: none, or several and none with a usual name.
+    """
+    names = sorted(entry.name for entry in os.scandir(folder))
+    indices = [name for name in names if name.endswith(INDEX_SUFFIX)]
+    usual = [name for name in WEIGHT_FILES if name in names]
+    others = [name for name in names if name.endswith((".safetensors", ".pt", ".pth", ".th", ".bin", ".ckpt"))]
+    found = indices[:1] or usual[:1] or others
+    if not found:
+        shown = ", ".join(clean(name, 40) for name in names[:5]) + (", …" if len(names) > 5 else "")
+        raise CheckpointError(f"a folder, not a checkpoint: it holds {shown or 'nothing'}", path=str(folder))
+    if len(found) > 1:
+        shown = ", ".join(clean(name, 40) for name in found[:5])
+        raise CheckpointError(f"a folder with several checkpoints: {shown}", path=str(folder), hint="name one of them")
+    return member(folder, found[0])
+
+
+def statements(folder: Path, limits: Limits) -> Statements:
+    """What ``config.json`` and ``preprocessor_config.json`` state, where they exist."""
+    config, preprocessor = (_optional_json(folder, name, limits) for name in ("config.json", "preprocessor_config.json"))
+    return of_config(config, preprocessor)
+
+
+def read_shards(index: Source, limits: Limits) -> Shards:
+    """The tensors of a sharded safetensors checkpoint.
+
+    Raises:
+        CheckpointError: a shard is missing, sizes or keys do not agree with the index.
+        UnsafeInput: a shard name that is not a plain file name in the folder.
+    """
+    document = strict_json.parse(index.data, "the index of shards")
+    weight_map = document.get("weight_map")
+    if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
+        raise CheckpointError("the index of shards has no weight_map from tensor to file")
+    limits.check("max_tensors", len(weight_map), "tensors in the index of shards")
+    tensors: dict[str, StoredTensor] = {}
+    metadata: dict[str, str] = {}
+    hashes, size = [], 0
+    for name in sorted(set(weight_map.values())):
+        shard = source.read(member(index.path.parent, name), limits)
+        size += len(shard.data)
+        limits.check("max_file_bytes", size, "bytes in the shards")
+        found = safetensors_header.read(shard.data, limits)
+        for key in found.tensors:
+            if key in tensors:
+                raise CheckpointError(f"two shards hold '{clean(key)}': '{clean(name)}' is the second")
+            if weight_map.get(key) != name:
+                raise CheckpointError(f"shard '{clean(name)}' holds '{clean(key)}', which the index does not expect there")
+        tensors |= found.tensors
+        metadata |= found.metadata
+        hashes.append(f"{name} {shard.sha256}\n")
+    absent = [key for key in weight_map if key not in tensors]
+    if absent:
+        raise CheckpointError(f"the index lists '{clean(absent[0])}', which no shard holds", hint="download the shards again")
+    _check_total(document.get("metadata"), tensors)
+    return Shards(tensors, metadata, hashlib.sha256("".join(hashes).encode()).hexdigest(), size)
+
+
+def member(folder: Path, name: str) -> Path:
+    """The path of the file `name` inside `folder`.
+
+    Raises:
+        CheckpointError: it does not exist.
+        UnsafeInput: `name` is not a plain file name, or a link that leads out of the folder.
+    """
+    plain = name.partition(".")[0].lower() not in RESERVED and not set(name) & set('/\\:\0<>|?*"') and name not in ("", ".", "..")
+    if not plain or not name.isprintable():
+        raise UnsafeInput(f"'{clean(name)}' is not a plain file name", path=str(folder))
+    path = folder / name
+    try:
+        target, inside = path.resolve(strict=True), folder.resolve()
+    except OSError as error:
+        raise CheckpointError(f"'{clean(name)}' is missing", path=str(folder), hint="download it again") from error
+    if target.parent not in (inside, inside.parent.parent / "blobs"):
+        raise UnsafeInput(f"'{clean(name)}' is a link to outside its folder", path=str(folder))
+    return path
+
+
+def _optional_json(folder: Path, name: str, limits: Limits) -> dict[str, Any]:
+    if not (folder / name).exists():
+        return {}
+    file = source.read(member(folder, name), limits)
+    limits.check("max_header_bytes", len(file.data), f"bytes in {name}")
+    return strict_json.parse(file.data, name)
+
+
+def _check_total(metadata: Any, tensors: dict[str, StoredTensor]) -> None:
+    stated = metadata.get("total_size") if isinstance(metadata, dict) else None
+    actual = sum(tensor.num_bytes for tensor in tensors.values())
+    if stated is not None and stated != actual:
+        raise CheckpointError(f"the index states a total_size of {clean(str(stated))} bytes, the shards hold {actual}")
