@@ -269,7 +269,7 @@ class Workbench:
         """Evenly spaced, so that a set sorted by class still gives every class its share."""
         n = len(self._probe_images.labels)
         count = min(n, self.settings.probe_examples)
-        return np.floor(np.arange(count) * (n / count)).astype(np.int64)
+        return np.arange(count, dtype=np.int64) * n // count
 
     # ---- forward passes --------------------------------------------------------------------------------------------------
 

@@ -137,7 +137,7 @@ def test_a_network_without_linear_head_is_measured_or_skipped(name: str) -> None
 @each_probe
 def test_a_broken_network_is_a_failure_with_a_reason(name: str) -> None:
     broken = network()
-    broken[0].weight.data.fill_(float("nan"))
+    next(broken.parameters()).data.fill_(float("nan"))
     found = outcome(name, bench(broken))
     assert found.status == "failed" or all(not isinstance(m, Measured) for m in found.measurements)
     assert found.reason

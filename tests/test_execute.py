@@ -71,8 +71,8 @@ def test_others_run_on() -> None:
 def test_an_interrupt_is_not_an_outcome() -> None:
     @probe(needs=(), version=1, measures=["a.one"])
     def interrupted(bench: Workbench, options: NoOptions) -> Iterator[Finding]:
-        raise KeyboardInterrupt
         yield number("a.one")
+        raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         run(step(interrupted), bench())

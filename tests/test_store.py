@@ -13,7 +13,10 @@ from sharpaudit.card import Card, codec
 from sharpaudit.errors import CardError, EnvironmentFailure
 from tests.report.cards import full
 
-COLUMNS = {"clean": {"labels": np.arange(5), "nll": np.linspace(0, 1, 5)}, "corruption/fog/3": {"labels": np.arange(5)}}
+COLUMNS: store.Columns = {
+    "clean": {"labels": np.arange(5), "nll": np.linspace(0, 1, 5)},
+    "corruption/fog/3": {"labels": np.arange(5)},
+}
 
 
 @pytest.fixture

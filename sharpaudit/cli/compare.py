@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sharpaudit.cli.app import Json, app, option
-from sharpaudit.errors import UsageError
+from sharpaudit.errors import CardError, UsageError
 
 if TYPE_CHECKING:
     from sharpaudit.store import Run

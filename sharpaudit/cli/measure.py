@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -26,6 +26,7 @@ ORIGINS = {"COMMANDLINE": "flag", "ENVIRONMENT": "environment", "DEFAULT_MAP": "
 """What the parser calls the source of a value, and what the card calls it."""
 
 Text = str | None
+Precision = Literal["auto", "float32", "float64"]
 
 
 @app.command()
@@ -46,7 +47,7 @@ def measure(
     std: Annotated[Text, option("--std", "Normalisation standard deviation per channel.")] = None,
     input_size: Annotated[Text, option("--input-size", "Of the network: channels,height,width.", metavar="C,H,W")] = None,
     probe_examples: Annotated[int, option("--probe-examples", "Images of the frozen curvature probe set.", min=1)] = 512,
-    precision: Annotated[str, option("--precision", "Of curvature: auto, float32 or float64.")] = "auto",
+    precision: Annotated[Precision, option("--precision", "Of the curvature computations.")] = "auto",
     batch_size: Annotated[int, option("--batch-size", "Images in one forward pass.", min=1, max=2**20)] = 256,
     device: Annotated[str, option("--device", "auto, cpu, cuda or cuda:N.")] = "auto",
     seed: Annotated[int, option("--seed", "Of every random choice.", min=0, max=2**63 - 1)] = 0,
@@ -61,14 +62,13 @@ def measure(
     from sharpaudit.checkpoints import PreprocessingOverrides
     from sharpaudit.workbench import BenchSettings
 
-    if precision not in ("auto", "float32", "float64"):
-        raise UsageError(f"--precision: expected auto, float32 or float64, got '{clean(precision)}'")
     if out is not None and len(checkpoints) > 1:
         raise UsageError("-o names one run folder and several checkpoints were given", hint="leave -o out")
+    size = _numbers("--input-size", input_size, (3,))
     overrides = PreprocessingOverrides(
         mean=_numbers("--mean", mean, (1, 3)),
         std=_numbers("--std", std, (1, 3)),
-        input_size=[int(number) for number in _numbers("--input-size", input_size, (3,)) or []] or None,
+        input_size=(int(size[0]), int(size[1]), int(size[2])) if size else None,
     )
     requests = [
         Request(
@@ -128,15 +128,15 @@ def run_folders(checkpoints: list[Path]) -> list[Path]:
     ]
 
 
-def _numbers(flag: str, text: str | None, count: tuple[int, ...]) -> list[float] | None:
+def _numbers(flag: str, text: str | None, counts: tuple[int, ...]) -> tuple[float, ...] | None:
     if text is None:
         return None
     try:
-        numbers = [float(part) for part in text.split(",")]
+        numbers = tuple(float(part) for part in text.split(","))
     except ValueError:
-        numbers = []
-    if len(numbers) not in count or not all(map(isfinite, numbers)):
-        expected = " or ".join(map(str, count))
+        numbers = ()
+    if len(numbers) not in counts or not all(map(isfinite, numbers)):
+        expected = " or ".join(map(str, counts))
         raise UsageError(f"{flag}: expected {expected} numbers separated by commas, got '{clean(text)}'")
     return numbers
 

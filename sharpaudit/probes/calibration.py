@@ -22,7 +22,7 @@ Sources
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -121,7 +121,7 @@ def _number(
     *,
     ci: Interval | None = None,
     reason: str | None = None,
-    options: dict[str, float | int] | None = None,
+    options: Mapping[str, float | int] | None = None,
     unit: str = "fraction",
     direction: str = "lower",
     converged: bool | None = None,
