@@ -1,0 +1,107 @@
+"""May this checkpoint be released? A card held against a policy, one verdict a rule, an exit code that means one thing.
+
+Reads stored cards: no model, no torch, under a second. A number that was not measured, did not converge or whose interval
+straddles the limit is inconclusive, never passed; NaN never passes.
+
+- `policy`: the grammar; `strict_yaml` reads it, `vocabulary` knows the metrics
+- `evidence`: what card, baseline and stored predictions say about a metric
+- `limits`: inside or outside, and how surely
+- `verdicts`: one rule on one measurement
+- `records`: verdicts and the judgement
+- `lint`, `starter`: a check of a policy, and a first one from a measured card
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from itertools import chain
+
+from sharpaudit.card import Card, codec
+from sharpaudit.card.comparable import mismatches
+from sharpaudit.errors import CardError, clean
+from sharpaudit.gate.evidence import Evidence
+from sharpaudit.gate.policy import Policy, require_known
+from sharpaudit.gate.records import Judgement, Verdict
+from sharpaudit.gate.verdicts import clean_load, significance, verdicts_of, waived
+from sharpaudit.metrics.predictions import Predictions
+
+__all__ = ["Judgement", "Policy", "Verdict", "judge"]
+
+Views = Mapping[str, Predictions]
+
+
+def judge(
+    card: Card,
+    policy: Policy,
+    *,
+    today: date,
+    views: Views | None = None,
+    baseline: Card | None = None,
+    baseline_views: Views | None = None,
+    allow_mismatch: bool = False,
+) -> Judgement:
+    """The verdict of each rule on `card`.
+
+    Args:
+        card: the candidate.
+        policy: the rules.
+        today: decides which waivers still hold.
+        views: the candidate's stored predictions, by view; without them comparisons with the baseline are unpaired.
+        baseline: the card that ``baseline`` rules compare with.
+        baseline_views: its stored predictions.
+        allow_mismatch: compare with a baseline of other data, seed, precision or probe versions, and list the differences.
+
+    Raises:
+        UnknownName: a rule names a metric that nobody measures.
+        CardError: a rule needs a baseline and there is none, or it was measured on other data or in another way.
+    """
+    require_known(policy, [m.name for m in card.measurements])
+    _require_baseline(policy, baseline)
+    differing = mismatches(card, baseline, strict=True) if baseline else []
+    if differing and not allow_mismatch:
+        raise CardError(
+            f"the baseline was not measured like this card: {'; '.join(clean(str(m)) for m in differing)}",
+            hint="measure the baseline again, or pass --allow-mismatch",
+        )
+    paired = views is not None and baseline_views is not None and not differing
+    evidence = Evidence(card, views or {} if paired else {}, baseline, baseline_views or {} if paired else {})
+    try:
+        found = [verdicts_of(number, rule, evidence, policy) for number, rule in enumerate(policy.rules, 1)]
+    except ValueError as error:
+        raise CardError(f"the stored predictions do not fit together: {error}", hint="measure again") from error
+    verdicts = [waived(verdict, policy, today) for verdict in significance(list(chain.from_iterable(found)), policy)]
+    if policy.require_clean_load:
+        verdicts.append(clean_load(card))
+    return Judgement(
+        subject=clean(card.subject.file),
+        card_digest=_digest(card),
+        policy_digest=policy.digest,
+        baseline=clean(baseline.subject.file) if baseline else None,
+        baseline_digest=_digest(baseline) if baseline else None,
+        verdicts=verdicts,
+        notes=[*_notes(card, baseline), *(f"compared in spite of {clean(str(mismatch))}" for mismatch in differing)],
+    )
+
+
+def _require_baseline(policy: Policy, baseline: Card | None) -> None:
+    for number, rule in enumerate(policy.rules, 1):
+        if baseline is None and rule.baseline is not None and rule.baseline.if_missing == "fail":
+            raise CardError(
+                f"rule {number} ({clean(rule.metric)}) compares with a baseline and none was given",
+                hint="sharpaudit measure makes one of the released checkpoint; pass it with --baseline",
+            )
+
+
+def _notes(card: Card, baseline: Card | None) -> list[str]:
+    if baseline is not None and baseline.subject.sha256 == card.subject.sha256:
+        return ["the baseline is the candidate itself: no rule about a difference can fail"]
+    return []
+
+
+def _digest(card: Card) -> str | None:
+    """None for a card that could not have been stored, because it holds NaN."""
+    try:
+        return codec.digest(card)
+    except ValueError:
+        return None

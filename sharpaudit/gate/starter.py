@@ -1,0 +1,58 @@
+"""What policy would this card just pass? A first one, from measured intervals, to be edited by whoever answers for the release."""
+
+from __future__ import annotations
+
+import math
+
+from sharpaudit.card import Card, Measured
+from sharpaudit.errors import clean
+
+GATED = (
+    "clean.accuracy",
+    "clean.nll",
+    "calibration.ece",
+    "corruption.accuracy",
+    "corruption.accuracy/*/5",
+)
+"""What a first policy limits, where the card has it."""
+
+COMPARED = ("clean.accuracy", "corruption.accuracy")
+"""What it also compares with a baseline, once there is one."""
+
+
+def starting_policy(card: Card) -> str:
+    """YAML of a policy that `card` passes: each limit is the far end of the measured interval, rounded away from the value."""
+    measured = [m for name in GATED if (m := card.measured(name)) is not None and m.direction != "none"]
+    rules = [_rule(m) for m in measured]
+    compared = [name for name in COMPARED if card.measured(name)]
+    return "\n".join(
+        [
+            f"# Limits from the intervals measured on {_comment(card.subject.file)} with {_comment(card.data.name)}, n = {card.data.n}.",
+            "# A checkpoint as good as this one passes. Tighten what matters to you; `sharpaudit policy check` reads it.",
+            "schema: sharpaudit.policy/1",
+            "rules:",
+            *(rules or ["  - {metric: clean.accuracy, min: 0.9}"]),
+            *(_drift(name) for name in compared),
+            "defaults: {on_missing: fail, on_inconclusive: fail, confidence: 0.95, multiplicity: holm}",
+            "",
+        ]
+    )
+
+
+def _rule(m: Measured) -> str:
+    far = (m.ci.low if m.direction == "higher" else m.ci.high) if m.ci else m.value
+    key, rounded = ("min", math.floor) if m.direction == "higher" else ("max", math.ceil)
+    limit = rounded(far * 1000) / 1000
+    return f"  - metric: {m.name}\n    {key}: {limit:.3f}\n    why: measured {m.value:.4g}"
+
+
+def _drift(name: str) -> str:
+    return (
+        f"  - metric: {name}\n    baseline: {{max_decrease: 0.01, if_missing: skip}}\n    test: significant\n"
+        "    why: no more than one point below the release"
+    )
+
+
+def _comment(text: str) -> str:
+    """Foreign text inside a YAML comment: `clean` leaves no line break in it."""
+    return clean(text)

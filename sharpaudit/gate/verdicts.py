@@ -1,0 +1,159 @@
+"""What does one rule come to on one measurement?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Any, Literal
+
+from sharpaudit.card import Card, Interval, Measured, Measurement
+from sharpaudit.errors import clean
+from sharpaudit.gate.evidence import Evidence, reason_for_absence
+from sharpaudit.gate.limits import Limits, examples_needed, in_words, limits, rescaled, violation_p_value
+from sharpaudit.gate.policy import Policy, Rule
+from sharpaudit.gate.records import Status, Verdict
+from sharpaudit.stats import Estimate, holm
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One rule on one metric, and what is known so far."""
+
+    number: int
+    rule: Rule
+    metric: str
+    policy: Policy
+    facts: Mapping[str, Any]
+
+    def knowing(self, **facts: Any) -> _Case:
+        return replace(self, facts={**self.facts, **facts})
+
+    def verdict(self, status: Status, reason: str, **facts: Any) -> Verdict:
+        rule = self.rule
+        return Verdict(
+            rule=self.number,
+            metric=self.metric,
+            severity=rule.severity,
+            test=rule.test,
+            status=status,
+            limit=in_words(rule),
+            reason=reason,
+            why=rule.why,
+            **{**self.facts, **facts},
+        )
+
+    def unknown(self, reason: str, on: Literal["fail", "warn"]) -> Verdict:
+        """Inconclusive; where the policy only warns about it, the verdict no longer counts."""
+        found = self.verdict("inconclusive", reason)
+        return found.model_copy(update={"severity": "warn"}) if on == "warn" and self.rule.severity == "fail" else found
+
+
+def verdicts_of(number: int, rule: Rule, evidence: Evidence, policy: Policy) -> list[Verdict]:
+    """The verdicts of rule `number`: one, or one for each measurement that its pattern matches."""
+    if rule.baseline is not None and evidence.baseline is None:
+        return [_Case(number, rule, rule.metric, policy, {}).verdict("skipped", "no baseline was given")]
+    return [_judged(_Case(number, rule, m.name, policy, {}), m, evidence) for m in evidence.named(rule.metric)]
+
+
+def significance(verdicts: Sequence[Verdict], policy: Policy) -> list[Verdict]:
+    """Settle the rules with ``test: significant`` together: Holm over all of them, then fail what is still significant."""
+    tested = [v for v in verdicts if v.p_value is not None]
+    raw = [v.p_value or 0.0 for v in tested]
+    adjusted = iter(holm(raw) if policy.defaults.multiplicity == "holm" else raw)
+    return [_settled(v, float(next(adjusted)), 1 - policy.defaults.confidence) if v.p_value is not None else v for v in verdicts]
+
+
+def waived(verdict: Verdict, policy: Policy, today: date) -> Verdict:
+    """The verdict with the policy's waivers applied: a failure that is waived today, or a word on the waiver that ran out."""
+    waivers = [w for w in policy.waivers if verdict.rule and w.rule == policy.rules[verdict.rule - 1].metric]
+    if verdict.status not in ("failed", "inconclusive") or not waivers:
+        return verdict
+    last = max(waivers, key=lambda waiver: waiver.expires)
+    if today <= last.expires:
+        words = f"waived until {last.expires} by {clean(last.owner)} ({clean(last.reason)}); {verdict.status}: {verdict.reason}"
+        return verdict.model_copy(update={"status": "waived", "reason": words})
+    return verdict.model_copy(update={"reason": f"{verdict.reason}; the waiver by {clean(last.owner)} expired on {last.expires}"})
+
+
+def clean_load(card: Card) -> Verdict:
+    """Whether the checkpoint loaded without user code and without objects that were set aside on request."""
+    subject = card.subject
+    reasons = [
+        *(["code in the file was set aside on request"] if not subject.clean_load else []),
+        *(["the architecture came from user code"] if subject.ran_user_code else []),
+    ]
+    return Verdict(
+        rule=0,
+        metric="subject.clean_load",
+        severity="fail",
+        test="point",
+        status="failed" if reasons else "passed",
+        limit="a clean load",
+        reason="; ".join(reasons) or "loaded from inert tensors alone",
+    )
+
+
+def _judged(case: _Case, m: Measurement, evidence: Evidence) -> Verdict:
+    defaults, within = case.policy.defaults, limits(case.rule)
+    if not isinstance(m, Measured):
+        return case.unknown(reason_for_absence(m), defaults.on_missing)
+    case = case.knowing(n=m.n)
+    if not math.isfinite(m.value):
+        return case.verdict("failed", "the value is not finite, and NaN never passes")
+    ci = _usable(m.ci)
+    case = case.knowing(value=m.value, ci=ci)
+    if m.converged is False:
+        return case.unknown("the iteration did not converge", defaults.on_inconclusive)
+    if case.rule.baseline is None:
+        return _settle(case.knowing(margin=within.margin(m.value)), within, Estimate(m.value, ci, m.reason), m.n)
+    found = evidence.difference(m, defaults.confidence)
+    if isinstance(found, str):
+        return case.unknown(found, defaults.on_missing)
+    found = Estimate(found.value, _usable(found.ci), found.reason)
+    case = case.knowing(
+        baseline=evidence.baseline_value(m.name),
+        difference=found.value,
+        difference_ci=found.ci,
+        margin=within.margin(found.value),
+    )
+    return _settle(case, within, found, m.n)
+
+
+def _settle(case: _Case, within: Limits, found: Estimate, n: int) -> Verdict:
+    """The verdict on a finite, converged value (or difference), with or without an interval."""
+    defaults = case.policy.defaults
+    if case.rule.test == "point":
+        return case.verdict("passed", "inside") if within.hold(found.value) else case.verdict("failed", "outside")
+    if found.ci is None:
+        return case.unknown(f"no interval to judge by: {clean(found.reason or 'none given')}", defaults.on_inconclusive)
+    if case.rule.test == "significant":
+        return case.verdict("passed", "", p_value=violation_p_value(within, found.value, found.ci))
+    ci = rescaled(found.ci, found.value, defaults.confidence)
+    percent = f"{100 * defaults.confidence:g} %"
+    if within.surely_hold(ci):
+        return case.verdict("passed", f"the whole {percent} interval is inside")
+    if within.surely_broken(ci):
+        return case.verdict("failed", f"the whole {percent} interval is outside")
+    needed = examples_needed(within, found.value, ci, n)
+    more = f"; about {needed:,} examples would decide it if the value stayed" if needed else ""
+    return case.unknown(f"the {percent} interval straddles the limit{more}", defaults.on_inconclusive)
+
+
+def _settled(verdict: Verdict, p_adjusted: float, level: float) -> Verdict:
+    failed = p_adjusted <= level
+    words = "worse than the baseline allows, beyond chance" if failed else "not shown to be worse than the baseline allows"
+    return verdict.model_copy(
+        update={
+            "p_adjusted": p_adjusted,
+            "status": "failed" if failed else "passed",
+            "reason": f"{words} (p = {p_adjusted:.2g} after correction)",
+        }
+    )
+
+
+def _usable(ci: Interval | None) -> Interval | None:
+    """An interval that says something: finite, ordered, of a level below certainty."""
+    sound = ci is not None and math.isfinite(ci.low) and math.isfinite(ci.high) and ci.low <= ci.high and 0 < ci.level < 1
+    return ci if sound else None

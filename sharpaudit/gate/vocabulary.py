@@ -1,0 +1,103 @@
+"""Which measurements may a policy name, which way is better, and which limits could any value ever meet?
+
+The names are those of the card. A measurement that a card holds may be gated even when it is not listed here (a plug-in's).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from sharpaudit.card import Direction
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What is known of a measurement before any card is read."""
+
+    direction: Direction
+    low: float = -math.inf
+    high: float = math.inf
+    """Values lie between these."""
+    probe: str = ""
+    """Who measures it."""
+
+
+TABLE = """
+accuracy           higher  0    1    clean.accuracy clean.accuracy/class/* clean.worst_class_accuracy clean.train_accuracy
+accuracy           lower   0    inf  clean.nll
+accuracy           lower   0    2    clean.brier
+accuracy           lower   0    1    clean.class_gap
+accuracy           lower   -1   1    clean.generalisation_gap
+calibration        lower   0    1    calibration.ece calibration.adaptive_ece calibration.classwise_ece calibration.mce
+calibration        lower   0    1    calibration.ks calibration.smooth_ece calibration.ece_after_temperature
+calibration        lower   -1   1    calibration.ece_debiased
+calibration        lower   0    inf  calibration.nll_after_temperature
+calibration        none    0    1    calibration.ece_floor
+calibration        none    0    inf  calibration.temperature
+corruption         higher  0    1    corruption.accuracy corruption.accuracy_standard15
+corruption         higher  0    1    corruption.accuracy/* corruption.accuracy/*/*
+corruption         lower   0    1    corruption.ece corruption.flip_rate
+corruption         lower   0    inf  corruption.mce corruption.nll
+disagreement       lower   0    1    disagreement.rate disagreement.rate/corruption disagreement.negative_flips
+disagreement       higher  0    1    disagreement.positive_flips
+disagreement       lower   0    0.7  disagreement.js_divergence
+disagreement       lower   0    1.5  disagreement.softmax_l2
+disagreement       none    -1   1    disagreement.error_consistency disagreement.cka
+spectrum           none    -inf inf  sharpness.lambda_max sharpness.lambda_min sharpness.lambda_ratio_1_5
+spectrum           none    -inf inf  sharpness.trace sharpness.logdet_damped
+spectrum           none    0    inf  sharpness.trace_ggn sharpness.frobenius sharpness.soft_rank
+spectrum           none    0    1    sharpness.negative_mass
+perturbation       none    0    inf  sharpness.random sharpness.random_paper_protocol sharpness.random_null
+perturbation       none    -inf inf  sharpness.random_antithetic sharpness.sam sharpness.keskar sharpness.first_order
+perturbation       none    -inf inf  sharpness.average/* sharpness.worst/* sharpness.pac_bayes_sigma
+fisher_rao         none    0    inf  flatness.fisher_rao flatness.fisher_rao_paper
+relative_flatness  none    0    inf  flatness.relative_trace flatness.relative_trace_normalised flatness.relative_lambda
+information        none    -inf inf  estimate.tic estimate.soft_rank_gap estimate.iic_gaussian_linearised
+features           none    0    inf  features.stable_rank features.participation_ratio features.entropy_rank
+features           none    -inf inf  features.nc1 features.nc2 features.nc3 features.benign_r features.benign_R
+features           none    -inf inf  features.class_curvature/* features.class_volume/* features.intrinsic_dimension/*
+adversarial        higher  0    1    adversarial.accuracy/*
+adversarial        higher  0    inf  adversarial.median_epsilon
+path               lower   -inf inf  path.barrier path.barrier_bn_reset
+"""
+"""Probe, better direction, lowest and highest possible value, names; ``*`` stands for a qualifier."""
+
+
+def _meanings() -> Iterator[tuple[str, Meaning]]:
+    for line in TABLE.strip().splitlines():
+        probe, direction, low, high, *names = line.split()
+        for name in names:
+            yield name, Meaning(cast(Direction, direction), float(low), float(high), probe)
+
+
+MEANINGS: Mapping[str, Meaning] = dict(_meanings())
+
+SCALE_DEPENDENT = frozenset(
+    f"sharpness.{name}" for name in ("lambda_max", "lambda_min", "trace", "trace_ggn", "frobenius", "logdet_damped")
+)
+"""Raw Hessian scales: rescaling layers without changing the function moves them, so a limit on them must be acknowledged."""
+
+ACKNOWLEDGEMENT: Literal["scale-dependent"] = "scale-dependent"
+
+
+def meaning(metric: str) -> Meaning | None:
+    """What is known of `metric`, which may itself hold ``*``; None for an unknown name."""
+    if metric in MEANINGS:
+        return MEANINGS[metric]
+    return next((found for name, found in MEANINGS.items() if "*" in name and matches(name, metric)), None)
+
+
+def matches(pattern: str, name: str) -> bool:
+    """Whether `name` fits `pattern`: ``*`` stands for one qualifier, or for a label with all its slashes."""
+    parts = [re.escape(part) for part in pattern.split("*")]
+    if len(parts) > 1 and parts[-1] == "":
+        parts[-2:] = [parts[-2] + (".+" if OPEN_ENDED.match(pattern) else "[^/]+")]
+    return re.fullmatch("[^/]+".join(parts), name) is not None
+
+
+OPEN_ENDED = re.compile(r"clean\.accuracy/class/|features\.|sharpness\.|adversarial\.")
+"""Where the last ``*`` may span slashes: class labels can hold them, and norms and radii are several qualifiers."""
