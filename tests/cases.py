@@ -84,6 +84,10 @@ ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {
         nn.Conv2d(1, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(inplace=True),
         nn.Conv2d(4, 6, 2), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(6, 3),
     ),
+    "grouped": lambda: nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=2, dilation=2), nn.GroupNorm(2, 4), nn.ReLU(), nn.Conv2d(4, 8, 2, stride=2, groups=4),
+        nn.LeakyReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3),
+    ),
     "residual": lambda: nn.Sequential(
         nn.Flatten(), nn.Linear(16, 8), nn.BatchNorm1d(8), Residual(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 8)), nn.Linear(8, 3)
     ),

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,14 +25,16 @@ from torch.autograd import grad
 from torch.func import functional_call
 from torch.nn import functional
 
+from sharpaudit.curvature.crew import Crew
 from sharpaudit.curvature.differentiable import twice_differentiable
+from sharpaudit.curvature.folding import foldable, folded
 from sharpaudit.curvature.soundness import check
 from sharpaudit.errors import ArchitectureError, DataError
 
 GRAPH_BYTES = 1 << 30
 """Default bound on the memory of retained graphs."""
 
-SHARD = 64
+SHARD = 32
 """Most examples in one graph: larger ones gain no speed on a CPU and cost memory."""
 
 
@@ -84,12 +86,15 @@ class Objective:
         self.passes: Counter[str] = Counter()
         """Examples sent through so far: ``forward``, ``backward`` (g and Jᵀw), ``jvp`` (Jv), ``hvp`` (Hv)."""
         self._names = names
-        self._theta = [p.detach().requires_grad_() for p in parameters]
+        self.theta = [p.detach().requires_grad_() for p in parameters]
+        """The parameters as leaves of every graph, in the order of `module.parameters()`."""
         self._buffers: dict[str, Tensor] = {}
         self._graph_bytes = graph_bytes
         self._kept: dict[int, _Graph] = {}
         self._retain = True
         check(module, self.inputs[:4])
+        self._folds = foldable(module, self.inputs[:4])
+        self._crew = Crew(torch.get_num_threads() if self.inputs.device.type == "cpu" else 1)
         self.num_classes = self.logits(1).shape[1]
         if labels.min() < 0 or labels.max() >= self.num_classes:
             raise DataError(f"expected labels from 0 to {self.num_classes - 1}, got {labels.min()} to {labels.max()}")
@@ -97,7 +102,7 @@ class Objective:
     @property
     def num_parameters(self) -> int:
         """P, the length of every flat vector."""
-        return sum(t.numel() for t in self._theta)
+        return sum(t.numel() for t in self.theta)
 
     @property
     def num_examples(self) -> int:
@@ -107,14 +112,14 @@ class Objective:
     @property
     def parameters(self) -> Tensor:
         """θ as one new flat vector."""
-        return _flat(self._theta).detach()
+        return _flat(self.theta).detach()
 
     def split(self, vector: Tensor) -> list[Tensor]:
         """A flat vector as one tensor a parameter, in the parameters' shapes."""
         if vector.shape != (self.num_parameters,):
             raise ValueError(f"expected a vector of {self.num_parameters} entries, got shape {tuple(vector.shape)}")
-        pieces = torch.split(vector.to(self.dtype), [t.numel() for t in self._theta])
-        return [piece.view_as(t) for piece, t in zip(pieces, self._theta, strict=True)]
+        pieces = torch.split(vector.to(self.dtype), [t.numel() for t in self.theta])
+        return [piece.view_as(t) for piece, t in zip(pieces, self.theta, strict=True)]
 
     @contextmanager
     def perturbed(self, delta: Tensor, buffers: Mapping[str, Tensor] | None = None) -> Iterator[None]:
@@ -122,14 +127,14 @@ class Objective:
 
         θ itself is not written to, so leaving restores it bit for bit and retained graphs stay valid.
         """
-        saved = self._theta, self._buffers, self._kept, self._retain
-        self._theta = [(t.detach() + d).requires_grad_() for t, d in zip(self._theta, self.split(delta), strict=True)]
+        saved = self.theta, self._buffers, self._kept, self._retain
+        self.theta = [(t.detach() + d).requires_grad_() for t, d in zip(self.theta, self.split(delta), strict=True)]
         self._buffers = {**self._buffers, **(buffers or {})}
         self._kept, self._retain = {}, False
         try:
             yield
         finally:
-            self._theta, self._buffers, self._kept, self._retain = saved
+            self.theta, self._buffers, self._kept, self._retain = saved
 
     def release(self) -> None:
         """Let go of the retained graphs; the next product builds them again."""
@@ -139,7 +144,15 @@ class Objective:
     def logits(self, limit: int | None = None) -> Tensor:
         """The logits z (n, classes) of the first `limit` examples, or of all."""
         inputs = self.inputs[:limit]
-        return torch.cat([self._forward(batch) for batch in torch.split(inputs, self.batch_size)])
+        return torch.cat([self.forward(batch) for batch in torch.split(inputs, self.batch_size)])
+
+    def forward(self, images: Tensor, *, fold: bool = True) -> Tensor:
+        """The logits of other `images`, attached to θ; with `fold`, BatchNorm is computed inside the convolutions."""
+        self.passes["forward"] += len(images)
+        state = dict(zip(self._names, self.theta, strict=True)) | self._buffers
+        with twice_differentiable(), folded(self._folds if fold else []):
+            logits: Tensor = functional_call(self.module, state, (images,))
+        return logits
 
     def losses(self) -> Tensor:
         """The cross-entropy of each example (n,), float64, in nats."""
@@ -160,51 +173,44 @@ class Objective:
     def hvp(self, v: Tensor) -> Tensor:
         """Hv (P,), the Hessian of L times `v`."""
         tangent = self.split(v)
-        total = self._zeros()
-        for graph in self._graphs():
-            total += self._pull(graph.gradient, self._theta, tangent)
-            self.passes["hvp"] += len(graph.logits)
-        return total.to(self.dtype)
+        self.passes["hvp"] += self.num_examples
+        return self._sum(lambda graph: _pull(graph.gradient, self.theta, tangent))
 
     def ggn_product(self, v: Tensor) -> Tensor:
         """Gv (P,), the Gauss-Newton matrix of L times `v`; positive semi-definite, and equal to H where the network is linear."""
         tangent = self.split(v)
-        total = self._zeros()
-        for graph in self._graphs():
+        self.passes["jvp"] += self.num_examples
+        self.passes["backward"] += self.num_examples
+
+        def product(graph: _Graph) -> Tensor:
             p = graph.logits.detach().double().softmax(1)
-            q = p * self._push(graph, tangent).double()
+            q = p * _push(graph, tangent).double()
             w = (q - p * q.sum(1, keepdim=True)) / self.num_examples
-            total += self._pull([graph.logits], self._theta, [w.to(self.dtype)])
-            self.passes["backward"] += len(p)
-        return total.to(self.dtype)
+            return _pull([graph.logits], self.theta, [w.to(self.dtype)])
+
+        return self._sum(product)
 
     def logit_jvp(self, v: Tensor) -> Tensor:
         """Jv (n, classes): how fast each example's logits change when the parameters move along `v`."""
         tangent = self.split(v)
-        return torch.cat([self._push(graph, tangent) for graph in self._graphs()])
-
-    def _forward(self, batch: Tensor) -> Tensor:
-        self.passes["forward"] += len(batch)
-        state = dict(zip(self._names, self._theta, strict=True)) | self._buffers
-        with twice_differentiable():
-            logits: Tensor = functional_call(self.module, state, (batch,))
-        return logits
+        self.passes["jvp"] += self.num_examples
+        return torch.cat(list(self._each(lambda graph: _push(graph, tangent))))
 
     @torch.enable_grad()
     def _build(self, start: int, *, create_graph: bool = True, size: int | None = None) -> _Graph:
         """The gradient of one shard; attached to θ if `create_graph`."""
         stop = start + (size or self._shard_size)
         labels = self.labels[start:stop]
-        logits = self._forward(self.inputs[start:stop])
+        logits = self.forward(self.inputs[start:stop])
         onehot = functional.one_hot(labels, self.num_classes)
         residual = ((logits.double().softmax(1) - onehot) / self.num_examples).to(self.dtype)
-        gradient = grad([logits], self._theta, [residual], create_graph=create_graph, materialize_grads=True)
+        gradient = grad([logits], self.theta, [residual], create_graph=create_graph, materialize_grads=True)
         self.passes["backward"] += len(labels)
         return _Graph(logits, residual, gradient)
 
     def _graphs(self) -> Iterator[_Graph]:
         """The gradient graph of each shard, from memory where it was kept."""
-        room = self._graph_bytes // (self._bytes_per_example * self._shard_size) - 1
+        room = self._graph_bytes // (self._bytes_per_example * self._shard_size) - self._crew.size
         everything = self.num_examples * self._bytes_per_example <= self._graph_bytes
         for start in range(0, self.num_examples, self._shard_size):
             graph = self._kept.get(start) or self._build(start)
@@ -212,9 +218,22 @@ class Objective:
                 self._kept[start] = graph
             yield graph
 
-    @property
+    def _each(self, function: Callable[[_Graph], Tensor]) -> Iterator[Tensor]:
+        """`function` of the graph of each shard, in order; as many at a time as there are threads."""
+        return self._crew.map(function, self._graphs())
+
+    def _sum(self, function: Callable[[_Graph], Tensor]) -> Tensor:
+        """The sum of `function` over the shards, in their order, in float64."""
+        total = self._zeros()
+        for part in self._each(function):
+            total += part
+        return total.to(self.dtype)
+
+    @cached_property
     def _shard_size(self) -> int:
-        return max(1, min(SHARD, self.batch_size, self._graph_bytes // (2 * self._bytes_per_example)))
+        """At least four shards, for the threads to share; none beyond what memory and the batch size allow."""
+        wanted = min(SHARD, max(8, self.num_examples // 4), self.batch_size)
+        return max(1, min(wanted, self._graph_bytes // (2 * self._crew.size * self._bytes_per_example)))
 
     @cached_property
     def _bytes_per_example(self) -> int:
@@ -230,25 +249,26 @@ class Objective:
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             self._build(0, size=size)
         gc.collect()  # the hooks tie the graph in a reference cycle
-        parameters = {t.data_ptr() for t in self._theta}
+        parameters = {t.data_ptr() for t in self.theta}
         return max(1, sum(nbytes for at, nbytes in held.items() if at not in parameters) // size)
-
-    def _push(self, graph: _Graph, tangent: Sequence[Tensor]) -> Tensor:
-        """Jv (b, classes): g = Jᵀr is linear in r, and its derivative with respect to r, applied to v, is Jv."""
-        self.passes["jvp"] += len(graph.logits)
-        pairs = [(g, v) for g, v in zip(graph.gradient, tangent, strict=True) if g.requires_grad]
-        outputs, vectors = zip(*pairs, strict=True)
-        (result,) = grad(outputs, [graph.residual], vectors, retain_graph=True)
-        return result
-
-    def _pull(self, outputs: Sequence[Tensor], inputs: Sequence[Tensor], vectors: Sequence[Tensor]) -> Tensor:
-        """The flat vector-Jacobian product; parameters that `outputs` do not depend on contribute zeros."""
-        pairs = [(out, v) for out, v in zip(outputs, vectors, strict=True) if out.requires_grad]
-        live, cotangents = zip(*pairs, strict=True)
-        return _flat(grad(live, inputs, cotangents, retain_graph=True, materialize_grads=True))
 
     def _zeros(self) -> Tensor:
         return torch.zeros(self.num_parameters, dtype=torch.float64, device=self.inputs.device)
+
+
+def _push(graph: _Graph, tangent: Sequence[Tensor]) -> Tensor:
+    """Jv (b, classes): g = Jᵀr is linear in r, and its derivative with respect to r, applied to v, is Jv."""
+    pairs = [(g, v) for g, v in zip(graph.gradient, tangent, strict=True) if g.requires_grad]
+    outputs, vectors = zip(*pairs, strict=True)
+    (result,) = grad(outputs, [graph.residual], vectors, retain_graph=True)
+    return result
+
+
+def _pull(outputs: Sequence[Tensor], inputs: Sequence[Tensor], vectors: Sequence[Tensor]) -> Tensor:
+    """The flat vector-Jacobian product; parameters that `outputs` do not depend on contribute zeros."""
+    pairs = [(out, v) for out, v in zip(outputs, vectors, strict=True) if out.requires_grad]
+    live, cotangents = zip(*pairs, strict=True)
+    return _flat(grad(live, inputs, cotangents, retain_graph=True, materialize_grads=True))
 
 
 def _flat(tensors: Sequence[Tensor]) -> Tensor:

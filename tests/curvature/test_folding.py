@@ -1,0 +1,55 @@
+"""BatchNorm is folded where that changes nothing, and only there."""
+
+import torch
+from torch import Tensor, nn
+
+from sharpaudit.curvature.folding import foldable, folded
+from tests.cases import case
+
+
+class Shared(nn.Module):
+    """The convolution's output is used again beside its BatchNorm, so folding would change the function."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.head = nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        return self.head((x + self.norm(x)).flatten(1))  # type: ignore[no-any-return]
+
+
+def test_folding_keeps_the_logits_and_the_gradients_of_every_parameter() -> None:
+    c = case("conv-bn")
+    pairs = foldable(c.module, c.inputs)
+    assert len(pairs) == 2
+    parameters = list(c.module.parameters())
+    plain = c.module(c.inputs)
+    truth = torch.autograd.grad(plain.square().sum(), parameters)
+    with folded(pairs):
+        logits = c.module(c.inputs)
+    torch.testing.assert_close(logits, plain)
+    torch.testing.assert_close(torch.autograd.grad(logits.square().sum(), parameters), truth)
+    assert not any("forward" in layer.__dict__ for layer in c.module.modules())
+
+
+def test_batchnorm_without_scale_and_shift() -> None:
+    c = case("conv-bn")
+    module = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2, affine=False), nn.Flatten(), nn.Linear(8, 3)).double().eval()
+    pairs = foldable(module, c.inputs)
+    with folded(pairs):
+        logits = module(c.inputs)
+    assert len(pairs) == 1
+    torch.testing.assert_close(logits, module(c.inputs))
+
+
+def test_an_output_that_is_used_twice_is_left_alone() -> None:
+    module = Shared().double().eval()
+    module.norm.running_mean = torch.ones(2).double()
+    assert foldable(module, case("conv").inputs) == []
+
+
+def test_a_convolution_that_runs_twice_is_left_alone() -> None:
+    conv, norm = nn.Conv2d(1, 1, 3, padding=1), nn.BatchNorm2d(1)
+    module = nn.Sequential(conv, norm, nn.ReLU(), conv, nn.Flatten(), nn.Linear(16, 3)).double().eval()
+    assert foldable(module, case("conv").inputs) == []

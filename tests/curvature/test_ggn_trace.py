@@ -1,0 +1,100 @@
+"""The exact Gauss-Newton trace against the dense matrix, and when it is the Hessian's."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sharpaudit.curvature.ggn_trace import ggn_trace
+from sharpaudit.curvature.linearity import piecewise_linear
+from sharpaudit.curvature.objective import Objective
+from tests import oracles
+from tests.cases import ARCHITECTURES, Case, Residual, case
+
+PIECEWISE_LINEAR = {"linear", "mlp-relu", "conv", "conv-bn", "residual", "unused"}
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-7), (torch.float32, 1e-4)])
+def test_equals_the_trace_of_the_dense_matrix(name: str, dtype: torch.dtype, tolerance: float) -> None:
+    c, exact = case(name, n=19, dtype=dtype), case(name, n=19)
+    found = ggn_trace(Objective(*c, batch_size=3))
+    assert found is not None and found.shape == (19,)
+    assert found.mean() == pytest.approx(oracles.dense_ggn(exact.module, exact.inputs).trace().item(), rel=tolerance)
+
+
+def test_each_example_adds_its_own_part() -> None:
+    c = case("grouped")
+    parts = ggn_trace(Objective(*c, batch_size=3))
+    assert parts is not None
+    for i, part in enumerate(parts):
+        assert part == pytest.approx(oracles.dense_ggn(c.module, c.inputs[i : i + 1]).trace().item())
+
+
+def test_both_ways_to_a_norm_are_taken_and_agree() -> None:
+    """Wide inputs at few positions go through Gram matrices, many positions do not; both occur here."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = nn.Sequential(nn.Conv2d(1, 2, 2), nn.ReLU(), nn.Conv2d(2, 4, 3), nn.Flatten(), nn.Linear(4, 3)).double()
+    c = case("conv")
+    found = ggn_trace(Objective(module, c.inputs, c.labels, batch_size=3))
+    assert found is not None
+    assert found.mean() == pytest.approx(oracles.dense_ggn(module, c.inputs).trace().item())
+
+
+class Token(nn.Module):
+    """A free parameter that every example is added to, as in a vision transformer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token = nn.Parameter(torch.ones(16))
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(x.flatten(1) + self.token)  # type: ignore[no-any-return]
+
+
+def twice() -> nn.Module:
+    layer = nn.Linear(16, 16)
+    return nn.Sequential(nn.Flatten(), layer, nn.ReLU(), layer, nn.Linear(16, 3))
+
+
+@pytest.mark.parametrize(
+    "module",
+    [Token(), twice(), nn.Sequential(nn.Conv2d(1, 1, 3, padding=1, padding_mode="circular"), nn.Flatten(), nn.Linear(16, 3))],
+)
+def test_none_where_a_parameter_is_in_no_known_layer(module: nn.Module) -> None:
+    c = case("linear")
+    assert ggn_trace(Objective(module.double().eval(), c.inputs, c.labels, batch_size=3)) is None
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_piecewise_linear_networks_are_recognised(name: str) -> None:
+    assert piecewise_linear(Objective(*case(name), batch_size=3)) == (name in PIECEWISE_LINEAR)
+
+
+@pytest.mark.parametrize("name", sorted(PIECEWISE_LINEAR))
+def test_there_the_hessian_has_the_same_trace(name: str) -> None:
+    c = case(name)
+    found = ggn_trace(Objective(*c, batch_size=3))
+    assert found is not None
+    assert found.mean() == pytest.approx(oracles.dense_hessian(*c).trace().item(), rel=1e-10)
+
+
+class Squared(nn.Module):
+    """Quadratic in the weight: two layers whose outputs are multiplied."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Linear(16, 9), nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = self.body(x.flatten(1)).unflatten(1, (3, 3))
+        return self.head((parts @ parts).sum(1))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    "module", [twice(), Squared(), nn.Sequential(nn.Flatten(), Residual(nn.Linear(16, 16), nn.SiLU()), nn.Linear(16, 3))]
+)
+def test_shared_multiplied_and_smooth_networks_are_not(module: nn.Module) -> None:
+    c = Case(module.double().eval(), *case("linear")[1:])
+    assert not piecewise_linear(Objective(*c, batch_size=3))
