@@ -66,10 +66,7 @@ def judge(
         )
     paired = views is not None and baseline_views is not None and not differing
     evidence = Evidence(card, views or {} if paired else {}, baseline, baseline_views or {} if paired else {})
-    try:
-        found = [verdicts_of(number, rule, evidence, policy) for number, rule in enumerate(policy.rules, 1)]
-    except ValueError as error:
-        raise CardError(f"the stored predictions do not fit together: {error}", hint="measure again") from error
+    found = [verdicts_of(number, rule, evidence, policy) for number, rule in enumerate(policy.rules, 1)]
     verdicts = [waived(verdict, policy, today) for verdict in significance(list(chain.from_iterable(found)), policy)]
     if policy.require_clean_load:
         verdicts.append(clean_load(card))

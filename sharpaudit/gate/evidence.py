@@ -10,7 +10,8 @@ from functools import cached_property
 import numpy as np
 
 from sharpaudit.card import Card, Failed, Interval, Measured, Measurement, Skipped
-from sharpaudit.gate.limits import subtract
+from sharpaudit.errors import CardError
+from sharpaudit.gate.limits import rescaled, subtract, usable
 from sharpaudit.gate.vocabulary import matches, meaning
 from sharpaudit.metrics.disagreement import disagreement
 from sharpaudit.metrics.predictions import Predictions
@@ -30,6 +31,12 @@ class Evidence:
     views: Views
     baseline: Card | None = None
     baseline_views: Views = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse predictions of other examples."""
+        for view in self.views.keys() & self.baseline_views.keys():
+            if not np.array_equal(self.views[view].labels, self.baseline_views[view].labels):
+                raise CardError(f"the predictions stored for '{view}' are not of the same examples", hint="measure both again")
 
     def named(self, metric: str) -> list[Measurement]:
         """The measurement of that name, else those that the pattern matches, else a `Skipped` that says why there is none."""
@@ -59,12 +66,14 @@ class Evidence:
                 return Estimate(value, Interval(low=0.0, high=0.0, level=level, method="identical on every example"))
             paired = ours.difference(theirs, self._resamples(len(ours.columns)), level)
             return Estimate(value, paired.ci, paired.reason)
-        if m.ci is None or before.ci is None:
-            return Estimate(value, None, m.reason or before.reason)
-        low = math.hypot(m.value - m.ci.low, before.ci.high - before.value)
-        high = math.hypot(m.ci.high - m.value, before.value - before.ci.low)
+        after_ci, before_ci = usable(m.ci), usable(before.ci)
+        if after_ci is None or before_ci is None:
+            return Estimate(value, None, (m if after_ci is None else before).reason)
+        after_ci, before_ci = rescaled(after_ci, m.value, level), rescaled(before_ci, before.value, level)
+        low = math.hypot(m.value - after_ci.low, before_ci.high - before.value)
+        high = math.hypot(after_ci.high - m.value, before.value - before_ci.low)
         method = "square and add, unpaired: no predictions beside both cards"
-        return Estimate(value, Interval(low=value - low, high=value + high, level=m.ci.level, method=method))
+        return Estimate(value, Interval(low=value - low, high=value + high, level=level, method=method))
 
     def baseline_value(self, name: str) -> float | None:
         """The baseline's number, if it has one."""

@@ -62,9 +62,15 @@ def subtract(value: float, baseline: float) -> float:
     return float(Decimal(repr(value)) - Decimal(repr(baseline)))
 
 
+def usable(ci: Interval | None) -> Interval | None:
+    """An interval that says something: finite, ordered, of a level below certainty."""
+    sound = ci is not None and math.isfinite(ci.low) and math.isfinite(ci.high) and ci.low <= ci.high and 0 < ci.level < 1
+    return ci if sound else None
+
+
 def rescaled(ci: Interval, value: float, confidence: float) -> Interval:
     """`ci` at another confidence, each side stretched by the ratio of normal quantiles."""
-    if ci.level == confidence or ci.level >= 1:
+    if ci.level == confidence:
         return ci
     ratio = _quantile(confidence) / _quantile(ci.level)
     return Interval(
@@ -90,9 +96,8 @@ def violation_p_value(within: Limits, difference: float, ci: Interval) -> float:
 
 def examples_needed(within: Limits, value: float, ci: Interval, n: int) -> int | None:
     """About how many examples would decide it if the value stayed where it is: intervals shrink with √n."""
-    distance = abs(within.margin(value))
-    half = max(value - ci.low, ci.high - value)
-    return math.ceil(n * (half / distance) ** 2) if distance > 0 and math.isfinite(half / distance) else None
+    half, distance = max(value - ci.low, ci.high - value), abs(within.margin(value))
+    return math.ceil(n * (half / distance) ** 2) if half < 1000 * distance else None  # beyond a million times n: no answer
 
 
 def _quantile(confidence: float) -> float:

@@ -1,4 +1,4 @@
-"""What policy would this card just pass? A first one, from measured intervals, to be edited by whoever answers for the release."""
+"""What policy would this card just pass? A first one, from measured intervals, for whoever answers for the release to edit."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def starting_policy(card: Card) -> str:
     compared = [name for name in COMPARED if card.measured(name)]
     return "\n".join(
         [
-            f"# Limits from the intervals measured on {_comment(card.subject.file)} with {_comment(card.data.name)}, n = {card.data.n}.",
+            f"# Limits from the intervals measured on {clean(card.subject.file)}, n = {card.data.n}.",
             "# A checkpoint as good as this one passes. Tighten what matters to you; `sharpaudit policy check` reads it.",
             "schema: sharpaudit.policy/1",
             "rules:",
@@ -51,8 +51,3 @@ def _drift(name: str) -> str:
         f"  - metric: {name}\n    baseline: {{max_decrease: 0.01, if_missing: skip}}\n    test: significant\n"
         "    why: no more than one point below the release"
     )
-
-
-def _comment(text: str) -> str:
-    """Foreign text inside a YAML comment: `clean` leaves no line break in it."""
-    return clean(text)

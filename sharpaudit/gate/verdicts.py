@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any, Literal
 
-from sharpaudit.card import Card, Interval, Measured, Measurement
+from sharpaudit.card import Card, Measured, Measurement
 from sharpaudit.errors import clean
 from sharpaudit.gate.evidence import Evidence, reason_for_absence
-from sharpaudit.gate.limits import Limits, examples_needed, in_words, limits, rescaled, violation_p_value
+from sharpaudit.gate.limits import Limits, examples_needed, in_words, limits, rescaled, usable, violation_p_value
 from sharpaudit.gate.policy import Policy, Rule
 from sharpaudit.gate.records import Status, Verdict
 from sharpaudit.stats import Estimate, holm
@@ -102,7 +102,7 @@ def _judged(case: _Case, m: Measurement, evidence: Evidence) -> Verdict:
     case = case.knowing(n=m.n)
     if not math.isfinite(m.value):
         return case.verdict("failed", "the value is not finite, and NaN never passes")
-    ci = _usable(m.ci)
+    ci = usable(m.ci)
     case = case.knowing(value=m.value, ci=ci)
     if m.converged is False:
         return case.unknown("the iteration did not converge", defaults.on_inconclusive)
@@ -111,7 +111,6 @@ def _judged(case: _Case, m: Measurement, evidence: Evidence) -> Verdict:
     found = evidence.difference(m, defaults.confidence)
     if isinstance(found, str):
         return case.unknown(found, defaults.on_missing)
-    found = Estimate(found.value, _usable(found.ci), found.reason)
     case = case.knowing(
         baseline=evidence.baseline_value(m.name),
         difference=found.value,
@@ -151,9 +150,3 @@ def _settled(verdict: Verdict, p_adjusted: float, level: float) -> Verdict:
             "reason": f"{words} (p = {p_adjusted:.2g} after correction)",
         }
     )
-
-
-def _usable(ci: Interval | None) -> Interval | None:
-    """An interval that says something: finite, ordered, of a level below certainty."""
-    sound = ci is not None and math.isfinite(ci.low) and math.isfinite(ci.high) and ci.low <= ci.high and 0 < ci.level < 1
-    return ci if sound else None
