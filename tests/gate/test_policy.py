@@ -1,0 +1,255 @@
+"""What a policy may say, how it is read, and the words of each refusal."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from sharpaudit.errors import ExitCode, UnknownName, UsageError
+from sharpaudit.gate import judge, strict_yaml
+from sharpaudit.gate.lint import doubts
+from sharpaudit.gate.policy import Policy, parse, read
+from sharpaudit.gate.starter import starting_policy
+from sharpaudit.gate.vocabulary import MEANINGS, matches, meaning
+from tests.compare.cases import audit
+
+TODAY = date(2026, 6, 1)
+SAMPLES = Path(__file__).parents[2] / "sample_configs"
+
+
+def policy(rules: str, rest: str = "") -> Policy:
+    return parse(f"schema: sharpaudit.policy/1\nrules:\n{rules}\n{rest}".encode(), source="p.yaml")
+
+
+def test_the_documented_policy_is_read() -> None:
+    found = policy(
+        "  - {metric: clean.accuracy, min: 0.92, test: bound, why: release floor}\n"
+        "  - {metric: corruption.accuracy, baseline: {max_decrease: 0.01}, test: significant}\n"
+        "  - {metric: corruption.accuracy/*/5, min: 0.40, severity: warn}\n",
+        "defaults: {on_missing: fail, on_inconclusive: fail, confidence: 0.95, multiplicity: holm}\n"
+        "waivers:\n  - {rule: corruption.accuracy, reason: known, owner: robustness, expires: 2027-01-31}\n",
+    )
+    assert found.rules[0].min == 0.92 and found.rules[0].test == "bound"
+    assert found.rules[1].baseline is not None and found.rules[1].baseline.max_decrease == 0.01
+    assert found.waivers[0].expires == date(2027, 1, 31)
+    assert (
+        found.digest
+        == policy(
+            "  - {metric: clean.accuracy, test: bound, min: 0.92, why: release floor}\n"
+            "  - {metric: corruption.accuracy, baseline: {max_decrease: 1e-2}, test: significant}\n"
+            "  - {metric: corruption.accuracy/*/5, min: 0.4, severity: warn}\n",
+            "waivers: [{rule: corruption.accuracy, reason: known, owner: robustness, expires: 2027-01-31}]",
+        ).digest
+    )
+
+
+@pytest.mark.parametrize(
+    ("rules", "words"),
+    [
+        ("  []", "no rule can fail"),  # P01
+        ("  - {metric: clean.accuracy, min: 0.9, severity: info}", "no rule can fail"),
+        ("  - {metric: clean.accuracy, min: .nan}", "'.nan' is read differently by different readers, or is not finite"),  # P04
+        ("  - {metric: clean.accuracy, min: -.inf}", "'-.inf' is read differently by different readers"),
+        ("  - {metric: clean.nll, max: 1e999}", "'1e999' is not a finite number"),
+        ("  - {metric: clean.accuracy, min: '0.9'}", "rules.1.min: Input should be a valid number, got '0.9'"),
+        ("  - {metric: clean.accuracy, min: high}", "rules.1.min: Input should be a valid number, got 'high'"),
+        ("  - {metric: clean.accuracy, min: true}", "rules.1.min: Input should be a valid number, got True"),
+        ("  - {metric: clean.accuracy, min: 92}", "rule 1 (clean.accuracy): min 92 lies outside 0 to 1"),
+        ("  - {metric: clean.nll, max: -1}", "rule 1 (clean.nll): max -1 lies outside 0 to inf"),
+        ("  - {metric: clean.accuracy, min: 0.9, max: 0.8}", "no value is at least 0.9 and at most 0.8"),  # P06
+        (
+            "  - {metric: clean.accuracy, max: 0.8}\n  - {metric: clean.accuracy, min: 0.9}",
+            "rules 2 and 1 contradict each other: clean.accuracy at least 0.9 and at most 0.8",
+        ),
+        ("  - {metric: clean.accuracy}", "expected either min and/or max, or baseline"),
+        ("  - {metric: clean.accuracy, min: 0.9, baseline: {max_decrease: 0}}", "expected either min and/or max, or baseline"),
+        ("  - {metric: clean.accuracy, min: 0.9, test: significant}", "test: significant compares with a baseline"),
+        ("  - {metric: clean.accuracy, baseline: {if_missing: skip}}", "expected max_decrease or max_increase"),
+        ("  - {metric: clean.accuracy, baseline: {max_decrease: -0.1}}", "greater than or equal to 0, got -0.1"),
+        ("  - {metric: clean.accuracy, minn: 0.9}", "unknown key 'rules.1.minn'; did you mean 'min'?"),
+        ("  - {metric: clean.accuracy, zzz: 0.9}", "unknown key 'rules.1.zzz'; known: metric, min, max, baseline"),
+        ("  - {metric: sharpness.trace, max: 5}", "write acknowledge: scale-dependent"),
+        ("  - {min: 0.9}", "rules.1.metric: Field required"),
+    ],
+)
+def test_rules_that_cannot_mean_what_they_say(rules: str, words: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        policy(rules)
+    assert refused.value.exit_code == ExitCode.USAGE and words in refused.value.message
+    assert refused.value.path == "p.yaml" and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("rest", "words"),
+    [
+        ("waivers: [{rule: clean.accuracy, owner: me, expires: 2027-01-31}]", "waivers.1.reason: Field required"),  # P10
+        (
+            "waivers: [{rule: clean.accuracy, reason: '', owner: me, expires: 2027-01-31}]",
+            "waivers.1.reason: String should",
+        ),
+        ("waivers: [{rule: clean.acuracy, reason: r, owner: me, expires: 2027-01-31}]", "did you mean 'clean.accuracy'?"),
+        ("waivers: [{rule: clean.accuracy, reason: r, owner: me, expires: 20270131}]", "expected a date such as 2027-01-31"),
+        ("waivers: [{rule: clean.accuracy, reason: r, owner: me, expires: 2027-02-30}]", "waivers.1.expires: day"),
+        ("defaults: {on_missing: pass}", "defaults.on_missing: Input should be 'fail' or 'warn', got 'pass'"),
+        ("defaults: {confidence: 1}", "defaults.confidence: Input should be less than 1, got 1"),
+        ("default: {}", "unknown key 'default'; did you mean 'defaults'?"),
+        ("on: push", "unknown key 'on'; known: schema, rules, defaults, waivers, require_clean_load"),
+        ("require_clean_load: yes", "require_clean_load: Input should be a valid boolean, got 'yes'"),
+    ],
+)
+def test_the_rest_of_a_policy(rest: str, words: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        policy("  - {metric: clean.accuracy, min: 0.9}", rest)
+    assert words in refused.value.message
+
+
+def test_an_empty_file_and_other_schemas() -> None:
+    for text, words in [
+        (b"", "no rule can fail: the policy is empty"),
+        (b"# nothing\n", "no rule can fail: the policy is empty"),
+        (b"- a\n- b\n", "no rule can fail: the policy is empty"),
+        (b"schema: sharpaudit.policy/2\nrules: []\n", "schema: Input should be 'sharpaudit.policy/1', got 'sharpaudit.policy/2'"),
+        (b"rules: []\n", "schema: Field required"),
+        (b"schema: sharpaudit.policy/1\n", "no rule can fail: there are no rules"),
+    ]:
+        with pytest.raises(UsageError) as refused:
+            parse(text, source="p.yaml")
+        assert words in refused.value.message
+
+
+def test_a_policy_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot read the policy: No such file or directory"):
+        read(tmp_path / "missing.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"a: 1\na: 2\n", "the key 'a' occurs twice (line 2, column 1)"),
+        (b"a: &x 1\nb: 2\n", "anchors are not allowed (line 1, column 4)"),
+        (b"a: *x\n", "aliases are not allowed (line 1, column 4)"),
+        (b"a: &l [" + b"&m [1, 1]," * 3 + b"]\n", "anchors are not allowed"),
+        (b"a: !!python/object/apply:os.system [ls]\n", "tags are not allowed (line 1, column 4)"),
+        (b"a: !!float nan\n", "tags are not allowed"),
+        (b"[" * 5000, "nested more than 20 levels deep"),
+        (b"a: 1\n---\nb: 2\n", "a second document in one file"),
+        (b"? [1, 2]\n: 3\n", "a key must be a word"),
+        (b"a: 017\n", "'017' is read differently by different readers"),
+        (b"a: 0x1F\n", "'0x1F' is read differently by different readers"),
+        (b"a: 1_000\n", "'1_000' is read differently by different readers"),
+        (b"a: \xff\n", "not UTF-8 text: byte 3"),
+        (b"a: \x00\n", "not YAML"),
+        (b"a: [1\n", "(line 2, column 1)"),
+        (b"a: '" + b"x" * 2**20 + b"'\n", "are more than a policy may have"),
+    ],
+)
+def test_yaml_that_is_refused(text: bytes, words: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        strict_yaml.load(text, source="p.yaml")
+    assert words in refused.value.message and "\n" not in refused.value.message
+
+
+def test_yaml_means_what_version_1_2_says() -> None:
+    text = b"a: 1e-3\nb: no\nc: 12:30:45\nd: ~\ne: [1, -2.5, .5, true]\nf: '017'\ng: 123456789012345678901234567890\n<<: x\nh:\n"
+    found = strict_yaml.load(text, source="p.yaml")
+    assert found == {
+        "a": 0.001,
+        "b": "no",
+        "c": "12:30:45",
+        "d": None,
+        "e": [1, -2.5, 0.5, True],
+        "f": "017",
+        "g": 123456789012345678901234567890.0,
+        "<<": "x",
+        "h": None,
+    }
+
+
+def test_unknown_metrics_name_the_nearest() -> None:
+    card = audit(1).card
+    with pytest.raises(UnknownName) as refused:
+        judge(card, policy("  - {metric: clean.acuracy, min: 0.9}"), today=TODAY)
+    assert refused.value.message == "unknown metric 'clean.acuracy'; did you mean 'clean.accuracy'?"
+    assert refused.value.exit_code == ExitCode.USAGE
+
+
+def test_the_vocabulary_knows_the_families() -> None:
+    for name in (
+        "corruption.accuracy/fog/3",
+        "corruption.accuracy/*/5",
+        "clean.accuracy/class/dog/puppy",
+        "sharpness.worst/linf/adaptive/0.001",
+        "adversarial.accuracy/pgd/linf/0.03",
+    ):
+        assert meaning(name) is not None, name
+    for name in ("clean", "clean.accuracy/", "corruption.accuracy/a/b/c", "cleanXaccuracy", "clean.accuracy\n"):
+        assert meaning(name) is None, name
+    assert meaning("calibration.ece") == MEANINGS["calibration.ece"] and MEANINGS["calibration.ece"].direction == "lower"
+
+
+def test_patterns() -> None:
+    assert matches("corruption.accuracy/*", "corruption.accuracy/fog")
+    assert not matches("corruption.accuracy/*", "corruption.accuracy/fog/3")
+    assert matches("corruption.accuracy/*/3", "corruption.accuracy/fog/3")
+    assert matches("clean.accuracy/class/*", "clean.accuracy/class/a/b")
+    assert not matches("clean.accuracy", "cleanXaccuracy")
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ("{metric: clean.accuracy, max: 0.9}", "higher is better here, and the rule only limits it from above"),  # P05
+        ("{metric: calibration.ece, min: 0.1}", "lower is better here, and the rule only limits it from below"),
+        ("{metric: calibration.ece, max: 0.1}", "ECE is biased upward"),
+        ("{metric: clean.accuracy, min: 0.9}", "test: point ignores the uncertainty"),
+        ("{metric: sharpness.trace, max: 5, acknowledge: scale-dependent}", "sharpness has no better direction"),
+        ("{metric: sharpness.sam, max: 5}", "it changes when layers are rescaled"),
+        ("{metric: clean.acuracy, max: 5}", "no probe of ours measures this; did you mean 'clean.accuracy'?"),
+    ],
+)
+def test_doubts(rule: str, words: str) -> None:
+    assert any(words in doubt for doubt in doubts(policy(f"  - {rule}"), today=TODAY))
+
+
+def test_doubts_about_the_rest() -> None:
+    found = doubts(
+        policy(
+            "  - {metric: clean.accuracy, baseline: {max_decrease: 0}, test: significant}\n"
+            "  - {metric: clean.nll, baseline: {max_increase: 0}, test: significant}",
+            "defaults: {on_missing: warn, on_inconclusive: warn, multiplicity: none}\n"
+            "waivers: [{rule: clean.nll, reason: r, owner: o, expires: 2026-05-31}]",
+        ),
+        today=TODAY,
+    )
+    assert [doubt.partition(" ")[0] for doubt in found] == ["on_missing:", "on_inconclusive:", "multiplicity:", "the"]
+    assert found[-1] == "the waiver of clean.nll expired on 2026-05-31"
+    assert doubts(policy("  - {metric: clean.accuracy, min: 0.9, test: bound}"), today=TODAY) == []
+
+
+def test_a_starting_policy_passes_its_own_card() -> None:
+    card = audit(1).card
+    hostile = card.model_copy(update={"subject": card.subject.model_copy(update={"file": "x\nrules: []\n\x1b[31m"})})
+    for each in (card, hostile, card.model_copy(update={"measurements": []})):
+        text = starting_policy(each)
+        found = parse(text.encode(), source="init")
+        if each.measurements:
+            assert judge(each, found, today=TODAY).exit_code == ExitCode.DONE
+            assert {rule.metric for rule in found.rules} == {
+                "clean.accuracy",
+                "clean.nll",
+                "calibration.ece",
+                "corruption.accuracy",
+            }
+    accuracy = card.measured("clean.accuracy")
+    assert accuracy is not None and accuracy.ci is not None
+    limit = parse(starting_policy(card).encode(), source="init").rules[0].min
+    assert limit is not None and accuracy.ci.low - 0.001 < limit <= accuracy.ci.low
+
+
+@pytest.mark.parametrize("name", ["release.yaml", "nightly.yaml"])
+def test_sample_policies_are_sound(name: str) -> None:
+    found = read(SAMPLES / name)
+    assert all(meaning(rule.metric) for rule in found.rules)
+    assert not [doubt for doubt in doubts(found, today=TODAY) if "better" in doubt]
