@@ -2,6 +2,7 @@
 
     digits  digits:train                      bundled: 8×8 UCI digits, the first 1,000 to train on, the last 797 to test on
     cifar10  cifar100  mnist                  looked for on the search path; also NAME:PATH, NAME:train, NAME:PATH:train
+    imagenet  tiny-imagenet                   likewise
     npz:PATH                                  images and labels under their usual keys
     idx:IMAGES,LABELS                         two MNIST-style files, plain or gzipped
     imagefolder:PATH                          class folders, decoded on demand
@@ -21,6 +22,7 @@ from sharpaudit.data.cifar import open_cifar
 from sharpaudit.data.files import Reading, named_path
 from sharpaudit.data.folder import open_folder
 from sharpaudit.data.idx import open_idx, open_mnist
+from sharpaudit.data.imagenet import open_imagenet
 from sharpaudit.data.images import Images, ImageSet, Labels, Pixels, num_shared
 from sharpaudit.data.npz import open_npz
 from sharpaudit.data.preprocessing import to_input
@@ -28,7 +30,17 @@ from sharpaudit.errors import DataError, clean, closest
 
 __all__ = ["NAMES", "ImageSet", "Images", "Labels", "Pixels", "Reading", "num_shared", "open_images", "to_input"]
 
-NAMES = ("cifar10", "cifar100", "digits", "idx:IMAGES,LABELS", "imagefolder:PATH", "mnist", "npz:PATH")
+NAMES = (
+    "cifar10",
+    "cifar100",
+    "digits",
+    "idx:IMAGES,LABELS",
+    "imagefolder:PATH",
+    "imagenet",
+    "mnist",
+    "npz:PATH",
+    "tiny-imagenet",
+)
 """Every form that `open_images` understands."""
 
 NUM_DIGITS_TRAIN = 1000
@@ -77,6 +89,9 @@ def _opened(spec: str, preprocessing: Preprocessing | None, search: Sequence[Pat
         case "cifar10" | "cifar100":
             split, folders = _split_and_folders(rest, search)
             return open_cifar(kind, split, folders, reading=reading)
+        case "imagenet" | "tiny-imagenet":
+            split, folders = _split_and_folders(rest, search)
+            return open_imagenet(kind, split, folders, preprocessing=preprocessing, reading=reading)
         case "mnist":
             split, folders = _split_and_folders(rest, search)
             return open_mnist(split, folders, reading=reading)

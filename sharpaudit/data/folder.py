@@ -109,14 +109,27 @@ def open_folder(
     empty = [name for name, label in label_of.items() if label not in filled]
     notes += [f"{count} {kind} left out" for kind, count in sorted(ignored.items())]
     notes += [f"class folders without images: {', '.join(clean(name) for name in empty[:8])}"] if empty else []
+    return image_files(f"imagefolder:{clean(root.name)}", found, names, notes, preprocessing=preprocessing, reading=reading)
+
+
+def image_files(
+    name: str,
+    found: Sequence[tuple[Path, int]],
+    classes: tuple[str, ...],
+    notes: Sequence[str] = (),
+    *,
+    preprocessing: Preprocessing | None,
+    reading: Reading,
+) -> ImageSet:
+    """The set of the image files and labels in `found`, decoded on demand; their headers are looked at once, now."""
     if not found:
-        raise DataError("the folder has 0 samples", hint=f"known suffixes: {', '.join(sorted(SUFFIXES))}", path=clean(root.name))
+        raise DataError("the folder has 0 samples", hint=f"known suffixes: {', '.join(sorted(SUFFIXES))}", path=name)
     with _quiet():
         scan = _scan(found, reading)
     shape, resize, size_notes = _shape(scan, preprocessing)
     images = FolderImages(tuple(path for path, _ in scan.kept), (len(scan.kept), *shape), resize, reading)
     labels = np.array([label for _, label in scan.kept], dtype=np.int64)
-    return ImageSet(f"imagefolder:{clean(root.name)}", images, labels, names, (*notes, *scan.notes, *size_notes))
+    return ImageSet(name, images, labels, classes, (*notes, *scan.notes, *size_notes))
 
 
 @dataclass(frozen=True)
