@@ -1,7 +1,7 @@
 """Where are the images of ImageNet and Tiny-ImageNet, and what are their labels?
 
-Both are read as distributed, and labels follow the sorted WordNet ids. The validation images of Tiny-ImageNet lie in one folder, with their classes in ``val_annotations.txt``; everything else is a
-folder of class folders.
+Both are read as distributed, and labels follow the sorted WordNet ids. The validation images of Tiny-ImageNet lie in one folder,
+with their classes in ``val_annotations.txt``; everything else is a folder of class folders.
 """
 
 from __future__ import annotations
