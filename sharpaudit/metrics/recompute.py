@@ -126,11 +126,22 @@ def _corruption(quantity: str, views: Views) -> Source | None:
     ]
     if not chosen or len({len(view) for view in chosen}) > 1:
         return None
-    if what in ("accuracy", "accuracy_standard15"):
-        return Source(np.mean([view.correct for view in chosen], axis=0)[:, None], first_mean)
-    if what == "ece":
-        return Source(np.concatenate([_gaps(view) for view in chosen], axis=1) / len(chosen), None)
-    return None
+    match what:
+        case "accuracy" | "accuracy_standard15":
+            return _mean_over_cells([view.correct for view in chosen])
+        case "nll":
+            return _mean_over_cells([view.nll for view in chosen])
+        case "flip_rate" if "clean" in views:
+            clean = views["clean"].prediction[: len(chosen[0])]
+            return _mean_over_cells([view.prediction != clean for view in chosen])
+        case "ece":
+            return Source(np.concatenate([_gaps(view) for view in chosen], axis=1) / len(chosen), None)
+        case _:
+            return None
+
+
+def _mean_over_cells(cells: Sequence[NDArray[np.bool_] | Floats]) -> Source:
+    return Source(np.stack(cells, axis=1).mean(axis=1, keepdims=True, dtype=np.float64), first_mean)
 
 
 def _gaps(view: Predictions) -> Floats:

@@ -64,7 +64,7 @@ def spearman(x: ArrayLike, y: ArrayLike, level: float = 0.95) -> RankCorrelation
 
 
 def within_condition(
-    x: ArrayLike, y: ArrayLike, conditions: Sequence[str], *, seed: int, level: float = 0.95, num: int = 9999
+    x: ArrayLike, y: ArrayLike, conditions: Sequence[str], *, seed: int, level: float = 0.95, num: int = 1999
 ) -> RankCorrelation:
     """Kendall's tau-b over the pairs of models that share a condition (after the granulated τ of Jiang et al. 2020).
 

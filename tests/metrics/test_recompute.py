@@ -55,6 +55,10 @@ EXPECTED = {
     "corruption.accuracy/fog/5": accuracy_of("corruption/fog/5"),
     "corruption.accuracy/*/5": accuracy_of("corruption/fog/5", "corruption/spatter/5"),
     "corruption.accuracy_standard15": accuracy_of("corruption/fog/1", "corruption/fog/5"),
+    "corruption.nll": np.mean([views(0)[f"corruption/{c}/{s}"].nll.mean() for c in ("fog", "spatter") for s in (1, 5)]),
+    "corruption.flip_rate": np.mean(
+        [views(0)[f"corruption/{c}/{s}"].prediction != CLEAN.prediction[:60] for c in ("fog", "spatter") for s in (1, 5)]
+    ),
     "corruption.ece": np.mean([ece_of(f"corruption/{c}/{s}") for c in ("fog", "spatter") for s in (1, 5)]),
 }
 

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 
-from sharpaudit.stats import Resamples, bootstrap, paired_bootstrap, wilson
+from sharpaudit.stats import Resamples, bootstrap, kendall, paired_bootstrap, wilson, within_condition
 
 Floats = NDArray[np.float64]
 
@@ -138,3 +138,30 @@ def test_nominal_95_percent_intervals_cover(n: int) -> None:
     print(n, {name: coverage(hits) for name, hits in shown.items()})
     for name, hits in shown.items():
         assert 0.93 <= coverage(hits) <= 0.97, name
+
+
+@pytest.mark.slow
+def test_intervals_of_rank_correlations_cover() -> None:
+    rng = np.random.default_rng(0)
+    rho = 0.6
+    tau = 2 / np.pi * np.arcsin(rho)  # of a bivariate normal
+    designs = [("pooled, 8", 1, 8), ("pooled, 20", 1, 20), ("within, 6 x 10", 6, 10), ("within, 4 x 4", 4, 4)]
+    hits: dict[str, list[bool]] = {label: [] for label, _, _ in designs}
+    for _ in range(1000):
+        for label, conditions, each in (
+            ("pooled, 8", 1, 8),
+            ("pooled, 20", 1, 20),
+            ("within, 6 x 10", 6, 10),
+            ("within, 4 x 4", 4, 4),
+        ):
+            condition = np.repeat(np.arange(conditions), each)
+            x = rng.normal(size=len(condition))
+            y = rho * x + np.sqrt(1 - rho**2) * rng.normal(size=len(x))
+            if conditions == 1:
+                ci = kendall(x, y).ci
+            else:  # shifts between conditions that would turn a pooled correlation round
+                ci = within_condition(x + 3 * condition, y - 3 * condition, [str(c) for c in condition], seed=0, num=100).ci
+            hits[label].append(bool(ci.low <= tau <= ci.high))
+    shown = {label: coverage(found) for label, found in hits.items()}
+    print(shown)
+    assert all(0.92 <= share <= 0.99 for share in shown.values())
