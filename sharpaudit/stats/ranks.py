@@ -28,7 +28,8 @@ class RankCorrelation:
     value: float
     p_value: float
     """Two-sided, of no association; exact where there are few models and no ties."""
-    ci: Interval
+    ci: Interval | None
+    """None where the data cannot give one: a perfect order within conditions leaves the jackknife without any spread."""
     n: int
 
 
@@ -103,11 +104,13 @@ def within_condition(
         permuted[order] = second[order[np.lexsort((rng.random(n), block[order]))]]
         extreme += abs(tau(permuted)) >= abs(value) - 1e-12
     left_out = np.array([tau(second, (i != k) & (j != k)) for k in range(n)])
-    left_out = left_out[np.isfinite(left_out)]
     error = math.sqrt((n - 1) / n * float(np.sum((left_out - left_out.mean()) ** 2)))
+    p_value = (extreme + 1) / (num + 1)
+    if not error > 0:  # also where a tau without one model is undefined
+        return RankCorrelation(value, p_value, None, n)
     half = float(stdtrit(max(1, n - num_blocks - 1), 0.5 + level / 2)) * error
     ci = Interval(low=max(-1.0, value - half), high=min(1.0, value + half), level=level, method="jackknife over models")
-    return RankCorrelation(value, (extreme + 1) / (num + 1), ci, n)
+    return RankCorrelation(value, p_value, ci, n)
 
 
 def _series(x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
