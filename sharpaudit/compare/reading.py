@@ -119,7 +119,7 @@ def _standing(fleet: Fleet) -> Iterator[str]:
     first = board[0]
     tied = [row.label for row in board[1:] if row.p_against_first is not None and row.p_against_first > 0.05]
     yield f"{clean(first.label)} is the most accurate ({100 * first.values['clean.accuracy']:.1f} %)" + (
-        f"; the data cannot tell {_listed([clean(label) for label in tied])} from it." if tied else "."
+        f"; the data cannot tell {_listed(tied)} from it." if tied else "."
     )
 
 
@@ -155,7 +155,7 @@ def _associations(rows: Sequence[Association]) -> Iterator[str]:
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown = list(names[:FEW]) + ([f"{len(names) - FEW} more"] if len(names) > FEW else [])
+    shown = [clean(name) for name in names[:FEW]] + ([f"{len(names) - FEW} more"] if len(names) > FEW else [])
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
 
 

@@ -12,7 +12,8 @@ from sharpaudit.card import Card, codec
 from sharpaudit.compare import Comparison, compare
 from sharpaudit.errors import CardError, ExitCode
 from sharpaudit.metrics.predictions import Predictions
-from tests.compare.cases import Audit, audit
+from sharpaudit.metrics.recompute import source
+from tests.compare.cases import Audit, audit, measured
 
 REAL = Path(__file__).parents[3] / "shared" / "real"
 
@@ -65,6 +66,20 @@ def test_raw_scales_are_cautioned_about() -> None:
     other = b.card.model_copy(update={"subject": b.card.subject.model_copy(update={"architecture": "zoo:\x1b[31mwide"})})
     text = said(comparison(a, Audit(other, b.views)))
     assert "The architectures differ (zoo:small, zoo:\\x1b[31mwide)" in text and "\x1b" not in text
+
+
+def test_class_names_cannot_speak_to_the_terminal() -> None:
+    hostile = ["\x1b[31mcat", "d\nog", "eel", "fox"]
+    names = [f"clean.accuracy/class/{label}" for label in hostile]
+    cards, views = [], []
+    for each in (audit(1, 3.0), audit(2, 1.0)):
+        found = [(name, source(name, each.views, hostile)) for name in names]
+        measurements = [measured(name, behind.value, direction="higher") for name, behind in found if behind]
+        data = each.card.data.model_copy(update={"classes": hostile})
+        cards.append(each.card.model_copy(update={"data": data, "measurements": measurements}))
+        views.append(each.views)
+    text = "".join(compare(cards, views).reading)
+    assert text.isprintable() and "B is worse in clean.accuracy/class/\\x1b[31mcat, clean.accuracy/class/d\\nog" in text
 
 
 def test_examples_that_changed_most() -> None:
