@@ -11,7 +11,7 @@ import numpy as np
 
 from sharpaudit.card import Card, Failed, Interval, Measured, Measurement, Skipped
 from sharpaudit.errors import CardError
-from sharpaudit.gate.limits import rescaled, subtract, usable
+from sharpaudit.gate.limits import bounded, rescaled, subtract, usable
 from sharpaudit.gate.vocabulary import matches, meaning
 from sharpaudit.metrics.disagreement import disagreement
 from sharpaudit.metrics.predictions import Predictions
@@ -56,6 +56,8 @@ class Evidence:
             return "the baseline's value is not finite"
         if before.converged is False:
             return "the baseline's value did not converge"
+        if m.unit != before.unit or _options(self.card, m) != _options(self.baseline, before):
+            return "the baseline's value was measured with other options"
         value = subtract(m.value, before.value)
         ours = source(m.name, self.views, self.card.data.classes)
         theirs = source(m.name, self.baseline_views, self.baseline.data.classes)
@@ -73,7 +75,7 @@ class Evidence:
         low = math.hypot(m.value - after_ci.low, before_ci.high - before.value)
         high = math.hypot(after_ci.high - m.value, before.value - before_ci.low)
         method = "square and add, unpaired: no predictions beside both cards"
-        return Estimate(value, Interval(low=value - low, high=value + high, level=level, method=method))
+        return Estimate(value, Interval(low=bounded(value - low), high=bounded(value + high), level=level, method=method))
 
     def baseline_value(self, name: str) -> float | None:
         """The baseline's number, if it has one."""
@@ -110,3 +112,8 @@ class Evidence:
 def reason_for_absence(m: Skipped | Failed) -> str:
     """Why there is no number."""
     return m.reason if m.reason.startswith("not measured") else f"not measured: {m.status} ({m.reason})"
+
+
+def _options(card: Card, m: Measured) -> object:
+    run = card.probes.get(m.probe)
+    return run.options if run else None

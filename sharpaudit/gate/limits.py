@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -24,7 +25,7 @@ class Limits:
     def margin(self, value: float) -> float:
         """Distance of `value` to the nearest limit, positive inside."""
         sides = [value - self.low] if self.low is not None else []
-        return min([*sides, self.high - value] if self.high is not None else sides)
+        return bounded(min([*sides, self.high - value] if self.high is not None else sides))
 
     def surely_hold(self, ci: Interval) -> bool:
         """Whether the whole interval lies inside."""
@@ -59,7 +60,12 @@ def in_words(rule: Rule) -> str:
 
 def subtract(value: float, baseline: float) -> float:
     """Value − baseline in decimal, so that 0.90 against 0.91 is −0.01 and meets a limit of −0.01 exactly."""
-    return float(Decimal(repr(value)) - Decimal(repr(baseline)))
+    return bounded(float(Decimal(repr(value)) - Decimal(repr(baseline))))
+
+
+def bounded(value: float) -> float:
+    """`value`, or the largest float of its sign where a sum ran over."""
+    return max(-sys.float_info.max, min(sys.float_info.max, value))
 
 
 def usable(ci: Interval | None) -> Interval | None:
@@ -74,24 +80,27 @@ def rescaled(ci: Interval, value: float, confidence: float) -> Interval:
         return ci
     ratio = _quantile(confidence) / _quantile(ci.level)
     return Interval(
-        low=value - (value - ci.low) * ratio,
-        high=value + (ci.high - value) * ratio,
+        low=bounded(value - (value - ci.low) * ratio),
+        high=bounded(value + (ci.high - value) * ratio),
         level=confidence,
         method=f"{ci.method}, rescaled",
     )
 
 
 def violation_p_value(within: Limits, difference: float, ci: Interval) -> float:
-    """One-sided p-value of "the limits hold", from the interval: the side towards the broken limit gives the standard error."""
+    """P-value of "the limits hold", from the interval: the side towards a limit gives the standard error.
+
+    One-sided for one limit; with two the smaller of both is doubled, so that the false alarms stay what the confidence says.
+    """
     from scipy.special import ndtr
 
-    p = 1.0
+    tails = []
     for limit, side, beyond in ((within.low, ci.high - difference, -1), (within.high, difference - ci.low, 1)):
         if limit is not None:
             excess = beyond * (difference - limit)
             z = excess / side * _quantile(ci.level) if side > 0 else (math.inf if excess > 0 else -math.inf)
-            p = min(p, float(ndtr(-z)))
-    return p
+            tails.append(float(ndtr(-z)))
+    return min(1.0, len(tails) * min(tails))
 
 
 def examples_needed(within: Limits, value: float, ci: Interval, n: int) -> int | None:

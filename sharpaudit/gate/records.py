@@ -35,7 +35,7 @@ class Verdict(Record):
     """Value − baseline."""
     difference_ci: Interval | None = None
     p_value: FiniteFloat | None = None
-    """One-sided, of no violation; for ``test: significant``."""
+    """Of no violation; for ``test: significant``."""
     p_adjusted: FiniteFloat | None = None
     reason: str
     """Why it came out like this, in a sentence."""

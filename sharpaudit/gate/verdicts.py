@@ -39,7 +39,7 @@ class _Case:
             test=rule.test,
             status=status,
             limit=in_words(rule),
-            reason=reason,
+            reason=clean(reason, 1000),
             why=rule.why,
             **{**self.facts, **facts},
         )

@@ -239,6 +239,25 @@ def test_a_baseline_without_the_number(before: Any, words: str) -> None:
     assert (found.status, found.reason, code) == ("inconclusive", words, 6)
 
 
+def test_a_baseline_measured_with_other_options() -> None:
+    probes = {"accuracy": ProbeRun(status="measured", version=1, options={"smallest_class": 9})}
+    found, code = verdict(card_with(accuracy(0.9)), DRIFT, baseline=other(card_with(accuracy(0.9), probes=probes)))
+    assert (found.reason, code) == ("the baseline's value was measured with other options", 6)
+
+
+def test_two_limits_raise_no_more_false_alarms_than_one() -> None:
+    one = {"metric": "clean.accuracy", "baseline": {"max_decrease": 0.0}, "test": "significant"}
+    two = one | {"baseline": {"max_decrease": 0.0, "max_increase": 0.0}}
+    base = other(card_with(accuracy(0.92)))
+    alone, both = (verdict(card_with(accuracy(0.91)), rule, baseline=base)[0].p_value for rule in (one, two))
+    assert alone is not None and both == pytest.approx(2 * alone)
+
+
+def test_foreign_reasons_are_made_printable() -> None:
+    broken = Failed(name="clean.accuracy", reason="\x1b[31m\n::error::x", probe="accuracy", version=1)
+    assert verdict(card_with(broken), FLOOR)[0].reason == "not measured: failed (\\x1b[31m\\n::error::x)"
+
+
 def test_significant_fails_only_what_is_worse_beyond_chance() -> None:
     rule = {"metric": "clean.accuracy", "baseline": {"max_decrease": 0.0}, "test": "significant"}
     for value, status, words in (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from datetime import date, timedelta
 from fractions import Fraction
@@ -19,7 +20,7 @@ from tests.compare.cases import audit
 
 TODAY = date(2026, 6, 1)
 METRICS = ["clean.accuracy", "calibration.ece", "clean.nll", "clean.brier"]
-VALUES = [0.0, 0.1, 0.3, 0.5, 0.9, 0.91, 1.0, 5e-324, 1e300, -0.5, math.nan, math.inf]
+VALUES = [0.0, 0.1, 0.3, 0.5, 0.9, 0.91, 1.0, 5e-324, 1e300, 1.7e308, -1.7e308, -0.5, math.nan, math.inf]
 LIMITS = [0.0, 0.1, 0.3, 0.5, 0.9, 0.91, 1.0]
 EMPTY = audit(0).card.model_copy(update={"measurements": []})
 
@@ -124,7 +125,10 @@ def evaluate(card: Card, base: Card, policy: Policy) -> tuple[list[str], int]:
                 low, high = None if drift.max_decrease is None else -drift.max_decrease, drift.max_increase
                 value -= Fraction(repr(b.value))
                 down, up = math.hypot(down, errors(b)[1]), math.hypot(up, errors(b)[0])
-            x = float(value)
+            x = max(
+                -sys.float_info.max,
+                min(sys.float_info.max, float(value) if abs(value) < 2**1023 else math.copysign(1.7e308, value)),
+            )
             broken = (low is not None and x < low) or (high is not None and x > high)
             a, z = x - down * quantile, x + up * quantile
             if rule.test == "point":
@@ -133,7 +137,8 @@ def evaluate(card: Card, base: Card, policy: Policy) -> tuple[list[str], int]:
                 cause = given.on_inconclusive
             elif rule.test == "significant":
                 sides = ([(low - x, up)] if low is not None else []) + ([(x - high, down)] if high is not None else [])
-                tests[i] = min(1 - NormalDist().cdf(e / s) if s > 0 else 0.0 if e > 0 else 1.0 for e, s in sides)
+                tails = [1 - NormalDist().cdf(e / s) if s > 0 else 0.0 if e > 0 else 1.0 for e, s in sides]
+                tests[i] = min(1.0, len(tails) * min(tails))
             elif (low is None or low <= a) and (high is None or z <= high):
                 status = "passed"
             elif (low is not None and z < low) or (high is not None and a > high):
