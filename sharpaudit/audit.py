@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import platform
-import resource
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from sharpaudit.card import Card, Environment, ProbeRun, Setting, Timing
+from sharpaudit.card import Card, ProbeRun, Setting, Timing
 from sharpaudit.card.reading import reading
 from sharpaudit.checkpoints import LoadedModel, PreprocessingOverrides, load
-from sharpaudit.data import ImageSet, open_images
-from sharpaudit.errors import EnvironmentFailure
+from sharpaudit.data import ImageSet, open_images, to_input
+from sharpaudit.device import available_device, compute_settings, environment, peak_memory_mib, useful_threads
 from sharpaudit.execute import Outcome, execute
 from sharpaudit.plan import Step, plan, total
 from sharpaudit.probes import Passes, Workload
@@ -65,10 +60,10 @@ def measure(request: Request, on_progress: Progress = lambda doing, fraction: No
     prepared = prepare(request, on_progress)
     progress = _Progress(on_progress, prepared)
     bench = Workbench(prepared.model, prepared.test, prepared.train, prepared.settings, progress.within_step)
-    with full_precision():
+    with compute_settings(prepared.threads):
         outcomes = list(execute(prepared.steps, bench, progress.step))
-    on_progress("writing the card", 1.0)
-    return Run(_card(request, prepared, bench, outcomes, started), columns(bench))
+        on_progress("writing the card", 1.0)
+        return Run(_card(request, prepared, bench, outcomes, started), columns(bench))
 
 
 @dataclass(frozen=True)
@@ -80,6 +75,12 @@ class Prepared:
     test: ImageSet
     train: ImageSet | None
     settings: BenchSettings
+
+    @property
+    def threads(self) -> int:
+        """How many threads the network is worth."""
+        example = to_input(torch.tensor(self.test.images[0:1]), self.model.subject.preprocessing)
+        return useful_threads(self.model.module, example, min(self.settings.batch_size, len(self.test)))
 
     @property
     def workload(self) -> Workload:
@@ -124,40 +125,6 @@ def costs(prepared: Prepared) -> list[dict[str, str | int]]:
 def columns(bench: Workbench) -> dict[str, dict[str, Any]]:
     """The per-example columns of every view that was computed, for the run folder."""
     return {view: dict(predictions.columns()) for view, predictions in bench.views.items()}
-
-
-def available_device(name: str) -> str:
-    """The device to use: `name`, or for ``auto`` the first CUDA device when there is one, else the CPU.
-
-    Raises:
-        EnvironmentFailure: a device that this machine or this build of torch does not have.
-    """
-    if name == "auto":
-        return "cuda:0" if torch.cuda.is_available() else "cpu"
-    if name == "cpu":
-        return name
-    kind, _, index = name.partition(":")
-    if kind != "cuda" or not (index or "0").isdigit():
-        raise EnvironmentFailure(f"unknown device '{name}'", hint="use cpu, cuda, cuda:N or auto")
-    if not torch.cuda.is_available():
-        built = torch.version.cuda
-        why = f"torch was built for CUDA {built} but finds no working driver" if built else "this torch was built without CUDA"
-        raise EnvironmentFailure(f"no CUDA device: {why}", hint="use --device auto")
-    if int(index or "0") >= torch.cuda.device_count():
-        raise EnvironmentFailure(f"'{name}' was asked for and there are {torch.cuda.device_count()} CUDA devices")
-    return name if index else "cuda:0"
-
-
-@contextmanager
-def full_precision() -> Iterator[None]:
-    """TF32 off and deterministic algorithms where torch has them, for as long as the context lasts."""
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cudnn.deterministic = True
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = before
 
 
 def _open(spec: str, request: Request, model: LoadedModel, *, limit: int | None) -> ImageSet:
@@ -224,23 +191,3 @@ def _card(
             peak_memory_mib=peak_memory_mib(prepared.settings.device),
         ),
     )
-
-
-def environment(device: str) -> Environment:
-    """Versions and device of this process."""
-    packages = ("sharpaudit", "torch", "torchvision", "timm", "numpy", "scipy", "safetensors")
-    return Environment(
-        versions={"python": platform.python_version(), **{name: version(name) for name in packages}},
-        device=torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
-        dtype="float32",
-        tf32=False,
-        threads=torch.get_num_threads(),
-    )
-
-
-def peak_memory_mib(device: str) -> float:
-    """Peak memory of the CUDA device, or the peak resident memory of this process, in MiB."""
-    if device.startswith("cuda"):
-        return float(torch.cuda.max_memory_allocated(device) / 2**20)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)

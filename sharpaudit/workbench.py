@@ -38,9 +38,6 @@ Precision = Literal["auto", "float32", "float64"]
 FLOAT64_BUDGET = 20_000_000
 """``auto`` computes curvature in float64 up to this many parameters × probe examples; see `Workbench.precision`."""
 
-CURVATURE_BATCH = 64
-"""Largest shard of the probe set whose gradient graph is kept at once; 16 to 64 examples are enough on a CPU."""
-
 Corruption = Callable[[Tensor, Tensor], Tensor]
 """(images, their indices) → corrupted images."""
 
@@ -225,7 +222,7 @@ class Workbench:
                 deepcopy(self._module).to(dtype),
                 to_input(batch, self.subject.preprocessing).to(dtype),
                 torch.tensor(images.labels, device=self.settings.device),
-                batch_size=min(CURVATURE_BATCH, self.settings.batch_size),
+                batch_size=self.settings.batch_size,
             )
         return self._shelf.objective
 

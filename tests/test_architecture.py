@@ -13,12 +13,14 @@ PACKAGE = Path(sharpaudit.__file__).parent
 
 STOREYS = [
     {"errors"},
-    {"card", "stats", "ascent"},
-    {"metrics", "curvature", "corruptions", "attacks", "store"},
+    {"card"},
+    {"stats", "ascent"},
+    {"metrics", "curvature", "corruptions", "attacks", "store", "device"},
     {"checkpoints", "data", "compare", "gate"},
     {"workbench", "report"},
     {"probes"},
-    {"plan", "execute"},
+    {"plan"},
+    {"execute"},
     {"audit", "study"},
     {"cli"},
 ]

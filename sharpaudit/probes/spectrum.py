@@ -1,22 +1,25 @@
-"""How curved is the loss in its steepest directions, and over all of them?
+"""How curved is the loss in its steepest direction, and over all of them?
 
 Why it matters
-    λ_max and the trace of the Hessian are the classical meanings of "sharp". They were the measures reviewers of the
+    λ_max and the trace of the Hessian are the classical meanings of "sharp". They were the measures that reviewers of the
     function-centric paper missed.
 
 How it is computed
     Hessian-vector products by reverse mode twice through a kept graph of the gradient, on the frozen probe set, examples
     weighted equally. λ_max is the largest *algebraic* eigenvalue, by Lanczos iteration with full re-orthogonalisation; its
-    residual ‖Hv − λv‖/λ bounds the numerical error, and `converged` says whether it met the tolerance. The trace is
-    Hutchinson's estimate with random signs, and a Student interval over them.
+    residual ‖Hv − λv‖/λ bounds the numerical error, and `converged` says whether it met the tolerance. The trace of the
+    Gauss–Newton matrix is exact, from one backward pass a class. Where the network is piecewise linear in every weight (ReLU,
+    convolutions, evaluation-mode BatchNorm) it is the Hessian's trace too; elsewhere, or with many classes, that is
+    Hutchinson's estimate with random signs. Exact traces carry a BCa interval over images, estimates a Student interval over
+    their draws.
 
 When not to trust it
-    Both change when layers are rescaled without changing the function: α = 10 can turn 1.8 into 33.6. Compare them only
-    between networks trained alike. An unconverged λ_max is a lower bound. The intervals speak of the estimator on this probe
-    set, not of other images.
+    All of these change when layers are rescaled without changing the function: α = 10 can turn 1.8 into 33.6. Compare them
+    only between networks trained alike. An unconverged λ_max is a lower bound. Read `method` before comparing two traces: an
+    interval over draws speaks of the estimator, one over images of the data.
 
 Sources
-    Pearlmutter 1994; Golub and Van Loan, ch. 10; Hutchinson 1989; Dinh et al. 2017 for the rescaling.
+    Pearlmutter 1994; Golub and Van Loan, ch. 10; Hutchinson 1989; Botev et al. 2017 (equal traces); Dinh et al. 2017 (rescaling).
 """
 
 from __future__ import annotations
@@ -24,13 +27,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sharpaudit.card import Measured
+from sharpaudit.card import Measured, Skipped
+from sharpaudit.curvature.ggn_trace import GgnTrace, ggn_trace
 from sharpaudit.curvature.lanczos import extreme_eigenvalues
+from sharpaudit.curvature.linearity import piecewise_linear
+from sharpaudit.curvature.objective import Objective
 from sharpaudit.curvature.trace import hutchinson
 from sharpaudit.errors import UsageError
 from sharpaudit.probes import Finding, Need, Passes, Workbench, Workload, probe
+from sharpaudit.stats import Resamples, bootstrap, first_mean
 
-OF_THE_PROBE_SET = "no sampling interval over images; the residual bounds the numerical error on this probe set"
+UNIT = "nats per squared weight"
+OF_THE_PROBE_SET = "no interval over images; the residual bounds the numerical error on this probe set"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,18 +61,45 @@ class SpectrumOptions:
 
 
 def cost(workload: Workload, options: SpectrumOptions) -> Passes:
-    """The graph once, then one product per iteration; λ_max usually takes 10 to 20 of them."""
+    """At most: the graph, a product per iteration (λ_max usually takes 10 to 20) and the dearer of the two ways to a trace."""
+    by_class = 2 * workload.classes <= 6 * options.trace_probes
     return Passes(
-        forward=workload.probe_set,
-        backward=workload.probe_set,
+        forward=2 * workload.probe_set,
+        backward=workload.probe_set * (1 + (workload.classes if by_class else 0)),
         hvp=workload.probe_set * (min(20, options.max_iterations) + options.trace_probes),
     )
 
 
-@probe(needs={Need.OBJECTIVE}, version=1, measures=["sharpness.lambda_max", "sharpness.trace"], cost=cost)
+@probe(
+    needs={Need.OBJECTIVE, Need.RESAMPLES},
+    version=1,
+    measures=["sharpness.lambda_max", "sharpness.trace", "sharpness.trace_ggn"],
+    cost=cost,
+)
 def spectrum(bench: Workbench, options: SpectrumOptions) -> Iterator[Finding]:
-    """Yield the largest Hessian eigenvalue and the trace."""
+    """Yield the largest Hessian eigenvalue, and the traces of the Hessian and of the Gauss–Newton matrix."""
     objective = bench.objective
+    yield _largest(bench, objective, options)
+    exact = ggn_trace(objective, bench.progress(0.3, 0.4)) if _cheaper(objective, options) else None
+    resamples = bench.resamples(objective.num_examples)
+    if exact is None:
+        yield Skipped(name="sharpness.trace_ggn", reason="too many classes, or a layer whose gradient norms have no formula here")
+        yield _sampled_trace(bench, objective, options)
+        return
+    yield _exact_trace("sharpness.trace_ggn", exact, "exact trace of the Gauss–Newton matrix", resamples)
+    if piecewise_linear(objective):
+        method = "exact: equals the Gauss–Newton trace, as the logits are piecewise linear in every weight"
+        yield _exact_trace("sharpness.trace", exact, method, resamples)
+    else:
+        yield _sampled_trace(bench, objective, options)
+
+
+def _cheaper(objective: Objective, options: SpectrumOptions) -> bool:
+    """Whether a backward pass for each class (two forwards' cost) costs less than the random products (six) it may replace."""
+    return 2 * objective.num_classes <= 6 * options.trace_probes
+
+
+def _largest(bench: Workbench, objective: Objective, options: SpectrumOptions) -> Measured:
     (largest,) = extreme_eigenvalues(
         objective.hvp,
         objective.num_parameters,
@@ -75,10 +110,10 @@ def spectrum(bench: Workbench, options: SpectrumOptions) -> Iterator[Finding]:
         device=objective.inputs.device,
         on_progress=bench.progress(0.0, 0.3),
     ).top
-    yield Measured(
+    return Measured(
         name="sharpness.lambda_max",
         value=largest.value,
-        unit="nats per squared weight",
+        unit=UNIT,
         direction="none",
         n=objective.num_examples,
         reason=OF_THE_PROBE_SET,
@@ -88,18 +123,35 @@ def spectrum(bench: Workbench, options: SpectrumOptions) -> Iterator[Finding]:
         iterations=largest.iterations,
         residual=largest.residual,
     )
+
+
+def _exact_trace(name: str, trace: GgnTrace, method: str, resamples: Resamples) -> Measured:
+    found = bootstrap(trace.examples, first_mean, resamples)
+    return Measured(
+        name=name,
+        value=trace.value,
+        unit=UNIT,
+        direction="none",
+        n=len(trace.examples),
+        ci=found.ci,
+        reason=found.reason,
+        method=f"{method}; interval over images",
+    )
+
+
+def _sampled_trace(bench: Workbench, objective: Objective, options: SpectrumOptions) -> Measured:
     trace = hutchinson(
         objective.hvp,
         objective.num_parameters,
         draws=options.trace_probes,
         seed=bench.seed_for("trace"),
         device=objective.inputs.device,
-        on_progress=bench.progress(0.3, 1.0),
+        on_progress=bench.progress(0.4, 1.0),
     )
-    yield Measured(
+    return Measured(
         name="sharpness.trace",
         value=trace.value,
-        unit="nats per squared weight",
+        unit=UNIT,
         direction="none",
         n=objective.num_examples,
         ci=trace.interval(),

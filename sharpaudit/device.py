@@ -1,0 +1,88 @@
+"""What does the audit run on? Device, threads, precision and memory, chosen so that equal audits give equal bytes."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from sharpaudit.card import Environment
+from sharpaudit.errors import EnvironmentFailure
+
+FLOPS_WORTH_SHARING = 10**9
+"""Operations in one forward pass of a batch above which several threads are faster, with room to spare."""
+
+
+def available_device(name: str) -> str:
+    """The device to use: `name`, or for ``auto`` the first CUDA device when there is one, else the CPU.
+
+    Raises:
+        EnvironmentFailure: a device that this machine or this build of torch does not have.
+    """
+    if name == "auto":
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+    if name == "cpu":
+        return name
+    kind, _, index = name.partition(":")
+    if kind != "cuda" or not (index or "0").isdigit():
+        raise EnvironmentFailure(f"unknown device '{name}'", hint="use cpu, cuda, cuda:N or auto")
+    if not torch.cuda.is_available():
+        built = torch.version.cuda
+        why = f"torch was built for CUDA {built} but finds no working driver" if built else "this torch was built without CUDA"
+        raise EnvironmentFailure(f"no CUDA device: {why}", hint="use --device auto")
+    if int(index or "0") >= torch.cuda.device_count():
+        raise EnvironmentFailure(f"'{name}' was asked for and there are {torch.cuda.device_count()} CUDA devices")
+    return name if index else "cuda:0"
+
+
+@contextmanager
+def compute_settings(threads: int) -> Iterator[None]:
+    """TF32 off, deterministic convolutions and `threads` threads, for as long as the context lasts."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic
+    threads_before = torch.get_num_threads()
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = before
+        torch.set_num_threads(threads_before)
+
+
+def useful_threads(module: nn.Module, example: Tensor, batch_size: int) -> int:
+    """One thread where a forward pass of one batch is so little work that waiting for others costs more, else torch's choice.
+
+    Decided by counting operations on `example` (1, ...), not by timing, so that equal audits on a machine use equally many: sums
+    depend on it in the last digits.
+    """
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        module(example)
+    return 1 if counter.get_total_flops() * batch_size < FLOPS_WORTH_SHARING else torch.get_num_threads()
+
+
+def environment(device: str) -> Environment:
+    """Versions and device of this process."""
+    packages = ("sharpaudit", "torch", "torchvision", "timm", "numpy", "scipy", "safetensors")
+    return Environment(
+        versions={"python": platform.python_version(), **{name: version(name) for name in packages}},
+        device=torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
+        dtype="float32",
+        tf32=False,
+        threads=torch.get_num_threads(),
+    )
+
+
+def peak_memory_mib(device: str) -> float:
+    """Peak memory of the CUDA device, or the peak resident memory of this process, in MiB."""
+    if device.startswith("cuda"):
+        return float(torch.cuda.max_memory_allocated(device) / 2**20)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
