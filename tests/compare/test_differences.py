@@ -154,11 +154,13 @@ def test_many_questions_are_corrected_within_their_family() -> None:
 
 @pytest.mark.slow
 def test_like_models_are_rarely_called_different() -> None:
+    """Each family of measurements raises a false alarm about one time in twenty, however many members it has."""
     rng = np.random.default_rng(0)
-    words = []
+    alarms = {"clean": 0, "calibration": 0, "corruption": 0}
     for _ in range(200):
-        seeds = rng.integers(10**6, size=2)
-        rows = rows_of(audit(int(seeds[0]), n=400), audit(int(seeds[1]), n=400))
-        words.append(any(row.verdict in ("better", "worse") for row in rows.values()))
-    print("false alarms, any of the safety metrics:", np.mean(words))
-    assert np.mean(words) <= 0.1
+        first, second = (int(seed) for seed in rng.integers(10**6, size=2))
+        rows = rows_of(audit(first), audit(second))
+        for family in alarms:
+            alarms[family] += any(row.verdict in ("better", "worse") for name, row in rows.items() if name.startswith(family))
+    print("false alarms by family:", {family: count / 200 for family, count in alarms.items()})
+    assert all(count / 200 <= 0.1 for count in alarms.values())  # 0.05 and three standard errors of 200 runs

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from sharpaudit.card import Interval
 from sharpaudit.errors import ExitCode, UnknownName, UsageError
 from sharpaudit.gate import judge, strict_yaml
 from sharpaudit.gate.lint import doubts
 from sharpaudit.gate.policy import Policy, parse, read
 from sharpaudit.gate.starter import starting_policy
 from sharpaudit.gate.vocabulary import MEANINGS, matches, meaning
-from tests.compare.cases import audit
+from tests.compare.cases import audit, measured
 
 TODAY = date(2026, 6, 1)
 SAMPLES = Path(__file__).parents[2] / "sample_configs"
@@ -242,10 +243,15 @@ def test_a_starting_policy_passes_its_own_card() -> None:
                 "calibration.ece",
                 "corruption.accuracy",
             }
-    accuracy = card.measured("clean.accuracy")
-    assert accuracy is not None and accuracy.ci is not None
-    limit = parse(starting_policy(card).encode(), source="init").rules[0].min
-    assert limit is not None and accuracy.ci.low - 0.001 < limit <= accuracy.ci.low
+
+
+def test_starting_limits_are_rounded_away_from_the_value() -> None:
+    found = [
+        measured("clean.accuracy", 0.9, Interval(low=0.8816, high=0.92, method="wilson")),
+        measured("clean.nll", 0.3, Interval(low=0.25, high=0.3512, method="bca")),
+    ]
+    policy = parse(starting_policy(audit(1).card.model_copy(update={"measurements": found})).encode(), source="init")
+    assert (policy.rules[0].min, policy.rules[1].max) == (0.881, 0.352)
 
 
 @pytest.mark.parametrize("name", ["release.yaml", "nightly.yaml"])

@@ -24,6 +24,8 @@ VALUES = [0.0, 0.1, 0.3, 0.5, 0.9, 0.91, 1.0, 5e-324, 1e300, 1.7e308, -1.7e308, 
 LIMITS = [0.0, 0.1, 0.3, 0.5, 0.9, 0.91, 1.0]
 EMPTY = audit(0).card.model_copy(update={"measurements": []})
 
+LARGEST = Fraction(sys.float_info.max)
+
 numbers = st.sampled_from(VALUES) | st.floats(-2, 2, allow_nan=False)
 limit = st.sampled_from(LIMITS)
 
@@ -125,10 +127,7 @@ def evaluate(card: Card, base: Card, policy: Policy) -> tuple[list[str], int]:
                 low, high = None if drift.max_decrease is None else -drift.max_decrease, drift.max_increase
                 value -= Fraction(repr(b.value))
                 down, up = math.hypot(down, errors(b)[1]), math.hypot(up, errors(b)[0])
-            x = max(
-                -sys.float_info.max,
-                min(sys.float_info.max, float(value) if abs(value) < 2**1023 else math.copysign(1.7e308, value)),
-            )
+            x = float(min(max(value, -LARGEST), LARGEST))
             broken = (low is not None and x < low) or (high is not None and x > high)
             a, z = x - down * quantile, x + up * quantile
             if rule.test == "point":
