@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from rich.table import Table
+from rich.console import RenderableType
 from rich.text import Text
 
 from sharpaudit.compare import Comparison
@@ -24,6 +24,8 @@ FEW = 10
 
 LEADERBOARD = ("clean.accuracy", "calibration.ece", "corruption.accuracy", "flatness.fisher_rao", "sharpness.lambda_max")
 
+Row = tuple[str, ...]
+
 
 class Name(str):
     """Text from outside: a file name, a class."""
@@ -36,8 +38,8 @@ class Sheet:
     """A titled table; cells are words and numbers of ours, or a `Name`."""
 
     title: str
-    header: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    header: Row
+    rows: list[Row]
     align: str
     """``l`` or ``r`` for each column."""
     note: str = ""
@@ -45,34 +47,30 @@ class Sheet:
 
 def markdown(comparison: Comparison) -> str:
     """The comparison as Markdown, ending in a newline."""
-    parts = [md.heading(" ".join(_written(piece, md.quote) for piece in title(comparison)), "="), _data(comparison, md.quote)]
-    parts.append(md.bullets(md.prose(sentence) for sentence in comparison.reading))
+    parts = [
+        md.heading(" ".join(_written(piece, md.quote) for piece in title(comparison)), "="),
+        _data(comparison, md.quote),
+        md.bullets(md.prose(sentence) for sentence in comparison.reading),
+    ]
     for sheet in sheets(comparison):
         rows = [[_written(cell, md.quote) for cell in row] for row in sheet.rows]
-        parts.append(md.section(sheet.title, md.table(sheet.header, rows, sheet.align), sheet.note))
+        parts.append(md.section(sheet.title, md.table(sheet.header, rows, sheet.align), md.prose(sheet.note)))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def terminal(comparison: Comparison, width: int = 80, *, colour: bool = False) -> str:
     """The comparison as lines of at most `width` characters."""
 
-    def parts() -> Iterator[Text | Table]:
+    def parts() -> Iterator[RenderableType]:
         yield Text(" ".join(_written(piece, wording.foreign) for piece in title(comparison)), "bold")
         yield Text(_data(comparison, wording.foreign))
         yield Text()
         for sentence in comparison.reading:
             yield tty.text(sentence, limit=tty.MANY)
         for sheet in sheets(comparison):
-            table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-            for head, side in zip(sheet.header, sheet.align, strict=True):
-                table.add_column(head, justify="right" if side == "r" else "left", no_wrap=side == "r", overflow="fold")
-            for row in sheet.rows:
-                table.add_row(*(Text(_written(cell, wording.foreign)) for cell in row))
-            yield Text()
-            yield Text(sheet.title.upper(), "bold cyan")
-            if sheet.note:
-                yield Text(sheet.note, "italic")
-            yield table
+            rows = [[_written(cell, wording.foreign) for cell in row] for row in sheet.rows]
+            note = tty.text(sheet.note, "italic", tty.MANY) if sheet.note else None
+            yield from tty.section(sheet.title, note, tty.sheet(sheet.header, rows, sheet.align, width))
 
     return tty.render(parts(), width, colour=colour)
 
@@ -89,102 +87,91 @@ def html(comparison: Comparison) -> str:
 
 
 def title(comparison: Comparison) -> list[str]:
-    """What is compared with what."""
+    """What is compared with what, in pieces."""
     names = [Name(model.label) for model in comparison.models]
     if comparison.pair:
-        return ["sharpaudit: B =", names[1], "against A =", names[0]]
-    return [f"sharpaudit: {wording.count(len(names))} checkpoints compared"]
+        return ["B =", names[1], "against A =", names[0]]
+    return [f"{wording.count(len(names))} checkpoints compared"]
 
 
 def sheets(comparison: Comparison) -> list[Sheet]:
     """The tables of a comparison, those without rows left out."""
-    found = [
-        *(_pair(comparison.pair) if comparison.pair else []),
-        *(_fleet(comparison, comparison.fleet) if comparison.fleet else []),
-    ]
+    pair, fleet = comparison.pair, comparison.fleet
+    found = [*(_pair(pair) if pair else []), *(_fleet(comparison, fleet) if fleet else [])]
     return [sheet for sheet in found if sheet.rows]
 
 
 def _pair(pair: Pair) -> Iterator[Sheet]:
-    rows = [row for row in pair.differences if not _is_cell(row.name)]
-    flat, safe = [row for row in rows if is_geometric(row.name)], [row for row in rows if is_safety(row.name)]
-    rest = [row for row in rows if row not in flat and row not in safe]
-    header, align = ("", "A", "B", "B − A", "n", "B is"), "lrrrrl"
-    note = f"{wording.NO_GOOD_DIRECTION} Rescaling layers without changing the function leaves those with * alone."
-    yield Sheet("Flatness", header, [_difference(row) for row in flat], align, note)
-    yield Sheet("Safety", header, [_difference(row) for row in safe], align)
-    yield Sheet(
-        "Flatness read against safety", ("", "B is", "and safer by", "and less safe by"), _quadrants(pair.quadrants), "llll"
+    rows = [row for row in pair.differences if not row.name.startswith(("clean.accuracy/class/", "corruption.accuracy/"))]
+    flat = [row for row in rows if is_geometric(row.name)]
+    yield _differences(
+        "Flatness, unmoved by rescaling", [row for row in flat if is_invariant(row.name)], wording.NO_GOOD_DIRECTION
     )
+    yield _differences("Flatness, moved by rescaling", [row for row in flat if not is_invariant(row.name)])
+    yield _differences("Safety", [row for row in rows if is_safety(row.name)])
     yield Sheet(
-        "Disagreement",
-        ("", "value", "n"),
-        [
-            (wording.title(m.name), f"{wording.estimate(m)} {wording.unit(m)}".rstrip(), wording.count(m.n))
-            for m in pair.disagreement
-        ],
-        "lrr",
+        "Flatness read against safety", ("by", "and safer by", "and less safe by", "B is"), _quadrants(pair.quadrants), "llll"
     )
+    yield _disagreement(pair)
     yield _views(pair)
-    yield Sheet(
-        "Examples that changed most",
-        ("index", "label", "A says", "B says", "change of NLL"),
-        [
-            (
-                str(change.index),
-                Name(change.label),
-                Name(f"{change.prediction_a} {change.confidence_a:.2f}"),
-                Name(f"{change.prediction_b} {change.confidence_b:.2f}"),
-                wording.signed(change.nll_change, 2),
-            )
-            for change in pair.changed
-        ],
-        "rlllr",
-    )
-    yield Sheet("Other numbers", header, [_difference(row) for row in rest], align)
+    yield _changed(pair)
+    yield _differences("Other numbers", [row for row in rows if not is_geometric(row.name) and not is_safety(row.name)])
+    corruptions = [row for row in pair.differences if row.name.startswith("corruption.accuracy/") and row.name.count("/") == 1]
+    yield _differences("Accuracy by corruption", corruptions)
 
 
-def _is_cell(name: str) -> bool:
-    return name.startswith("clean.accuracy/class/") or (name.startswith("corruption.accuracy/") and name.count("/") > 1)
+def _differences(title: str, rows: Sequence[Difference], note: str = "") -> Sheet:
+    """Both values, their difference with its interval, and the word for B; in the note why intervals are missing."""
+    missing: dict[str, list[str]] = {}
+    for row in rows:
+        if row.ci is None and row.reason:
+            missing.setdefault(row.reason, []).append(wording.title(row.name))
+    why = [f"No interval for {', '.join(names)}: {wording.foreign(reason)}." for reason, names in missing.items()]
+    lines: list[Row] = [
+        (
+            Name(wording.title(row.name) + ("" if row.unit in ("fraction", "1") else f", {row.unit}")),
+            wording.rough(row.a),
+            wording.rough(row.b),
+            _change(row),
+            wording.count(row.n),
+            row.verdict or "–",
+        )
+        for row in rows
+    ]
+    return Sheet(title, ("", "A", "B", "B − A", "n", "B is"), lines, "lrrrrl", " ".join(filter(None, [note, *why])))
 
 
-def _difference(row: Difference) -> tuple[str, ...]:
-    """Both values and their difference, all with the digits that the interval of the difference justifies."""
-    change = wording.said(row.difference, row.ci)
-    values = [wording.number(value, row.ci) for value in (row.a, row.b)]
-    sign = "+" if row.difference > 0 and change.value.strip("0.") else ""
-    unit = "" if row.unit in ("fraction", "1") else f", {wording.foreign(row.unit, 24)}"
-    star = " *" if is_invariant(row.name) else ""
-    interval = f" {change.interval}" if change.interval else ""
-    words = row.verdict or "–"
-    return (
-        wording.title(row.name) + unit + star,
-        *values,
-        sign + change.value + interval + change.power,
-        wording.count(row.n),
-        words if row.ci or not row.reason else f"{words}: {wording.foreign(row.reason)}",
-    )
+def _change(row: Difference) -> str:
+    said = wording.said(row.difference, row.ci)
+    sign = "+" if row.difference > 0 and said.value.strip("0.") else ""
+    return sign + said.value + (f" {said.interval}" if said.interval else "") + said.power
 
 
-def _quadrants(quadrants: Sequence[Quadrant]) -> list[tuple[str, ...]]:
-    """A line for each flatness measure that differs and for which some safety metric differs too."""
-    lines: list[tuple[str, ...]] = []
+def _quadrants(quadrants: Sequence[Quadrant]) -> list[Row]:
+    """A line for each reading that some flatness measure has: those that read the same stand together."""
+    readings: dict[tuple[str, str, str], list[str]] = {}
     for flatness in dict.fromkeys(quadrant.flatness for quadrant in quadrants):
         decided = [q for q in quadrants if q.flatness == flatness and q.quadrant != "undecided"]
         if decided:
             safer = [wording.title(q.safety) for q in decided if q.quadrant.endswith("and safer")]
             less = [wording.title(q.safety) for q in decided if q.quadrant.endswith("and less safe")]
-            star = " *" if decided[0].invariant else ""
-            lines.append(
-                (wording.title(flatness) + star, decided[0].quadrant.split()[0], "; ".join(safer) or "–", "; ".join(less) or "–")
-            )
-    return lines
+            reading = ("; ".join(safer) or "–", "; ".join(less) or "–", decided[0].quadrant.split()[0])
+            readings.setdefault(reading, []).append(wording.title(flatness))
+    return [(Name("; ".join(measures)), Name(safer), Name(less), word) for (safer, less, word), measures in readings.items()]
+
+
+def _disagreement(pair: Pair) -> Sheet:
+    rows: list[Row] = [
+        (wording.title(m.name), f"{wording.estimate(m)} {wording.unit(m)}".rstrip(), wording.count(m.n))
+        for m in pair.disagreement
+    ]
+    return Sheet("Disagreement", ("", "value", "n"), rows, "lrr")
 
 
 def _views(pair: Pair) -> Sheet:
     views = sorted(pair.views, key=lambda view: -view.disagreements / max(view.n, 1))
     more = f"The {FEW} of {len(views)} views on which they disagree most." if len(views) > FEW else ""
-    rows: list[tuple[str, ...]] = [
+    rows: list[Row] = [
         (
             Name(view.view.replace("/", " ").replace("_", " ")),
             f"{view.disagreements / max(view.n, 1):.3f}",
@@ -192,66 +179,76 @@ def _views(pair: Pair) -> Sheet:
         )
         for view in views[:FEW]
     ]
-    return Sheet("Flips by view", ("view", "disagreement", "right to wrong", "wrong to right", "n"), rows, "lrrrr", more)
+    return Sheet("Flips by view", ("view", "differ", "right to wrong", "wrong to right", "n"), rows, "lrrrr", more)
+
+
+def _changed(pair: Pair) -> Sheet:
+    rows: list[Row] = [
+        (
+            str(change.index),
+            Name(change.label),
+            Name(f"{change.prediction_a} ({change.confidence_a:.2f})"),
+            Name(f"{change.prediction_b} ({change.confidence_b:.2f})"),
+            wording.signed(change.nll_change, 2),
+        )
+        for change in pair.changed
+    ]
+    note = "Position in the data, label, what each model says and how surely, and how much less likely B finds the label (nats)."
+    return Sheet("Examples that changed most", ("index", "label", "A says", "B says", "change of NLL"), rows, "rlllr", note)
 
 
 def _fleet(comparison: Comparison, fleet: Fleet) -> Iterator[Sheet]:
-    numbered = {model.label: f"{i}" for i, model in enumerate(comparison.models, 1)}
-    conditions = {model.label: Name(model.condition) if model.condition else "–" for model in comparison.models}
-    columns = [name for name in LEADERBOARD if any(name in row.values for row in fleet.leaderboard)]
-    yield Sheet(
-        "Leaderboard",
-        ("no.", "checkpoint", "condition", *map(wording.title, columns), "p"),
-        [
-            (
-                numbered[row.label],
-                Name(row.label),
-                conditions[row.label],
-                *(wording.number(row.values[name]) if name in row.values else "–" for name in columns),
-                "–" if row.p_against_first is None else f"{row.p_against_first:.2g}",
-            )
-            for row in fleet.leaderboard
-        ],
-        "rll" + "r" * (len(columns) + 1),
-        f"Most accurate first; n = {wording.count(comparison.n)}; p: exact McNemar against the first, Holm over the board.",
-    )
-    for name, matrix in (("Disagreement", fleet.disagreement), ("Error consistency κ", fleet.error_consistency)):
-        yield Sheet(
-            name,
-            ("no.", *numbered.values()),
-            [(number, *(f"{value:.3f}" for value in row)) for number, row in zip(numbered.values(), matrix or [], strict=False)],
-            "r" * (len(numbered) + 1),
-            f"Between each two checkpoints, numbered as on the leaderboard; n = {wording.count(comparison.n)}.",
-        )
+    numbers = {model.label: str(i) for i, model in enumerate(comparison.models, 1)}
+    yield _leaderboard(comparison, fleet, numbers)
+    note = f"Between each two checkpoints, numbered as on the leaderboard; n = {wording.count(comparison.n)}."
+    for name, matrix in (("Disagreement", fleet.disagreement), ("Error consistency", fleet.error_consistency)):
+        rows: list[Row] = [
+            (number, *(f"{value:.2f}" for value in row)) for number, row in zip(numbers.values(), matrix or [], strict=False)
+        ]
+        yield Sheet(name, ("", *numbers.values()), rows, "r" * (len(numbers) + 1), note)
     yield _associations(fleet.associations)
 
 
-def _associations(rows: Sequence[Association]) -> Sheet:
-    known = sorted(
-        (row for row in rows if row.kendall is not None), key=lambda row: (row.p_adjusted or 0.0, -abs(row.kendall or 0.0))
-    )
-    reasons = dict.fromkeys(row.reason for row in rows if row.reason)
-    more = [f"The {FEW} clearest of {len(known)}."] if len(known) > FEW else []
-    more += [f"{wording.foreign(reason)[:1].upper()}{wording.foreign(reason)[1:]}." for reason in list(reasons)[:1] if reason]
-    return Sheet(
-        "Flatness against safety, rank correlations",
-        ("flatness", "safety", "τ, pooled", "τ, within", "ρ", "p, adjusted", "n"),
-        [
-            (
-                wording.title(row.flatness),
-                wording.title(row.safety),
-                wording.number(row.kendall or 0.0, row.kendall_ci, show_interval=True),
-                ("–" if row.within is None else wording.number(row.within, row.within_ci, show_interval=True))
-                + " !" * row.simpson,
-                "–" if row.spearman is None else wording.number(row.spearman, row.spearman_ci),
-                "–" if row.p_adjusted is None else f"{row.p_adjusted:.2g}",
-                str(row.n),
-            )
-            for row in known[:FEW]
-        ],
-        "llrrrrr",
-        " ".join([*more, "An exclamation mark: pooled and within-condition correlation have opposite signs."]),
-    )
+def _leaderboard(comparison: Comparison, fleet: Fleet, numbers: dict[str, str]) -> Sheet:
+    conditions = {model.label: model.condition for model in comparison.models}
+    known = [name for name in LEADERBOARD if any(name in row.values for row in fleet.leaderboard)]
+    rows: list[Row] = [
+        (
+            Name(f"{numbers[row.label]}. {row.label}"),
+            Name(conditions[row.label] or "–"),
+            *(wording.rough(row.values[name]) if name in row.values else "–" for name in known),
+            "–" if row.p_against_first is None else f"{row.p_against_first:.2g}",
+        )
+        for row in fleet.leaderboard
+    ]
+    header = ("checkpoint", "condition", *map(wording.title, known), "p")
+    n = wording.count(comparison.n)
+    note = f"Most accurate first; n = {n}; p: exact McNemar against the first, Holm over the board. Intervals are on the cards."
+    return Sheet("Leaderboard", header, rows, "ll" + "r" * (len(known) + 1), note)
+
+
+def _associations(associations: Sequence[Association]) -> Sheet:
+    known = [row for row in associations if row.kendall is not None]
+    known.sort(key=lambda row: (row.p_adjusted or 0.0, -abs(row.kendall or 0.0)))
+    reasons = sorted({row.reason for row in known if row.reason})
+    notes = [f"The {FEW} clearest of {len(known)}."] if len(known) > FEW else []
+    notes += [f"{reason[:1].upper()}{reason[1:]}." for reason in reasons[:1]]
+    if any(row.simpson for row in known):
+        notes.append("An exclamation mark: pooled and within-condition correlation have opposite signs.")
+    rows: list[Row] = [
+        (
+            Name(wording.title(row.flatness)),
+            Name(wording.title(row.safety)),
+            wording.number(row.kendall or 0.0, row.kendall_ci, show_interval=True),
+            "–" if row.within is None else wording.number(row.within, row.within_ci, show_interval=True) + " !" * row.simpson,
+            "–" if row.spearman is None else wording.number(row.spearman, row.spearman_ci),
+            "–" if row.p_adjusted is None else f"{row.p_adjusted:.2g}",
+            str(row.n),
+        )
+        for row in known[:FEW]
+    ]
+    header = ("flatness", "safety", "τ pooled", "τ within", "ρ", "p adjusted", "n")
+    return Sheet("Flatness against safety, rank correlations", header, rows, "llrrrrr", " ".join(notes))
 
 
 def _data(comparison: Comparison, encode: Callable[[str], str]) -> str:

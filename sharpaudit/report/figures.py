@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sharpaudit import stats
+from sharpaudit.card import Measured
 from sharpaudit.report import wording
 from sharpaudit.report.outline import Grid
-from sharpaudit.report.svg import BLUE, GREY, INK, ORANGE, PAPER, VERMILION, drawing
+from sharpaudit.report.svg import BLUE, BOTTOM, GREY, INK, ORANGE, PAPER, VERMILION, drawing
 from sharpaudit.report.tables import ClassAccuracy, ReliabilityBin, SlicePoint, SpectrumNode
 
 if TYPE_CHECKING:
@@ -24,6 +26,12 @@ MOST_CLASSES = 30
 """More classes than this are not drawn one by one: the worst of them are."""
 
 LONGEST_LABEL = 24
+
+WIDE = 8
+"""Flatness that spreads over more than this factor is drawn on a logarithmic axis."""
+
+MOST_NUMBERED = 30
+"""More points than this carry no number."""
 
 WIDTH = 4.6
 """Inches of every figure, so that text has one size on a page."""
@@ -37,7 +45,7 @@ def reliability(bins: Sequence[ReliabilityBin], *, salt: str) -> str:
     intervals = [stats.wilson(round(accuracy * count), count) for _, accuracy, count in filled]
 
     def paint(figure: Figure) -> None:
-        above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3.4, 1])
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3.4, 1], gridspec_kw={"hspace": 0.12})
         above.plot([0, 1], [0, 1], color=INK, alpha=0.45, linewidth=0.8, dashes=(4, 3))
         _whiskers(above, "v", [c for c, _, _ in filled], [ci.low for ci in intervals], [ci.high for ci in intervals], BLUE)
         above.plot([c for c, _, _ in filled], [a for _, a, _ in filled], "o", color=BLUE, markersize=4.5, clip_on=False)
@@ -62,9 +70,17 @@ def corruption(grid: Grid, *, salt: str) -> str:
     changes = {row.corruption: [None if a is None else 100 * (a - clean) for a in row.accuracy] for row in grid.rows}
     limit = max([10.0, *(abs(c) for cells in changes.values() for c in cells if c is not None)])
     columns = range(len(grid.severities))
+    row_height, gap = 0.23, 0.24
 
     def paint(figure: Figure) -> None:
-        stacked = figure.subplots(len(families), 1, sharex=True, squeeze=False, height_ratios=[len(rows) for _, rows in families])
+        stacked = figure.subplots(
+            len(families),
+            1,
+            sharex=True,
+            squeeze=False,
+            height_ratios=[len(rows) for _, rows in families],
+            gridspec_kw={"hspace": gap * len(families) / (row_height * len(grid.rows))},
+        )
         for axes, (family, rows) in zip(stacked[:, 0], families, strict=True):
             for y, row in enumerate(rows):
                 for x, change in enumerate(changes[row.corruption]):
@@ -77,9 +93,10 @@ def corruption(grid: Grid, *, salt: str) -> str:
             axes.spines[:].set_visible(False)
         stacked[-1, 0].set_xlabel("severity")
 
-    height = 0.55 + 0.24 * len(grid.rows) + 0.27 * len(families)
+    height = BOTTOM + row_height * len(grid.rows) + gap * len(families)
     label = "Change of accuracy under corruption, in percentage points, by corruption and severity"
-    return drawing(WIDTH, height, paint, label=label, salt=salt)
+    left = _room([row.corruption for row in grid.rows])
+    return drawing(WIDTH, height, paint, label=label, salt=salt, left=left, top=gap)
 
 
 def classes(rows: Sequence[ClassAccuracy], *, salt: str) -> str:
@@ -102,9 +119,8 @@ def classes(rows: Sequence[ClassAccuracy], *, salt: str) -> str:
         axes.tick_params(axis="y", length=0)
         _hairlines(axes)
 
-    return drawing(
-        WIDTH, 0.6 + 0.21 * len(shown), paint, label="Accuracy of each class with its 95 % interval, worst first", salt=salt
-    )
+    height, left = BOTTOM + 0.1 + 0.22 * max(1, len(shown)), _room([label for _, _, _, label in shown])
+    return drawing(WIDTH, height, paint, label="Accuracy of each class with its 95 % interval, worst first", salt=salt, left=left)
 
 
 def spectrum(nodes: Sequence[SpectrumNode], *, salt: str) -> str:
@@ -134,7 +150,8 @@ def spectrum(nodes: Sequence[SpectrumNode], *, salt: str) -> str:
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(lambda value, _: _power_of_ten(value))
         axes.set(xlabel="eigenvalue of the Hessian", ylabel="share of the spectrum")
-        axes.legend(title="curvature", fontsize=8, title_fontsize=8)
+        axes.legend(title="curvature", fontsize=8, title_fontsize=8, loc="upper right")
+        axes.yaxis.set_minor_locator(NullLocator())
         _hairlines(axes)
 
     label = "Spectral density of the Hessian: share of the spectrum against eigenvalue"
@@ -154,6 +171,58 @@ def loss_slice(points: Sequence[SlicePoint], *, salt: str) -> str:
 
     label = "Loss along a random, filter-normalised direction through the weights"
     return drawing(WIDTH, 2.8, paint, label=label, salt=salt)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One measurement over several checkpoints, as an axis of a scatter."""
+
+    title: str
+    measured: Sequence[Measured | None]
+    """By checkpoint; None where it was not obtained."""
+
+
+def scatter(flatness: Sequence[Axis], safety: Sequence[Axis], *, salt: str) -> str:
+    """Safety against flatness, a point and its two intervals for each checkpoint, numbered in order of the cards."""
+
+    def paint(figure: Figure) -> None:
+        panels = figure.subplots(len(safety), len(flatness), sharex="col", sharey="row", squeeze=False)
+        for row, vertical in zip(panels, safety, strict=True):
+            row[0].set_ylabel(vertical.title)
+            for axes, across in zip(row, flatness, strict=True):
+                _points(axes, across, vertical)
+        for axes, across in zip(panels[-1], flatness, strict=True):
+            axes.set_xlabel(across.title)
+
+    label = "Safety against flatness, one point with its intervals for each checkpoint"
+    return drawing(2 * WIDTH, BOTTOM + 2.1 * len(safety), paint, label=label, salt=salt, left=0.65, top=0.3)
+
+
+def _points(axes: Axes, across: Axis, upward: Axis) -> None:
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    both = [(i, x, y) for i, (x, y) in enumerate(zip(across.measured, upward.measured, strict=True), 1) if x and y]
+    values = [x.value for _, x, _ in both]
+    floor = -math.inf
+    if both and min(values) > 0 and max(values) > WIDE * min(values):
+        floor = min(values) / 3
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    for number, x, y in both:
+        if x.ci:
+            axes.hlines(y.value, max(x.ci.low, floor), x.ci.high, color=GREY, linewidth=0.9)
+        if y.ci:
+            axes.vlines(x.value, y.ci.low, y.ci.high, color=GREY, linewidth=0.9)
+        if len(both) <= MOST_NUMBERED:
+            axes.annotate(str(number), (x.value, y.value), xytext=(4, 3), textcoords="offset points", fontsize=8)
+    axes.plot(values, [y.value for _, _, y in both], "o", color=BLUE, markersize=4.5)
+    axes.locator_params(axis="y", nbins=5)
+    _hairlines(axes)
+    if len(both) >= stats.MIN_MODELS and len(set(values)) > 1 and len({y.value for _, _, y in both}) > 1:
+        tau = stats.kendall(values, [y.value for _, _, y in both])
+        axes.set_title(f"τ = {wording.number(tau.value, tau.ci, show_interval=True)}", loc="right", fontsize=8, alpha=0.75)
 
 
 def _hairlines(axes: Axes) -> None:
@@ -192,6 +261,11 @@ def _power_of_ten(value: float) -> str:
     return ("−" if value < 0 else "") + (
         f"10{str(exponent).translate(wording.SUPERSCRIPT)}" if abs(exponent) > 1 else f"{abs(value):g}"
     )
+
+
+def _room(labels: Sequence[str]) -> float:
+    """Inches that the longest of the labels takes beside the axes."""
+    return 0.2 + 0.068 * max((len(_label(label)) for label in labels), default=0)
 
 
 def _label(text: str) -> str:

@@ -22,11 +22,13 @@ from sharpaudit.card import Card, Measured, codec
 from sharpaudit.report import figures, outline, tables, wording
 from sharpaudit.report.tables import ClassAccuracy
 
-MOST_DRAWN = 6
+MOST_DRAWN = 12
 """More cards than this on one page are listed and compared, not drawn."""
 
 MOST_CLASSES = 100
 """More classes than this are cut to the least accurate."""
+
+FEWEST_POINTS = 3
 
 LONGEST = 4000
 """Longest piece of text that is shown whole."""
@@ -38,8 +40,12 @@ OVERVIEW = (
     "flatness.fisher_rao",
     "flatness.relative_trace_normalised",
     "sharpness.lambda_max",
-    "sharpness.sam",
 )
+"""Columns of the overview of several cards."""
+
+ACROSS = ("flatness.fisher_rao", "flatness.relative_trace_normalised", "sharpness.lambda_max")
+UPWARD = ("clean.accuracy", "calibration.ece", "corruption.accuracy")
+"""What the scatter of several cards sets against what."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,7 @@ def html(cards: Sequence[Card], notes: Mapping[str, str] = MappingProxyType({}))
         drawn=len(cards) <= MOST_DRAWN,
         guides={name: guide(text) for name, text in notes.items()},
         most=MOST_CLASSES,
+        scatter=_scatter(cards),
         numbers=_numbers(cards) if len(cards) > 1 else {},
         outline=outline,
         tables=tables,
@@ -125,6 +132,17 @@ def _worst(rows: Sequence[ClassAccuracy]) -> list[ClassAccuracy]:
     return sorted(rows, key=lambda row: 2.0 if row.accuracy is None else row.accuracy)[:MOST_CLASSES]
 
 
+def _scatter(cards: Sequence[Card]) -> Markup | None:
+    """Flatness against safety over the cards; None where fewer than three have both."""
+
+    def axes(names: Sequence[str]) -> list[figures.Axis]:
+        found = [figures.Axis(wording.title(name), [card.measured(name) for card in cards]) for name in names]
+        return [axis for axis in found if sum(m is not None for m in axis.measured) >= FEWEST_POINTS]
+
+    across, upward = axes(ACROSS), axes(UPWARD)
+    return Markup(figures.scatter(across, upward, salt="scatter")) if across and upward else None
+
+
 def _numbers(cards: Sequence[Card]) -> dict[str, Any]:
     """All numbers of all cards for the choice of two: names once, then for each card value, ends of the interval and wording."""
     found = [{m.name: m for m in outline.others(card, [])} for card in cards]
@@ -134,7 +152,9 @@ def _numbers(cards: Sequence[Card]) -> dict[str, Any]:
     order = (*outline.SAFETY, *outline.FLATNESS, *outline.CALIBRATION)
     names = sorted(first, key=lambda name: (order.index(name) if name in order else len(order), name))
     return {
-        "names": [[wording.foreign(name), wording.title(name), first[name].direction] for name in names],
+        "names": [
+            [wording.foreign(name), wording.title(name), first[name].direction, wording.unit(first[name])] for name in names
+        ],
         "cards": [
             {"data": card.data.index_hash, "numbers": [_compact(numbers.get(name)) for name in names]}
             for card, numbers in zip(cards, found, strict=True)
@@ -146,4 +166,4 @@ def _compact(measured: Measured | None) -> list[float | str | None] | None:
     if measured is None:
         return None
     ends = [measured.ci.low, measured.ci.high] if measured.ci else [None, None]
-    return [measured.value, *ends, f"{wording.estimate(measured)} {wording.unit(measured)}".strip()]
+    return [measured.value, *ends, wording.estimate(measured)]

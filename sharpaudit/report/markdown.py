@@ -17,7 +17,8 @@ ACTIVE = re.compile(
     r"""(?<=\S\ )(\[[-−\d., ]+\])(?![(\[])   # an interval inside a sentence is no link: stays
       | (?i:(?<=www)\.)                     # bare addresses
       | :(?!\s) | [@\#] | (?<=GH)-         # emoji, schemes, mentions, issues
-      | [\\`*_{}\[\]<>|~&$^]               # markup
+      | [\\`*{}\[\]<>|~&$^]                # markup
+      | (?<![A-Za-z0-9])_|_(?![A-Za-z0-9]) # the same, unless inside a word
       | ^(?:[-+=]|\d+[.)])                 # a list, a heading""",
     re.VERBOSE,
 )

@@ -167,6 +167,7 @@ def facts(card: Card) -> list[Fact]:
     lines.append(Fact("Seed", str(card.seed)))
     if run := card.timing:
         lines.append(Fact("Run", f"{run.started}, {run.seconds:.0f} s, peak memory {run.peak_memory_mib:.0f} MiB"))
+    lines += [Fact("Data note", note) for note in data.notes]
     lines += [Fact("Prepared", step) for step in subject.steps]
     lines += [Fact("Dropped", ", ".join(subject.dropped))] if subject.dropped else []
     return lines

@@ -47,32 +47,23 @@ SETTINGS = {
 }
 
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+BOTTOM = 0.45
+"""Inches for the numbers and the name of the horizontal axis."""
+
 PAGE = {INK: "currentColor", BLUE: f"var(--blue, {BLUE})"}
 """Colours that the page decides."""
 
 GEOMETRY = frozenset(("d", "x", "y", "transform"))
 KEPT = {
-    *(
-        "viewBox",
-        "x1",
-        "y1",
-        "x2",
-        "y2",
-        "width",
-        "height",
-        "id",
-        "clip-path",
-        "text-anchor",
-        "font-size",
-        "font-weight",
-        "opacity",
-    ),
-    *("fill", "fill-opacity", "stroke", "stroke-opacity", "stroke-width", "stroke-dasharray", "stroke-dashoffset"),
+    *("viewBox", "x1", "y1", "x2", "y2", "width", "height", "id", "clip-path", "text-anchor", "font-size", "font-weight"),
+    *("fill", "fill-opacity", "stroke", "stroke-opacity", "stroke-width", "stroke-dasharray", "stroke-dashoffset", "opacity"),
 }
 """Attributes that draw; no others survive."""
 
 
-def drawing(width: float, height: float, paint: Callable[[Figure], None], *, label: str, salt: str) -> str:
+def drawing(
+    width: float, height: float, paint: Callable[[Figure], None], *, label: str, salt: str, left: float = 0.55, top: float = 0.1
+) -> str:
     """What `paint` puts on a figure of that many inches, as an ``<svg>`` element.
 
     Args:
@@ -81,6 +72,8 @@ def drawing(width: float, height: float, paint: Callable[[Figure], None], *, lab
         paint: draws on the figure it is given.
         label: read to who cannot see the figure.
         salt: keeps the ids of several figures on one page apart.
+        left: inches for what stands left of the axes.
+        top: inches for what stands above them.
     """
     import matplotlib
     from matplotlib.figure import Figure
@@ -90,7 +83,8 @@ def drawing(width: float, height: float, paint: Callable[[Figure], None], *, lab
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(settings)
-        figure = Figure(figsize=(width, height), layout="constrained")
+        figure = Figure(figsize=(width, height))
+        figure.subplots_adjust(left=left / width, right=1 - 0.1 / width, bottom=BOTTOM / height, top=1 - top / height)
         paint(figure)
         figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     return _markup(ElementTree.fromstring(buffer.getvalue()), label)

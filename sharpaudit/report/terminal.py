@@ -9,7 +9,9 @@ from collections.abc import Iterable, Sequence
 from io import StringIO
 from itertools import zip_longest
 
+from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -80,6 +82,28 @@ def columns(*justify: str) -> Table:
     for side in justify:
         table.add_column(justify="right" if side == "right" else "left")
     return table
+
+
+def sheet(header: Sequence[str], rows: Sequence[Sequence[str]], align: str, width: int) -> Table:
+    """A table; where it would not fit, a line for the first and last cell of each row and an indented one for the others.
+
+    Cells must be clean already; `align` has ``l`` or ``r`` for each column.
+    """
+    widths = [max(map(cell_len, column)) for column in zip(header, *rows, strict=True)]
+    if sum(widths) + 2 * (len(widths) - 1) <= width:
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+        for head, side in zip(header, align, strict=True):
+            table.add_column(Text(head), justify="right" if side == "r" else "left")
+        for row in rows:
+            table.add_row(*map(Text, row))
+        return table
+    stacked = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False, expand=True)
+    stacked.add_column(ratio=1)
+    stacked.add_column(justify="right")
+    for row in rows:
+        between = " · ".join(f"{head} {cell}".strip() for head, cell in zip(header[1:-1], row[1:-1], strict=True))
+        stacked.add_row(Group(Text(row[0]), Padding(Text(between), (0, 0, 0, 2))), Text(row[-1]))
+    return stacked
 
 
 def _beside(card: Card) -> Iterable[RenderableType]:

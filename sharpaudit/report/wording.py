@@ -32,9 +32,12 @@ TITLES: Mapping[str, str] = {
     "calibration.smooth_ece": "ECE, smoothed",
     "calibration.temperature": "Best temperature",
     "calibration.ece_after_temperature": "ECE at best temperature",
+    "calibration.nll_after_temperature": "NLL at best temperature",
     "corruption.accuracy": "Corruption accuracy",
     "corruption.accuracy_standard15": "Corruption accuracy, 15",
     "corruption.ece": "ECE under corruption",
+    "corruption.nll": "NLL under corruption",
+    "corruption.flip_rate": "Predictions that change",
     "corruption.mce": "Mean corruption error",
     "disagreement.rate": "Disagreement",
     "disagreement.negative_flips": "Right-to-wrong flips",
@@ -136,7 +139,7 @@ def said(centre: float, ci: Interval | None = None) -> Said:
     centre, *ends = (part / 10.0**power for part in [centre, *ends])
     places = _places(centre, ends[1] - ends[0] if ends else 0.0)
     interval = f"[{_fixed(ends[0], places)}, {_fixed(ends[1], places)}]" if ends else ""
-    return Said(_fixed(centre, places), interval, f" × 10{str(power).translate(SUPERSCRIPT)}" if power else "")
+    return Said(_fixed(centre, places), interval, _times(power))
 
 
 def number(centre: float, ci: Interval | None = None, *, show_interval: bool = False) -> str:
@@ -144,6 +147,13 @@ def number(centre: float, ci: Interval | None = None, *, show_interval: bool = F
     pieces = said(centre, ci)
     interval = f" {pieces.interval}" if pieces.interval and show_interval else ""
     return pieces.value + interval + pieces.power
+
+
+def rough(value: float) -> str:
+    """`value` with three digits, for where its interval is not at hand."""
+    power = _power(abs(value))
+    scaled = value / 10.0**power
+    return _fixed(scaled, _decimals(scaled, 3) if scaled else 0) + _times(power)
 
 
 def signed(change: float, places: int) -> str:
@@ -158,7 +168,7 @@ def count(n: int) -> str:
 
 def unit(measured: Measured) -> str:
     """The unit as it is printed: nothing for fractions and pure numbers."""
-    return "" if measured.unit in ("fraction", "1") else foreign(measured.unit, 24)
+    return "" if measured.unit in ("fraction", "1") else foreign(measured.unit, 32)
 
 
 def direction(measured: Measured) -> str:
@@ -170,7 +180,11 @@ def _places(centre: float, width: float) -> int:
     """Decimals whose step is at most a tenth of half the width, or that give four digits where there is no width."""
     if width > 0:
         return min(12, max(0, math.ceil(1 - math.log10(width / 2))))
-    return 0 if centre == round(centre) else min(6, max(0, 3 - math.floor(math.log10(abs(centre)))))
+    return 0 if centre == round(centre) else _decimals(centre, 4)
+
+
+def _decimals(value: float, digits: int) -> int:
+    return min(6, max(0, digits - 1 - math.floor(math.log10(abs(value)))))
 
 
 def _power(largest: float) -> int:
@@ -178,6 +192,10 @@ def _power(largest: float) -> int:
     if largest == 0 or SMALLEST_PLAIN <= largest < LARGEST_PLAIN:
         return 0
     return max(-300, math.floor(math.log10(largest)))
+
+
+def _times(power: int) -> str:
+    return f" × 10{str(power).translate(SUPERSCRIPT)}" if power else ""
 
 
 def _fixed(number: float, places: int) -> str:

@@ -38,12 +38,12 @@ def choose(page: browser.Page, side: str, index: int) -> None:
 
 
 def test_sorting(page: browser.Page) -> None:
-    button = "document.querySelectorAll('table.sortable')[0].querySelectorAll('button.sort')[1]"
+    button = "document.querySelectorAll('table.sortable')[0].querySelectorAll('button.sort')[2]"
     page.evaluate(f"{button}.click()")
-    falling = [float(text) for text in column(page, 0, 1)]
+    falling = [float(text) for text in column(page, 0, 2)]
     assert falling == sorted(falling, reverse=True)
     page.evaluate(f"{button}.click()")
-    assert column(page, 0, 1) == [f"{v:.3f}" for v in sorted(falling)]
+    assert column(page, 0, 2) == [f"{v:.3f}" for v in sorted(falling)]
     assert page.evaluate(f"{button}.closest('th').getAttribute('aria-sort')") == "ascending"
 
 

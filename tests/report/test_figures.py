@@ -119,6 +119,22 @@ def test_reliability_puts_each_bin_at_its_confidence_and_accuracy() -> None:
         assert min(math.dist(place, mark) for mark in marks) < 0.05
 
 
+def test_scatter_says_tau_and_numbers_its_points() -> None:
+    flat = figures.Axis("sharp", [cards.number("sharpness.sam", 10.0**i, 0.5) for i in (1, 2, 0, 3, 4)])
+    safe = figures.Axis("safe", [cards.number("clean.nll", v) for v in (2.0, 3.0, 1.0, 4.0, 5.0)])
+    svg = figures.scatter([flat], [safe], salt="x")
+    assert {"sharp", "safe", "1", "2", "3", "4", "5"} <= set(texts(svg))
+    assert any(text.startswith("τ = 1") for text in texts(svg))
+    assert {"10", "1000"} <= set(texts(svg)), "four powers of ten are drawn on a logarithmic axis"
+
+
+def test_scatter_gives_no_tau_for_few_or_equal_points() -> None:
+    few = figures.Axis("few", [cards.number("a.b", v) for v in (1.0, 2.0, 3.0, 4.0)] + [None])
+    same = figures.Axis("same", [cards.number("a.b", 1.0)] * 5)
+    svg = figures.scatter([few, same], [same], salt="x")
+    assert not any("τ" in text for text in texts(svg))
+
+
 @pytest.mark.parametrize(
     "nodes",
     [[], [SpectrumNode(node=0.0, weight=1.0)], [SpectrumNode(node=-3.0, weight=0.0)], [SpectrumNode(node=1e-300, weight=1e-12)]],

@@ -182,6 +182,12 @@ def test_many_cards_are_listed_not_drawn(many: str) -> None:
     assert many.count("<article>") == MOST_DRAWN + 1
 
 
+def test_flatness_is_set_against_safety_over_several_cards(many: str) -> None:
+    assert many.count("<svg") == 1
+    assert "Safety against flatness" in many
+    assert "Safety against flatness" not in html([cards.minimal(), cards.minimal()])
+
+
 def test_guides_come_from_the_docstrings_of_probes(one: str) -> None:
     read = guide(DOCSTRING)
     assert read.question == "Is it right?"

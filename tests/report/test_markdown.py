@@ -43,12 +43,15 @@ def test_minimal_card_says_that_nothing_was_measured(minimal: Card) -> None:
     assert "Flatness beside safety" not in text
 
 
+PLAIN = markdown(cards.hostile("plain"))
+
+
 def test_foreign_text_changes_no_structure(hostile: Card) -> None:
     text = markdown(hostile)
-    assert blocks(text) == blocks(markdown(cards.hostile("plain")))
+    assert blocks(text) == blocks(PLAIN)
     inline = tokens(text)
     assert {t.content for t in inline if t.type == "html_inline"} <= {"<code>", "</code>", "<!-- -->"}
-    assert {t.type for t in inline if t.nesting} == {t.type for t in tokens(markdown(cards.hostile("plain"))) if t.nesting}
+    assert {t.type for t in inline if t.nesting} == {t.type for t in tokens(PLAIN) if t.nesting}
     assert not any(line.startswith(("::", "##")) or "##[" in line for line in text.splitlines())
     assert len(text) < 60_000, "a GitHub comment holds 65,536 characters"
 

@@ -29,18 +29,24 @@ if (source) {
     made.className = kind;
     return made;
   };
-  const signed = (value, places) => {
-    const text = Math.abs(value).toFixed(places);
+  const places = (width) => (width > 0 ? Math.min(12, Math.max(0, Math.ceil(1 - Math.log10(width / 2)))) : 3);
+  const signed = (value, digits) => {
+    const text = Math.abs(value).toFixed(digits);
     return (Number(text) === 0 ? "" : value < 0 ? "−" : "+") + text;
+  };
+  const raised = (power) => [...String(power)].map((c) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(c)]).join("");
+  const said = (numbers, width) => {
+    const largest = Math.max(...numbers.map(Math.abs));
+    const power = largest === 0 || (largest >= 1e-3 && largest < 1e6) ? 0 : Math.floor(Math.log10(largest));
+    const digits = places(width / 10 ** power), [value, ...ends] = numbers.map((x) => signed(x / 10 ** power, digits));
+    return value + (ends.length ? ` [${ends.join(", ")}]` : "") + (power ? ` × 10${raised(power)}` : "");
   };
   const difference = (x, y) => {
     const change = y[0] - x[0];
-    if (x[1] === null || y[1] === null) return { change, text: signed(change, places(Math.abs(change) / 5)), verdict: "no interval" };
+    if (x[1] === null || y[1] === null) return { change, text: said([change], Math.abs(change) / 5), verdict: "no interval" };
     const low = change - Math.hypot(y[0] - y[1], x[2] - x[0]), high = change + Math.hypot(y[2] - y[0], x[0] - x[1]);
-    const digits = places(high - low);
-    return { change, low, high, text: `${signed(change, digits)} [${signed(low, digits)}, ${signed(high, digits)}]` };
+    return { change, low, high, text: said([change, low, high], high - low) };
   };
-  const places = (width) => (width > 0 ? Math.min(12, Math.max(0, Math.ceil(1 - Math.log10(width / 2)))) : 3);
   const verdict = (found, direction) => {
     if (found.verdict) return found.verdict;
     if (found.low <= 0 && found.high >= 0) return "undecided";
@@ -51,7 +57,7 @@ if (source) {
     const [left, right] = [a, b].map((choice) => cards[Number(choice.value)]);
     warning.hidden = left.data === right.data;
     body.replaceChildren();
-    names.forEach(([name, title, direction], i) => {
+    names.forEach(([name, title, direction, unit], i) => {
       const [x, y] = [left.numbers[i], right.numbers[i]];
       if (!x && !y) return;
       const row = body.insertRow(), head = document.createElement("th");
@@ -59,6 +65,7 @@ if (source) {
       head.textContent = title;
       const code = document.createElement("code");
       code.textContent = name;
+      if (unit) head.append(Object.assign(document.createElement("span"), { className: "unit", textContent: " " + unit }));
       head.append(code);
       row.append(head);
       cell(row, x ? x[3] : "–", "num");
@@ -66,7 +73,7 @@ if (source) {
       const found = x && y ? difference(x, y) : null, word = found ? verdict(found, direction) : "";
       const shown = cell(row, found ? found.text : "–", "num");
       if (found) shown.dataset.v = String(found.change);
-      cell(row, word, word);
+      cell(row, word, "fixed " + word);
     });
   };
   b.value = String(Math.min(1, cards.length - 1));

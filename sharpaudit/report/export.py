@@ -1,0 +1,107 @@
+"""Cards for other programs: a table of numbers for spreadsheets, a model card for the Hugging Face hub, a frame for notebooks."""
+
+from __future__ import annotations
+
+import csv as _csv
+from collections.abc import Sequence
+from html import escape
+from io import StringIO
+from pathlib import PurePath
+from typing import Any
+
+import yaml
+
+from sharpaudit.card import Card, Failed, Measured, Skipped
+from sharpaudit.report import outline, wording
+from sharpaudit.report.html import html
+from sharpaudit.report.markdown import markdown
+
+COLUMNS = (
+    *("file", "sha256", "architecture", "data", "data_hash", "seed", "name", "status", "value", "low", "high", "level"),
+    *("interval", "n", "unit", "direction", "method", "converged", "iterations", "residual", "reason", "probe", "version"),
+)
+
+FRAME_HEIGHT = 820
+"""Pixels of a notebook cell that shows a card."""
+
+Cell = str | int | float | bool | None
+
+
+def csv(cards: Sequence[Card]) -> str:
+    """One line for each measurement of each card, unmeasured ones with their reason; numbers as precise as on the card.
+
+    Text that a spreadsheet would take for a formula begins with an apostrophe.
+    """
+    text = StringIO()
+    writer = _csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for card in cards:
+        head = (
+            card.subject.file,
+            card.subject.sha256,
+            card.subject.architecture,
+            card.data.name,
+            card.data.index_hash,
+            card.seed,
+        )
+        for m in card.measurements:
+            writer.writerow(map(_cell, (*head, *_columns(m))))
+    return text.getvalue()
+
+
+def model_card(card: Card) -> str:
+    """A README for the Hugging Face hub: a ``model-index`` that machines read, then the card as Markdown."""
+    result = {
+        "task": {"type": "image-classification", "name": "Image Classification"},
+        "dataset": {"type": wording.foreign(card.data.name), "name": wording.foreign(card.data.name)},
+        "metrics": [
+            _metric(m) for m in outline.numbers(card, dict.fromkeys((*outline.SAFETY, *outline.CALIBRATION, *outline.FLATNESS)))
+        ],
+    }
+    name = wording.foreign(PurePath(card.subject.file).stem) or "model"
+    metadata = {"tags": ["image-classification", "sharpaudit"], "model-index": [{"name": name, "results": [result]}]}
+    return f"---\n{yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True, width=1000)}---\n\n{markdown(card)}"
+
+
+def notebook(card: Card) -> str:
+    """The page of `card` in a frame of its own, for ``_repr_html_``."""
+    page = escape(html([card]), quote=True)
+    return f'<iframe sandbox="allow-scripts" width="100%" height="{FRAME_HEIGHT}" frameborder="0" srcdoc="{page}"></iframe>'
+
+
+def _columns(m: Measured | Skipped | Failed) -> tuple[Cell, ...]:
+    if isinstance(m, Measured):
+        interval: tuple[Cell, ...] = (m.ci.low, m.ci.high, m.ci.level, m.ci.method) if m.ci else (None,) * 4
+        numbers: tuple[Cell, ...] = (
+            m.value,
+            *interval,
+            m.n,
+            m.unit,
+            m.direction,
+            m.method,
+            m.converged,
+            m.iterations,
+            m.residual,
+        )
+    else:
+        numbers = (None,) * 12
+    return (m.name, m.status, *numbers, m.reason, m.probe, m.version)
+
+
+def _cell(value: Cell) -> Cell:
+    if not isinstance(value, str):
+        return value
+    shown = wording.foreign(value, 1000)
+    return f"'{shown}" if shown.startswith(("=", "+", "-", "@")) else shown
+
+
+def _metric(m: Measured) -> dict[str, Any]:
+    """A measurement as the hub writes it; interval and n are its arguments."""
+    interval = {"low": m.ci.low, "high": m.ci.high, "level": m.ci.level} if m.ci else {}
+    kind = "accuracy" if m.name == "clean.accuracy" else wording.foreign(m.name)
+    return {
+        "type": kind,
+        "value": m.value,
+        "name": wording.title(m.name),
+        "args": {"n": m.n, "unit": wording.foreign(m.unit), **interval},
+    }

@@ -1,0 +1,84 @@
+"""Exports: what another program reads back is what the card holds."""
+
+import csv as reader
+import html as entities
+import re
+from io import StringIO
+
+import pytest
+import yaml
+from huggingface_hub.repocard_data import model_index_to_eval_results
+
+from sharpaudit.card import Card, Measured
+from sharpaudit.report.export import COLUMNS, csv, model_card, notebook
+from sharpaudit.report.html import html
+from tests.report import cards
+
+
+def rows(text: str) -> list[dict[str, str]]:
+    return list(reader.DictReader(StringIO(text)))
+
+
+def test_csv_has_every_measurement_with_full_precision(full: Card) -> None:
+    found = {row["name"]: row for row in rows(csv([full]))}
+    assert list(found) == [m.name for m in full.measurements]
+    for m in full.measurements:
+        row = found[m.name]
+        assert row["status"] == m.status
+        if isinstance(m, Measured):
+            assert float(row["value"]) == m.value
+            assert (row["low"], row["high"]) == ((repr(m.ci.low), repr(m.ci.high)) if m.ci else ("", ""))
+            assert int(row["n"]) == m.n
+        else:
+            assert row["value"] == ""
+            assert row["reason"] == m.reason
+
+
+def test_csv_of_several_cards_has_one_header() -> None:
+    text = csv(cards.fleet(3))
+    assert text.count("sha256") == 1
+    assert len(rows(text)) == 3 * len(cards.full().measurements)
+
+
+def test_no_cell_is_a_formula_and_no_line_a_command(hostile: Card) -> None:
+    text = csv([hostile])
+    for row in reader.reader(StringIO(text)):
+        assert len(row) == len(COLUMNS)
+        for cell in row:
+            assert cell.isprintable() or cell == ""
+            assert not cell.startswith(("=", "+", "@", "\t", "\r"))
+            assert not cell.startswith("-") or re.fullmatch(r"-[\d.e+-]+", cell)
+    assert not any(line.startswith("::") or "##[" in line for line in text.split("\n"))
+
+
+def test_model_card_has_a_valid_model_index(full: Card) -> None:
+    _, front, body = model_card(full).split("---\n", 2)
+    metadata = yaml.safe_load(front)
+    name, results = model_index_to_eval_results(metadata["model-index"])
+    assert name == "resnet20-cifar10"
+    by_type = {result.metric_type: result for result in results}
+    assert by_type["accuracy"].metric_value == 0.915
+    assert (by_type["accuracy"].metric_args or {})["n"] == 1000
+    assert by_type["calibration.ece"].metric_value == 0.0391
+    assert {"flatness.fisher_rao", "corruption.accuracy"} <= by_type.keys()
+    assert all(result.task_type == "image-classification" for result in results)
+    assert body.strip().startswith("sharpaudit: `resnet20-cifar10.safetensors`")
+
+
+def test_model_card_keeps_foreign_text_in_its_place(hostile: Card) -> None:
+    front = model_card(hostile).split("---\n", 2)[1]
+    metadata = yaml.safe_load(front)
+    assert metadata.keys() == {"tags", "model-index"}
+    assert set(metadata["model-index"][0]) == {"name", "results"}
+
+
+def test_notebook_frames_the_page() -> None:
+    frame = notebook(cards.minimal())
+    inner = re.fullmatch(r'<iframe sandbox="allow-scripts" [^<>]* srcdoc="([^"]*)"></iframe>', frame)
+    assert inner
+    assert entities.unescape(inner[1]) == html([cards.minimal()])
+
+
+@pytest.mark.parametrize("payload", ["=1+1", "+1", "-1", "@x"])
+def test_formulas_are_quoted(payload: str) -> None:
+    assert rows(csv([cards.hostile(payload)]))[0]["file"] == f"'{payload}"
