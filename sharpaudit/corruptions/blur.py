@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sharpaudit.corruptions.filters import blur, interpolate, pad, to_bytes, to_pixels, to_planes, whole, zoomed
+from sharpaudit.corruptions.filters import blur, gaussian, interpolate, pad, to_bytes, to_pixels, to_planes, whole, zoomed
 from sharpaudit.corruptions.randomness import LEVELS, Stream
 
 
@@ -20,60 +20,49 @@ def gaussian_blur(images: Tensor, _: Stream, sigma: float) -> Tensor:
 def defocus_blur(images: Tensor, _: Stream, radius: float, rim: float) -> Tensor:
     """A disc of `radius` pixels whose rim is softened by a Gaussian of deviation `rim`, 3 (5 for large discs) pixels wide.
 
-    The disc is summed row by row as differences of running sums: one subtraction a row, whatever the radius.
+    The disc is summed row by row as differences of running sums, whatever its radius; sums of pixels are exact in float32.
     """
-    soft = _softness(radius)
-    reach = int(radius)
-    height, width = images.shape[1:3]
-    hard = pad(to_planes(images), reach + soft, "mirror")
-    planes = hard
-    for dim in (-2, -1):
-        length = planes.shape[dim] - 2 * soft
-        parts = [planes.narrow(dim, start, length) * weight for start, weight in enumerate(_softener(soft, rim))]
-        planes = torch.stack(parts).sum(0)
-    running = torch.nn.functional.pad(planes.cumsum(-1), (1, 0))
-    total, area = torch.zeros_like(planes[..., :height, :width]), 0
-    for row in range(-reach, reach + 1):
+    reach, soft = int(radius), 1 if radius <= 8 else 2
+    height, width = (size + 2 * soft for size in images.shape[1:3])
+    wide = pad(to_planes(images, torch.float32), reach + soft, "mirror")
+    running = torch.nn.functional.pad(wide.cumsum(-1), (1, 0))
+    total = wide.new_zeros((*wide.shape[:2], height, width))
+    for row in range(reach + 1):
         half = int((radius**2 - row**2) ** 0.5)
-        area += 2 * half + 1
-        band = running[..., reach + row : reach + row + height, :]
-        total += band[..., reach + half + 1 : reach + half + 1 + width] - band[..., reach - half : reach - half + width]
-    for row, column, weight in _folds(radius, rim):
-        total.add_(hard[..., row : row + height, column : column + width], alpha=weight)
-    return to_pixels(total.div_(area))
+        band = running[..., reach + row :, :][..., :height, :]
+        if row:
+            band = band + running[..., reach - row :, :][..., :height, :]
+        total += band[..., reach + half + 1 :][..., :width]
+        total -= band[..., reach - half :][..., :width]
+    softener = whole(np.exp(-0.5 * (np.arange(-soft, soft + 1) / rim) ** 2), bits=16)
+    softened = total.double()
+    for dim in (-2, -1):
+        softened = _softened(softened, dim, softener)
+    return to_pixels(softened.mul_(_gain(radius, rim)))
 
 
-def _softness(radius: float) -> int:
-    return 1 if radius <= 8 else 2
-
-
-def _softener(soft: int, rim: float) -> np.ndarray:
-    return whole(np.exp(-0.5 * (np.arange(-soft, soft + 1) / rim) ** 2), bits=16)
+def _softened(planes: Tensor, dim: int, weights: np.ndarray) -> Tensor:
+    """The part of the planes that a symmetric filter along `dim` fits into."""
+    soft = len(weights) // 2
+    length = planes.shape[dim] - 2 * soft
+    total = planes.narrow(dim, soft, length) * float(weights[soft])
+    for at in range(soft):
+        total.add_(planes.narrow(dim, at, length) + planes.narrow(dim, 2 * soft - at, length), alpha=float(weights[at]))
+    return total
 
 
 @lru_cache(maxsize=32)
-def _folds(radius: float, rim: float) -> list[tuple[int, int, float]]:
-    """(row, column, weight): what the published kernel has more than the softened disc.
+def _gain(radius: float, rim: float) -> float:
+    """What the sum over the disc is multiplied by: 1 / its area, and up to 1.5 % more.
 
-    It is softened on a grid of 17 pixels, or of the diameter if that is more. A disc that touches the grid's border loses what
-    is smeared over it and gains its own mirror image: the published images are up to 1.5 % too bright, and so are ours.
+    The published kernel is softened on a grid of 17 pixels, or of the diameter if that is more, with a mirror at its border. A
+    disc that touches the border loses less than it gains from its mirror image, and the published images are too bright by that.
     """
-    soft, reach = _softness(radius), int(radius)
-    size = 2 * max(8, reach) + 1
-    at = np.arange(size) - size // 2
-    disc = (at[:, None] ** 2 + at**2 <= radius**2).astype(float)
-    taps = _softener(soft, rim)
-
-    def softened(plane: np.ndarray) -> np.ndarray:
-        for axis in (0, 1):
-            part = np.stack([plane.take(range(i, plane.shape[axis] - 2 * soft + i), axis) for i in range(2 * soft + 1)])
-            plane = np.tensordot(taps, part, 1)
-        return plane
-
-    published = np.pad(softened(np.pad(disc, soft, mode="reflect")), soft)
-    more = published - softened(np.pad(disc, 2 * soft))
-    origin = size // 2 - reach
-    return [(int(r) - origin, int(c) - origin, float(more[r, c])) for r, c in np.argwhere(more)]
+    soft, reach = (1, 8) if radius <= 8 else (2, int(radius))
+    at = np.arange(-reach, reach + 1)
+    disc = at[:, None] ** 2 + at**2 <= radius**2
+    mirror = gaussian(len(at), rim, "mirror", soft / rim, 16, torch.device("cpu")).numpy()
+    return float((mirror @ disc @ mirror.T).sum() / disc.sum() / disc.sum())
 
 
 def glass_blur(images: Tensor, stream: Stream, sigma: float, reach: int, rounds: int) -> Tensor:
@@ -96,7 +85,7 @@ def glass_blur(images: Tensor, stream: Stream, sigma: float, reach: int, rounds:
         renewed = (target > row * width + column) & moves.expand_as(target).gather(1, target)
         old = torch.arange(height * width, device=images.device).expand_as(target)
         links = torch.cat([old, target + renewed * height * width], 1)
-        for _ in range(6):
+        for _ in range(6 if reach > 1 else 0):  # a chain beyond 64 has a chance below 0.42⁶⁴; a reach of 1 looks back only
             links = links.gather(1, links)
         source = source.gather(1, links[:, height * width :])
     taken = pixels.gather(1, source[..., None].expand_as(pixels)).view(images.shape)
@@ -109,21 +98,17 @@ def trail(images: Tensor, degrees: Tensor, reach: int, sigma: float) -> Tensor:
     Steps go to whole pixels, as in ImageMagick's motion blur; beyond the border the nearest pixel is repeated.
     Weights have 16 bits, so the sum is exact in float32.
     """
-    steps = range(2 * reach + 1)
-    weights = whole(np.exp(-0.5 * (np.array(steps) / sigma) ** 2), bits=16)
-    angle = degrees.cpu().double().deg2rad()
-    count, height, width, channels = images.shape
-    flat = images.reshape(-1, channels).float()
-    rows, columns = torch.arange(height, device=images.device), torch.arange(width, device=images.device)
-    first = torch.arange(count, device=images.device)[:, None, None] * height
-    total = torch.zeros_like(flat)
-    for step, weight in zip(steps, weights, strict=True):
-        down = (step * angle.sin() - 0.5).ceil().long().to(images.device)
-        right = (step * angle.cos() - 0.5).ceil().long().to(images.device)
-        row = (rows + down[:, None]).clamp_(0, height - 1)[:, :, None]
-        column = (columns + right[:, None]).clamp_(0, width - 1)[:, None, :]
-        total.add_(flat.index_select(0, ((first + row) * width + column).flatten()), alpha=float(weight))
-    return total.view(images.shape)
+    steps = np.arange(2 * reach + 1)
+    weights = whole(np.exp(-0.5 * (steps / sigma) ** 2), bits=16).tolist()
+    angle = np.deg2rad(degrees.cpu().numpy())[:, None]
+    down, right = (np.ceil(steps * move(angle) - 0.5).astype(int) + 2 * reach for move in (np.sin, np.cos))
+    height, width = images.shape[1:3]
+    wide = pad(images.float(), 2 * reach, "nearest", dims=(1, 2))
+    total = torch.zeros_like(images, dtype=torch.float32)
+    for image, smeared, rows, columns in zip(wide, total, down.tolist(), right.tolist(), strict=True):
+        for row, column, weight in zip(rows, columns, weights, strict=True):
+            smeared.add_(image[row : row + height, column : column + width], alpha=weight)
+    return total
 
 
 def motion_blur(images: Tensor, stream: Stream, reach: int, sigma: float) -> Tensor:
@@ -133,7 +118,7 @@ def motion_blur(images: Tensor, stream: Stream, reach: int, sigma: float) -> Ten
 
 def zoom_blur(images: Tensor, _: Stream, step: float, count: int) -> Tensor:
     """The mean of the image and of `count` enlargements of its centre, each `step` larger than the last, from 1 on."""
-    planes = to_planes(images)
+    planes = to_planes(images, torch.float32)
     total = planes.clone()
     for zoom in 1 + step * np.arange(count):
         part = planes
@@ -145,5 +130,4 @@ def zoom_blur(images: Tensor, _: Stream, step: float, count: int) -> Tensor:
 
 @lru_cache(maxsize=128)
 def _zoom_positions(size: int, zoom: float) -> Tensor:
-    """Positions on a grid of 2⁻¹⁶ pixels, so that the interpolation is exact."""
-    return torch.from_numpy(np.rint(zoomed(size, zoom) * 65536) / 65536)
+    return torch.from_numpy(zoomed(size, zoom))

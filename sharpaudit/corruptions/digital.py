@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from io import BytesIO
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from sharpaudit.corruptions.filters import Edge, blur, positions, to_bytes, to_planes
+from sharpaudit.corruptions.filters import Edge, blur, positions, to_bytes, to_pixels, to_planes
 from sharpaudit.corruptions.randomness import Stream, look_up
 
 
@@ -45,48 +45,48 @@ def _stretch(factor: float, offset: float) -> Tensor:
 
 
 def pixelate(images: Tensor, _: Stream, side: float) -> Tensor:
-    """Paints each block of pixels in its mean, as Pillow's box filter does: across, then down, rounded each time."""
-    planes = to_planes(images)
-    for dim in (-1, -2):
-        size = planes.shape[dim]
-        small = int(size * side)
-        borders = np.floor(np.arange(small + 1) * (size / small) + 0.5).astype(np.int64)
-        block = torch.from_numpy(np.repeat(np.arange(small), np.diff(borders))).to(images.device)
-        shape = [*planes.shape]
-        shape[dim] = small
-        summed = planes.new_zeros(shape).index_add_(dim, block, planes)
-        width = torch.from_numpy(np.diff(borders)).to(images.device).view([-1, 1][:-dim] if dim == -2 else [-1])
-        mean = summed.div_(width).add_(0.5).floor_()
-        painted = torch.from_numpy(((np.arange(size) + 0.5) * (small / size)).astype(np.int64)).to(images.device)
-        planes = mean.index_select(dim, painted)
-    return planes.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    """Shrinks the image to the share `side` of each side by box averages and enlarges it by repetition, both in Pillow."""
+    height, width = images.shape[1:3]
+
+    def through(image: Image.Image) -> Image.Image:
+        small = image.resize((int(width * side), int(height * side)), Image.Resampling.BOX)
+        return small.resize((width, height), Image.Resampling.NEAREST)
+
+    return _each(images, through)
 
 
 def jpeg_compression(images: Tensor, _: Stream, quality: int) -> Tensor:
-    """Through the JPEG codec and back, one image at a time."""
+    """Through the JPEG codec and back, in Pillow."""
 
-    def through(image: np.ndarray) -> np.ndarray:
+    def through(image: Image.Image) -> Image.Image:
         file = BytesIO()
-        Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(file, "JPEG", quality=quality)
-        return np.asarray(Image.open(file)).reshape(image.shape)
+        image.save(file, "JPEG", quality=quality)
+        return Image.open(file, formats=["JPEG"])
 
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        decoded = np.stack(list(pool.map(through, images.cpu().numpy())))
-    return torch.from_numpy(decoded).to(images.device)
+    return _each(images, through)
+
+
+def _each(images: Tensor, change: Callable[[Image.Image], Image.Image]) -> Tensor:
+    """The images, each changed by Pillow, on the CPU."""
+    arrays = images.squeeze(-1).cpu().numpy()
+    changed = np.empty_like(arrays)
+    for target, array in zip(changed, arrays, strict=True):
+        target[...] = change(Image.fromarray(array))
+    return torch.from_numpy(changed).view(images.shape).to(images.device)
 
 
 def elastic_transform(images: Tensor, stream: Stream, amplitude: float, smoothing: float, jitter: float) -> Tensor:
     """Moves three corners of a square, and every pixel by a smooth random field; lengths are in image sides."""
     height, width = images.shape[1:3]
     side = min(height, width)
-    warped = _affine(to_planes(images), stream.uniform((3, 2), draw=0).cpu() * 2 - 1, side * jitter)
+    warped = _affine(to_planes(images, torch.float32), stream.uniform((3, 2), draw=0).cpu() * 2 - 1, side * jitter)
     if amplitude > 0:
         field = stream.uniform((2, height, width), draw=1) * 2 - 1
         field = blur(field, side * smoothing, edge="reflect", truncate=3, bits=16) * (side * amplitude)
         rows, columns = torch.arange(height, device=images.device)[:, None], torch.arange(width, device=images.device)
-        down, right = field.mul_(256).round_().div_(256).unbind(1)
+        down, right = field.unbind(1)
         warped = warp(warped, rows + down, columns + right, edge="reflect")
-    return to_bytes(warped).permute(0, 2, 3, 1).contiguous()
+    return to_pixels(warped)
 
 
 def _affine(planes: Tensor, moves: Tensor, reach: float) -> Tensor:
@@ -106,21 +106,26 @@ def _affine(planes: Tensor, moves: Tensor, reach: float) -> Tensor:
 
 
 def warp(planes: Tensor, row: Tensor, column: Tensor, *, edge: Edge) -> Tensor:
-    """The float64 planes at fractional (row, column), each (b, h, w), bilinearly interpolated."""
-    count, channels, height, width = planes.shape
-    top, left = row.floor(), column.floor()
+    """The planes at fractional (row, column), each float64 (b, h, w), bilinearly interpolated."""
+    height, width = planes.shape[-2:]
+    top, down = _split(row, height, edge)
+    left, right = _split(column, width, edge)
     flat = planes.flatten(2)
 
     def at(rows: Tensor, columns: Tensor) -> Tensor:
-        place = _reflected(rows, height, edge) * width + _reflected(columns, width, edge)
-        return flat.gather(2, place.view(count, 1, -1).expand(-1, channels, -1)).view(planes.shape)
+        place = (rows * width).add_(columns).flatten(1)[:, None]
+        return flat.gather(2, place.expand(flat.shape)).view(planes.shape)
 
-    down, right = (row - top)[:, None], (column - left)[:, None]
-    upper = at(top, left) * (1 - right) + at(top, left + 1) * right
-    lower = at(top + 1, left) * (1 - right) + at(top + 1, left + 1) * right
-    return upper * (1 - down) + lower * down
+    def between(first: Tensor, second: Tensor, share: Tensor) -> Tensor:
+        return second.sub_(first).mul_(share[:, None].to(planes.dtype)).add_(first)
+
+    upper, lower = (between(at(rows, left[0]), at(rows, left[1]), right) for rows in top)
+    return between(upper, lower, down)
 
 
-def _reflected(at: Tensor, size: int, edge: Edge) -> Tensor:
+def _split(at: Tensor, size: int, edge: Edge) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """The pixels before and after each position, beyond the border those of `edge`, and the share of the second."""
     table = torch.from_numpy(positions(size, 4 * size, edge)).to(at.device)
-    return look_up(table, (at.long() + 4 * size).clamp_(0, 9 * size - 1))
+    before = at.floor()
+    place = before.long().add_(4 * size).clamp_(0, 9 * size - 2)
+    return (look_up(table, place), look_up(table, place + 1)), at - before

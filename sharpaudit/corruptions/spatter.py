@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sharpaudit.corruptions.filters import Edge, blur, pad, to_bytes, to_planes
+from sharpaudit.corruptions.filters import Edge, blur, pad, to_pixels, to_planes
 from sharpaudit.corruptions.randomness import Stream
 
 WATER = (175, 238, 238)
@@ -26,24 +26,24 @@ def spatter(
     drops = stream.normal(images.shape[1:3]).mul_(deviation).add_(mean).double().mul_(65536).round_().div_(65536)
     liquid = blur(drops[:, None], sigma, bits=16)
     liquid = liquid.masked_fill_(liquid < floor, 0)
-    clean = to_planes(images)
+    clean = to_planes(images, torch.float32)
     colour = clean.new_tensor(MUD if mud else WATER)
     if images.shape[-1] == 1:
         colour = colour @ colour.new_tensor([0.299, 0.587, 0.114])
     colour = colour.view(-1, 1, 1)
     if mud:
-        cover = blur((liquid > floor).double(), strength)
-        cover = cover.masked_fill_(cover < 0.8, 0)
-        mixed = clean * (1 - cover) + colour * cover
+        cover = blur((liquid > floor).double(), strength).float()
+        cover.masked_fill_(cover < 0.8, 0)
+        mixed = clean.mul_(1 - cover).add_(colour * cover)
     else:
-        depth = liquid.mul_(255).floor_()
+        depth = liquid.mul_(255).floor_().float()
         shade = depth * _relief(depth)
-        mixed = clean + shade / shade.amax((2, 3), keepdim=True).clamp_(min=1) * strength * colour
-    return to_bytes(mixed).permute(0, 2, 3, 1).contiguous()
+        mixed = clean.add_(shade / shade.amax((2, 3), keepdim=True).clamp_(min=1) * strength * colour)
+    return to_pixels(mixed)
 
 
 def _relief(depth: Tensor) -> Tensor:
-    """float64 (b, 1, h, w) on 0 … 255: how the light falls on drops of the given depth (0 … 255)."""
+    """float32 (b, 1, h, w) on 0 … 255: how the light falls on drops of the given depth (0 … 255)."""
     distance = _distance(_edges(depth))
     height = equalised(_box(distance).floor_())
     lit = torch.zeros_like(height)
@@ -83,23 +83,30 @@ def _edges(depth: Tensor) -> Tensor:
     crest = (size > LOW) & (size > before) & torch.where(flat | steep, size >= after, size > after)
     edges = crest & (size > HIGH)
     while True:
-        grown = torch.nn.functional.max_pool2d(edges.float(), 3, 1, 1).bool() & crest
+        grown = _dilated(edges) & crest
         if torch.equal(grown, edges):
             return edges
         edges = grown
 
 
+def _dilated(mask: Tensor) -> Tensor:
+    wide = torch.nn.functional.pad(mask, (1, 1, 1, 1))
+    rows = wide[..., :-2, :] | wide[..., 1:-1, :] | wide[..., 2:, :]
+    return rows[..., :-2] | rows[..., 1:-1] | rows[..., 2:]
+
+
 def _distance(edges: Tensor) -> Tensor:
-    """float64: Euclidean distance to the nearest edge in pixels, at most `FARTHEST`."""
-    squares = torch.where(edges, 0.0, float(FARTHEST**2)).double()
+    """float32: Euclidean distance to the nearest edge in pixels, at most `FARTHEST`; along columns, then along rows."""
+    squares = torch.where(edges, 0.0, float(FARTHEST**2))
     for dim in (-2, -1):
-        nearest = squares.clone()
-        length = squares.shape[dim]
-        for step in range(1, min(FARTHEST, length - 1) + 1):
-            here, there = nearest.narrow(dim, step, length - step), squares.narrow(dim, 0, length - step)
-            torch.minimum(here, there + step**2, out=here)
-            here, there = nearest.narrow(dim, 0, length - step), squares.narrow(dim, step, length - step)
-            torch.minimum(here, there + step**2, out=here)
+        nearest, length = squares.clone(), squares.shape[dim]
+        for step in range(1, min(FARTHEST, length)):
+            if step**2 >= nearest.amax():
+                break
+            farther = squares + step**2
+            for here, there in ((0, step), (step, 0)):
+                part = nearest.narrow(dim, here, length - step)
+                torch.minimum(part, farther.narrow(dim, there, length - step), out=part)
         squares = nearest
     return squares.sqrt_()
 
@@ -111,4 +118,4 @@ def equalised(planes: Tensor) -> Tensor:
     first = counts.gather(1, level.amin(1, keepdim=True))
     rest = level.shape[1] - first
     spread = ((counts.cumsum(1) - first).double() * (255 / rest.clamp(min=1))).round_().clamp_(min=0)
-    return torch.where(rest > 0, spread.gather(1, level), level).view(planes.shape)
+    return torch.where(rest > 0, spread.gather(1, level), level).view(planes.shape).to(planes.dtype)

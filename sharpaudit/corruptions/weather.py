@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sharpaudit.corruptions.blur import trail
-from sharpaudit.corruptions.filters import interpolate, to_bytes, zoomed
+from sharpaudit.corruptions.filters import interpolate, to_bytes, to_pixels, to_planes, zoomed
 from sharpaudit.corruptions.randomness import LEVELS, Stream, look_up
 from sharpaudit.corruptions.texture import frost_sheets
 
@@ -72,9 +72,9 @@ def frost(images: Tensor, stream: Stream, image_weight: float, frost_weight: flo
 def fog(images: Tensor, stream: Stream, thickness: float, decay: float) -> Tensor:
     """Adds a cloud and brings the sum back to the image's own range."""
     height, width = images.shape[1:3]
-    cloud = plasma(stream, max(height, width), decay)[:, :height, :width, None]
+    cloud = plasma(stream, max(height, width), decay)[:, None, :height, :width] * (255 * thickness)
     brightest = images.flatten(1).amax(1).float()[:, None, None, None]
-    return to_bytes(cloud.mul(255 * thickness).add(images).mul_(brightest / (brightest + 255 * thickness)))
+    return to_pixels(to_planes(images, torch.float32).add_(cloud).mul_(brightest / (brightest + 255 * thickness)))
 
 
 def plasma(stream: Stream, size: int, decay: float) -> Tensor:
@@ -82,12 +82,12 @@ def plasma(stream: Stream, size: int, decay: float) -> Tensor:
 
     From scale to scale the amplitude of the uniform roughness falls by decay²: the published generator multiplies it in twice.
     """
-    heights = torch.zeros(len(stream.key[0]), 1, 1, device=stream.key[0].device)
-    for level in range(max(size - 1, 1).bit_length()):
+    levels = max(size - 1, 1).bit_length()
+    uniform = stream.bits((4**levels - 1,)).float().add_(0.5).mul_(2 / LEVELS).sub_(1)
+    heights = uniform.new_zeros(len(uniform), 1, 1)
+    for level in range(levels):
         side = 1 << level
-        rough = (
-            stream.bits((3, side, side), draw=level).float().add_(0.5).mul_(2 / LEVELS).sub_(1).mul_(1e4 / decay ** (2 * level))
-        )
+        rough = uniform[:, side**2 - 1 : 4 * side**2 - 1].view(-1, 3, side, side) * (1e4 / decay ** (2 * level))
         below = heights + heights.roll(-1, 1)
         middle = (below + below.roll(-1, 2)) / 4 + rough[:, 0]
         above = ((middle + middle.roll(1, 1)) + (heights + heights.roll(-1, 2))) / 4 + rough[:, 1]
