@@ -44,7 +44,8 @@ def _safety(found: dict[str, Measured]) -> list[str]:
         cells = corrupted.options.get("cells")
         sentences.append(f"Under corruption (synthetic-c, {cells} cells) it is right on {_percent(corrupted)}.")
     if gap := found.get("clean.generalisation_gap"):
-        sentences.append(f"Training accuracy is {100 * gap.value:+.1f} points away from test accuracy.")
+        side = "above" if gap.value >= 0 else "below"
+        sentences.append(f"Its training accuracy is {100 * abs(gap.value):.1f} points {side} its test accuracy.")
     return sentences
 
 

@@ -21,7 +21,7 @@ from typing import NoReturn
 
 import typer
 
-from sharpaudit.cli import compare, demo, measure, probes, show  # noqa: F401 - importing a command registers it
+from sharpaudit.cli import compare, demo, gate, measure, probes, schema, show  # noqa: F401 - importing a command registers it
 from sharpaudit.cli.app import app, command_names, option_names
 from sharpaudit.errors import ExitCode, Interrupted, SharpauditError, UsageError, clean, closest
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sharpaudit.cli.app import Json, app, option
-from sharpaudit.errors import CardError, UsageError
+from sharpaudit.errors import CardError, UsageError, clean
 
 if TYPE_CHECKING:
+    from sharpaudit.compare import Comparison
     from sharpaudit.store import Run
 
 
@@ -23,8 +26,11 @@ def compare(
     probes: Annotated[str, option("--probes", "quick, standard, deep, or probes separated by commas.")] = "standard",
     seed: Annotated[int, option("--seed", "Of every random choice.", min=0, max=2**63 - 1)] = 0,
     device: Annotated[str, option("--device", "auto, cpu, cuda or cuda:N.")] = "auto",
+    conditions: Annotated[
+        str | None, typer.Option(metavar="REGEX", help="Its first group is a model's condition, found in the file name.")
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", metavar="FOLDER", help="Write comparison.json and .md there.")
+        Path | None, typer.Option("-o", "--out", metavar="FOLDER", help="Write comparison.json, .md and .html there.")
     ] = None,
     json: Json = False,
 ) -> None:
@@ -32,33 +38,62 @@ def compare(
 
     Stored runs need no model. Checkpoints are audited first, into sharpaudit-runs/NAME.
     """
-    from sharpaudit import store
-    from sharpaudit.card import codec
-    from sharpaudit.compare import compare as compare_runs
-    from sharpaudit.metrics.predictions import Predictions
-    from sharpaudit.report.comparison import markdown, terminal
-
     if len(subjects) < 2:
         raise UsageError("expected at least two runs or checkpoints to compare, got one")
-    stored = [(subject.is_dir() and (subject / store.REPORT).exists()) or subject.suffix == ".json" for subject in subjects]
-    if not all(stored) and data is None:
-        named = next(subject for subject, is_run in zip(subjects, stored, strict=True) if not is_run)
-        raise UsageError(
-            f"'{named.name}' is not a stored run, and auditing it needs --data", hint="see sharpaudit compare --help"
-        )
-    runs = [store.load_run(subject) for subject, is_run in zip(subjects, stored, strict=True) if is_run]
-    if data is not None:
-        checkpoints = [subject for subject, is_run in zip(subjects, stored, strict=True) if not is_run]
-        audited = iter(_audit(checkpoints, data, train_data, arch, probes, seed, device))
-        known = iter(runs)
-        runs = [next(known) if is_run else next(audited) for is_run in stored]
+    for subject in subjects:
+        if not subject.exists():
+            raise CardError("there is no such run or checkpoint", path=str(subject), hint="`sharpaudit measure` makes runs")
+        if data is None and not _is_run(subject):
+            raise UsageError("auditing a checkpoint needs --data", path=str(subject), hint="or give the folder of its run")
+    from sharpaudit import store
+
+    checkpoints = [subject for subject in subjects if not _is_run(subject)]
+    audited = iter(_audit(checkpoints, data, train_data, arch, probes, seed, device) if data is not None else [])
+    runs = [store.load_run(subject) if _is_run(subject) else next(audited) for subject in subjects]
+    show(compared(runs, conditions), out, as_json=json)
+
+
+def compared(runs: Sequence[Run], conditions: str | None) -> Comparison:
+    """The comparison of stored runs; `conditions` finds in each file's name the condition it was trained under."""
+    from sharpaudit.compare import compare
+    from sharpaudit.metrics.predictions import Predictions
+
+    names = [run.card.subject.file for run in runs]
     columns = [{view: Predictions.from_columns(named) for view, named in run.columns.items()} for run in runs]
-    comparison = compare_runs([run.card for run in runs], columns)
+    return compare([run.card for run in runs], columns, conditions=_conditions(names, conditions) if conditions else None)
+
+
+def show(comparison: Comparison, out: Path | None, *, as_json: bool = False) -> None:
+    """Print the comparison, and write it as comparison.json, .md and .html into `out`."""
+    from sharpaudit import store
+    from sharpaudit.card import codec
+    from sharpaudit.report.comparison import html, markdown, terminal
+
     document = codec.dumps(comparison.model_dump(mode="json", by_alias=True))
     if out is not None:
         store.write(out / "comparison.json", document)
         store.write(out / "comparison.md", markdown(comparison))
-    print(document if json else terminal(comparison), end="")
+        store.write(out / "comparison.html", html(comparison))
+    text = document if as_json else terminal(comparison)
+    print(text, end="" if text.endswith("\n") else "\n")
+
+
+def _is_run(subject: Path) -> bool:
+    return (subject / "report.json").exists() or subject.suffix == ".json"
+
+
+def _conditions(files: Sequence[str], pattern: str) -> dict[str, str]:
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise UsageError(f"--conditions: not a regular expression: {error}") from error
+    if expression.groups < 1:
+        raise UsageError("--conditions: expected a group in parentheses, as in '(.+)-seed'", hint="it captures the condition")
+    found = {file: expression.search(file) for file in files}
+    unmatched = next((file for file, match in found.items() if match is None), None)
+    if unmatched:
+        raise UsageError(f"--conditions: the pattern does not match '{clean(unmatched)}'")
+    return {file: match.group(1) for file, match in found.items() if match}
 
 
 def _audit(

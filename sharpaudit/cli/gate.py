@@ -1,0 +1,142 @@
+"""`sharpaudit gate` and `sharpaudit policy`: a card held against a policy, for people and for CI."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sharpaudit.cli.app import Json, app
+from sharpaudit.errors import WORST_FIRST, UsageError, clean
+
+if TYPE_CHECKING:
+    from sharpaudit.gate import Judgement
+    from sharpaudit.metrics.predictions import Predictions
+    from sharpaudit.store import Run
+
+policies = typer.Typer(no_args_is_help=True, help="Write a first policy, or check one.")
+app.add_typer(policies, name="policy")
+
+PolicyFile = Annotated[Path, typer.Option("--policy", metavar="FILE", help="The rules, in YAML.")]
+
+
+class Sink(StrEnum):
+    """The documents that CI systems read."""
+
+    JUNIT = "junit"
+    SARIF = "sarif"
+    GITLAB = "gitlab"
+    GITHUB = "github"
+
+
+@app.command()
+def gate(
+    cards: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders or report.json files.")],
+    policy: PolicyFile,
+    baseline: Annotated[Path | None, typer.Option(metavar="RUN", help="The run that baseline rules compare with.")] = None,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option("--format", metavar="KIND=FILE", help="junit, sarif, gitlab or github (a step summary); repeatable."),
+    ] = None,
+    allow_mismatch: Annotated[bool, typer.Option("--allow-mismatch", help="Compare with a baseline measured otherwise.")] = False,
+    json: Json = False,
+) -> int:
+    """Decide whether checkpoints may be released. Exit code 0 passed, 1 failed, 6 inconclusive, 3 not judged."""
+    from sharpaudit import store
+    from sharpaudit.card import codec
+    from sharpaudit.gate import judge
+    from sharpaudit.gate.policy import read
+    from sharpaudit.report import ci
+
+    sinks = [_sink(text) for text in formats or []]
+    rules = read(policy)
+    reference = store.load_run(baseline) if baseline is not None else None
+    judgements = []
+    for path in cards:
+        run = store.load_run(path)
+        judgement = judge(
+            run.card,
+            rules,
+            today=datetime.now(UTC).date(),
+            views=_views(run),
+            baseline=reference.card if reference else None,
+            baseline_views=_views(reference) if reference else None,
+            allow_mismatch=allow_mismatch,
+        )
+        judgements.append(judgement)
+    for sink, file in sinks:
+        _write(sink, file, judgements, policy.name)
+    if json:
+        documents = [judgement.model_dump(mode="json", by_alias=True) for judgement in judgements]
+        print(codec.dumps(documents[0] if len(documents) == 1 else documents), end="")
+    else:
+        for judgement in judgements:
+            print(f"{clean(judgement.subject)}: {ci.OUTCOMES[judgement.exit_code]}")
+            for verdict in judgement.verdicts:
+                print(f"  {ci.sentence(verdict)}")
+            for note in judgement.notes:
+                print(f"  note: {clean(note, 500)}")
+    codes = [judgement.exit_code for judgement in judgements]
+    return next(code for code in WORST_FIRST if code in codes)
+
+
+@policies.command()
+def init(
+    card: Annotated[Path, typer.Option("--from", metavar="RUN", help="A measured run.")],
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", metavar="FILE", help="Write it there instead of printing it.")
+    ] = None,
+) -> None:
+    """Write a first policy, with limits from the intervals of a measured card."""
+    from sharpaudit import store
+    from sharpaudit.gate.starter import starting_policy
+
+    text = starting_policy(store.load_run(card).card)
+    if out is None:
+        print(text, end="")
+    else:
+        store.write(out, text)
+
+
+@policies.command()
+def check(policy: Annotated[Path, typer.Argument(metavar="FILE", help="The policy.")]) -> None:
+    """Read a policy as the gate would, and print what is doubtful about it."""
+    from sharpaudit.gate.lint import doubts
+    from sharpaudit.gate.policy import read, require_known
+
+    rules = read(policy)
+    require_known(rules)
+    for doubt in doubts(rules, today=datetime.now(UTC).date()):
+        print(f"warning: {clean(doubt, 500)}")
+    print(f"{len(rules.rules)} rules, readable")
+
+
+def _sink(text: str) -> tuple[Sink, Path]:
+    kind, equals, file = text.partition("=")
+    if kind not in list(Sink) or not equals or not file:
+        raise UsageError(f"--format: expected KIND=FILE with KIND one of {', '.join(Sink)}, got '{clean(text)}'")
+    return Sink(kind), Path(file)
+
+
+def _write(sink: Sink, file: Path, judgements: list[Judgement], policy: str) -> None:
+    from sharpaudit import store
+    from sharpaudit.report import ci
+
+    match sink:
+        case Sink.JUNIT:
+            store.write(file, ci.junit(judgements))
+        case Sink.SARIF:
+            store.write(file, ci.sarif(judgements, policy))
+        case Sink.GITLAB:
+            store.write(file, ci.gitlab(judgements, policy))
+        case Sink.GITHUB:
+            store.write(file, ci.github_summary(judgements))
+
+
+def _views(run: Run) -> dict[str, Predictions]:
+    from sharpaudit.metrics.predictions import Predictions
+
+    return {view: Predictions.from_columns(columns) for view, columns in run.columns.items()}
