@@ -62,7 +62,7 @@ def audit(
     for name in names:
         behind = source(name, views, CLASSES)
         assert behind is not None
-        found = behind.estimate(Resamples(len(behind.columns), seed=0))
+        found = behind.estimate(Resamples(len(behind.columns), seed=0, num=300))
         measurements.append(measured(name, found.value, found.ci, n=len(behind.columns)))
     gap = measurements[3].value - measurements[0].value
     measurements.append(measured("clean.generalisation_gap", gap, Interval(low=gap - 0.1, high=gap + 0.1, method="newcombe")))

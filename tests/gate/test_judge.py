@@ -274,7 +274,7 @@ def test_significant_fails_only_what_is_worse_beyond_chance() -> None:
 
 
 def test_predictions_pair_the_comparison() -> None:
-    a, b = audit(1, 2.0, n=1000), audit(1, 1.9, n=1000)
+    a, b = audit(1, 2.0, n=1000), audit(1, 1.95, n=1000)
     rule = {"metric": "clean.accuracy", "baseline": {"max_decrease": 0.0}, "test": "significant"}
     paired, _ = verdict(b.card, rule, baseline=other(a.card), views=b.views, baseline_views=a.views)
     alone, _ = verdict(b.card, rule, baseline=other(a.card))
