@@ -144,12 +144,14 @@ def _associations(rows: Sequence[Association]) -> Iterator[str]:
             )
     if known and not any((row.p_adjusted or 1.0) <= 0.05 for row in known):
         yield f"Across {max(row.n for row in known)} models no flatness measure goes clearly with or against a safety metric."
-    for row in known:
-        if row.simpson and row.within is not None and row.kendall is not None:
-            yield (
-                f"Simpson's paradox: {row.flatness} against {row.safety} is τ = {row.kendall:+.2f} over all models but "
-                f"{row.within:+.2f} within conditions; the pooled number compares conditions, not minima."
-            )
+    reversed_ = [row for row in known if row.simpson and row.within is not None and row.kendall is not None]
+    if reversed_:
+        clearest = max(reversed_, key=lambda row: min(abs(row.kendall or 0.0), abs(row.within or 0.0)))
+        yield (
+            f"Simpson's paradox: in {len(reversed_)} of {len(known)} pairs of measures the correlation over all models and "
+            f"the one within conditions have opposite signs, most clearly {clearest.flatness} against {clearest.safety} "
+            f"(τ = {clearest.kendall:+.2f} and {clearest.within:+.2f}). There the pooled number compares conditions, not minima."
+        )
     if known and all(row.within is None for row in known):
         yield "Conditions are not known, so these correlations are pooled: they may reverse within a training recipe."
 

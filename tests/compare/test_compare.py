@@ -187,7 +187,7 @@ def test_simpsons_paradox_is_called_by_its_name() -> None:
     assert found.fleet is not None
     row = next(row for row in found.fleet.associations if row.safety == "clean.nll")
     assert row.kendall is not None and row.within is not None and row.kendall > 0 > row.within and row.simpson
-    assert "Simpson's paradox: flatness.fisher_rao against clean.nll" in said(found)
+    assert said(found).count("Simpson's paradox: in ") == 1
 
 
 def test_a_measure_that_does_not_vary_is_said_so() -> None:
