@@ -14,10 +14,10 @@ from rich.text import Text
 from sharpaudit.compare import Comparison
 from sharpaudit.compare.geometry import is_geometric, is_invariant, is_safety
 from sharpaudit.compare.records import Association, Difference, Fleet, Pair, Quadrant
+from sharpaudit.report import figures, wording
 from sharpaudit.report import html as page
 from sharpaudit.report import markdown as md
 from sharpaudit.report import terminal as tty
-from sharpaudit.report import wording
 
 FEW = 10
 """Views and correlations listed; the rest are in the JSON."""
@@ -43,6 +43,8 @@ class Sheet:
     align: str
     """``l`` or ``r`` for each column."""
     note: str = ""
+    matrix: list[list[float]] | None = None
+    """The numbers behind the rows, where they are a square that a page can draw."""
 
 
 def markdown(comparison: Comparison) -> str:
@@ -82,6 +84,7 @@ def html(comparison: Comparison) -> str:
         comparison=comparison,
         title=title(comparison),
         sheets=sheets(comparison),
+        draw=figures,
         foreign=lambda piece: isinstance(piece, Name),
     )
 
@@ -118,6 +121,10 @@ def _pair(pair: Pair) -> Iterator[Sheet]:
     yield _differences("Other numbers", [row for row in rows if not is_geometric(row.name) and not is_safety(row.name)])
     corruptions = [row for row in pair.differences if row.name.startswith("corruption.accuracy/") and row.name.count("/") == 1]
     yield _differences("Accuracy by corruption", corruptions)
+    labels = [row for row in pair.differences if row.name.startswith("clean.accuracy/class/")]
+    labels.sort(key=lambda row: -abs(row.difference))
+    more = f"The {FEW} of {wording.count(len(labels))} classes that changed most." if len(labels) > FEW else ""
+    yield _differences("Accuracy by class", labels[:FEW], more)
 
 
 def _differences(title: str, rows: Sequence[Difference], note: str = "") -> Sheet:
@@ -205,7 +212,7 @@ def _fleet(comparison: Comparison, fleet: Fleet) -> Iterator[Sheet]:
         rows: list[Row] = [
             (number, *(f"{value:.2f}" for value in row)) for number, row in zip(numbers.values(), matrix or [], strict=False)
         ]
-        yield Sheet(name, ("", *numbers.values()), rows, "r" * (len(numbers) + 1), note)
+        yield Sheet(name, ("", *numbers.values()), rows, "r" * (len(numbers) + 1), note, matrix)
     yield _associations(fleet.associations)
 
 

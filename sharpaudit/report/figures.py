@@ -15,7 +15,7 @@ from sharpaudit import stats
 from sharpaudit.card import Measured
 from sharpaudit.report import wording
 from sharpaudit.report.outline import Grid
-from sharpaudit.report.svg import BLUE, BOTTOM, GREY, INK, ORANGE, PAPER, VERMILION, drawing
+from sharpaudit.report.svg import BLUE, BOTTOM, GREY, INK, ORANGE, PAPER, SKY, VERMILION, drawing
 from sharpaudit.report.tables import ClassAccuracy, ReliabilityBin, SlicePoint, SpectrumNode
 
 if TYPE_CHECKING:
@@ -173,6 +173,27 @@ def loss_slice(points: Sequence[SlicePoint], *, salt: str) -> str:
     return drawing(WIDTH, 2.8, paint, label=label, salt=salt)
 
 
+def matrix(values: Sequence[Sequence[float]], *, title: str, salt: str) -> str:
+    """A square of numbers between each two checkpoints, numbered from 1; deeper blue is more."""
+    places = range(len(values))
+    largest = max((abs(value) for row in values for value in row), default=0.0) or 1.0
+    side = 0.34 if len(values) <= MOST_NUMBERED else 0.16
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots()
+        for y, row in enumerate(values):
+            for x, value in enumerate(row):
+                _square(axes, x, y, _shade(abs(value) / largest, (PAPER, SKY)), f"{value:.2f}" if side > 0.3 else "")
+        axes.set(xlim=(0, len(values)), ylim=(len(values), 0), xlabel="checkpoint", ylabel="checkpoint", aspect="equal")
+        for ticks in (axes.set_xticks, axes.set_yticks):
+            ticks([i + 0.5 for i in places], [str(i + 1) if side > 0.3 or i % 10 == 9 else "" for i in places])
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+
+    length = side * max(3, len(values))
+    return drawing(length + 0.65, length + BOTTOM + 0.1, paint, label=f"{title} between each two checkpoints", salt=salt)
+
+
 @dataclass(frozen=True)
 class Axis:
     """One measurement over several checkpoints, as an axis of a scatter."""
@@ -237,21 +258,24 @@ def _whiskers(axes: Axes, way: str, where: Sequence[float], lows: Sequence[float
 
 def _cell(axes: Axes, x: int, y: int, change: float | None, limit: float) -> None:
     """One square with its number: grey where nothing was measured, deeper orange for larger loss, deeper blue for gain."""
+    share = 0.0 if change is None else min(1.0, abs(change) / limit)
+    colour = GREY if change is None else _shade(share, (PAPER, ORANGE, VERMILION) if change <= 0 else (PAPER, SKY))
+    _square(axes, x, y, colour, "–" if change is None else wording.signed(change, 0))
+
+
+def _square(axes: Axes, x: int, y: int, colour: str, text: str) -> None:
     from matplotlib.patches import Rectangle
 
-    share = 0.0 if change is None else min(1.0, abs(change) / limit)
-    colour = GREY if change is None else _shade(share, (PAPER, ORANGE, VERMILION) if change <= 0 else (PAPER, BLUE, BLUE))
     axes.add_patch(Rectangle((x + 0.015, y + 0.04), 0.97, 0.92, facecolor=colour, linewidth=0))
-    text = "–" if change is None else wording.signed(change, 0)
     axes.text(x + 0.5, y + 0.52, text, ha="center", va="center", fontsize=8, color="#14181d")
 
 
-def _shade(share: float, colours: tuple[str, str, str]) -> str:
-    """The colour at `share` of the way through three, the way to the second taking the first half."""
-    start, end = colours[:2] if share < 0.5 else colours[1:]
-    part = 2 * share if share < 0.5 else 2 * share - 1
-    pairs = [(int(start[i : i + 2], 16), int(end[i : i + 2], 16)) for i in (1, 3, 5)]
-    return "#" + "".join(f"{round(a + (b - a) * part):02x}" for a, b in pairs)
+def _shade(share: float, colours: Sequence[str]) -> str:
+    """The colour at `share` of the way through `colours`, which stand at equal distances."""
+    stretch = share * (len(colours) - 1)
+    step = min(int(stretch), len(colours) - 2)
+    pairs = [(int(colours[step][i : i + 2], 16), int(colours[step + 1][i : i + 2], 16)) for i in (1, 3, 5)]
+    return "#" + "".join(f"{round(a + (b - a) * (stretch - step)):02x}" for a, b in pairs)
 
 
 def _power_of_ten(value: float) -> str:

@@ -21,7 +21,7 @@ INK = "#010203"
 BLUE = "#0072b2"
 """Drawn in the page's own blue, a lighter one on dark paper."""
 
-ORANGE, VERMILION, GREY, PAPER = "#f0b445", "#d9692b", "#8a929b", "#f4f1ea"
+ORANGE, VERMILION, SKY, GREY, PAPER = "#f0b445", "#d9692b", "#56b4e9", "#8a929b", "#f4f1ea"
 """With the blue distinguishable under every common colour blindness (after Okabe and Ito 2008), on white as on near-black."""
 
 SETTINGS = {

@@ -6,12 +6,15 @@ records; a stored card is untrusted input, so rows that do not fit are an error 
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, FiniteFloat, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError
 
 from sharpaudit.card import Card
 from sharpaudit.errors import CardError, clean
+
+Share = Annotated[FiniteFloat, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
 
 
 class Row(BaseModel):
@@ -25,18 +28,18 @@ class ReliabilityBin(Row):
 
     bin_low: FiniteFloat
     bin_high: FiniteFloat
-    count: int
+    count: Count
     confidence: FiniteFloat | None
     """Mean confidence; None in an empty bin, as is `accuracy`."""
-    accuracy: FiniteFloat | None
+    accuracy: Share | None
 
 
 class ClassAccuracy(Row):
     """The examples of one class."""
 
     label: str
-    n: int
-    accuracy: FiniteFloat | None
+    n: Count
+    accuracy: Share | None
     low: FiniteFloat | None
     high: FiniteFloat | None
 
@@ -47,8 +50,8 @@ class CorruptionCell(Row):
     corruption: str
     family: str
     severity: int
-    n: int
-    accuracy: FiniteFloat | None
+    n: Count
+    accuracy: Share | None
 
 
 class SpectrumNode(Row):

@@ -104,6 +104,10 @@ def test_fleet_has_board_matrices_and_correlations(fleet: Comparison) -> None:
     assert re.match(r"1(\.0+)? \[", correlation[2]) or correlation[2] == "1"
 
 
+def test_page_draws_the_matrices(fleet: Comparison) -> None:
+    assert html(fleet).count("<svg") == 2
+
+
 @pytest.mark.parametrize("width", [60, 80])
 def test_fits_the_width(pair: Comparison, fleet: Comparison, width: int) -> None:
     for document in (pair, fleet):

@@ -128,6 +128,12 @@ def test_scatter_says_tau_and_numbers_its_points() -> None:
     assert {"10", "1000"} <= set(texts(svg)), "four powers of ten are drawn on a logarithmic axis"
 
 
+def test_matrix_shows_its_numbers() -> None:
+    shown = texts(figures.matrix([[0.0, 0.25], [0.75, 0.0]], title="Disagreement", salt="x"))
+    assert [text for text in shown if "." in text] == ["0.00", "0.25", "0.75", "0.00"]
+    assert "0.10" not in texts(figures.matrix([[0.1] * 40] * 40, title="Disagreement", salt="x"))
+
+
 def test_scatter_gives_no_tau_for_few_or_equal_points() -> None:
     few = figures.Axis("few", [cards.number("a.b", v) for v in (1.0, 2.0, 3.0, 4.0)] + [None])
     same = figures.Axis("same", [cards.number("a.b", 1.0)] * 5)

@@ -60,6 +60,7 @@ def test_summary_says_what_is_there(full: Card, minimal: Card) -> None:
     ("rows", "message"),
     [
         ([["fog", "weather", "high", 10, 0.5, 0, 0, 0]], "table 'corruption' of the card, row 0 severity"),
+        ([["fog", "weather", 1, 10, 1.5, 0, 0, 0]], "row 0 accuracy: Input should be less than or equal to 1"),
         ([["fog", "weather"]], "a row has not as many values as there are columns"),
     ],
 )
