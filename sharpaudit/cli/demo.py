@@ -31,6 +31,7 @@ def demo(
     from sharpaudit import store
     from sharpaudit.audit import Request
     from sharpaudit.cli.compare import compared, show
+    from sharpaudit.cli.guides import guides
     from sharpaudit.cli.measure import audit_into
     from sharpaudit.report.html import html
     from sharpaudit.report.terminal import terminal
@@ -43,7 +44,7 @@ def demo(
         print(f"[{number}/{len(files)}] {file.stem}", file=sys.stderr)
         request = Request(checkpoint=file, data="digits", train_data="digits:train")
         runs[file.stem] = audit_into(out / file.stem, request)
-    store.write(out / "report.html", html([run.card for run in runs.values()]))
+    store.write(out / "report.html", html([run.card for run in runs.values()], guides()))
     print(terminal(runs[PAIR[0]].card))
     show(compared([runs[name] for name in PAIR], None), out / "pair")
     print()

@@ -205,6 +205,7 @@ def _audit_one(request: Request, folder: Path, *, as_json: bool) -> dict[str, An
 def audit_into(folder: Path, request: Request) -> Run:
     """Audit one checkpoint under a progress bar and write its run folder: the card, its columns, and the card as documents."""
     from sharpaudit import audit, store
+    from sharpaudit.cli.guides import guides
     from sharpaudit.report.html import html
     from sharpaudit.report.markdown import markdown
 
@@ -213,7 +214,7 @@ def audit_into(folder: Path, request: Request) -> Run:
         run = audit.measure(request, report)
     store.save_run(folder, run)
     store.write(folder / "report.md", markdown(run.card))
-    store.write(folder / "report.html", html([run.card]))
+    store.write(folder / "report.html", html([run.card], guides()))
     return run
 
 

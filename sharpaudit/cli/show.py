@@ -18,6 +18,8 @@ class Format(StrEnum):
     MARKDOWN = "md"
     HTML = "html"
     JSON = "json"
+    CSV = "csv"
+    HF_CARD = "hf-card"
 
 
 @app.command()
@@ -31,6 +33,7 @@ def show(
     """Render a stored card again; needs no model and no torch."""
     from sharpaudit import store
     from sharpaudit.card import codec
+    from sharpaudit.cli.guides import guides
 
     stored = store.load_run(card).card
     match format_:
@@ -43,7 +46,15 @@ def show(
         case Format.HTML:
             from sharpaudit.report.html import html
 
-            text = html([stored])
+            text = html([stored], guides())
+        case Format.CSV:
+            from sharpaudit.report.export import csv
+
+            text = csv([stored])
+        case Format.HF_CARD:
+            from sharpaudit.report.export import model_card
+
+            text = model_card(stored)
         case Format.TERMINAL:
             from sharpaudit.report.terminal import terminal
 
