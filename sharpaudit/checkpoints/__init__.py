@@ -79,7 +79,7 @@ def load(
         classes = _num_classes(resolved, num_classes, stated.num_classes)
         filled = fill(resolved, allow_nonfinite=allow_nonfinite)
         subject = Subject(
-            file=path.name,
+            file=clean(path.name, limit=255),
             sha256=found.sha256,
             size_bytes=found.size_bytes,
             format=found.format,
