@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -32,8 +33,23 @@ CHUNK = 16
 """Examples at a time; unfolded images of all layers are held for as many."""
 
 
-def ggn_trace(objective: Objective, on_progress: Callable[[float], None] = lambda fraction: None) -> NDArray[np.float64] | None:
-    """What each example adds to tr G (n,); tr G is their mean.
+@dataclass(frozen=True)
+class GgnTrace:
+    """The trace of G in parts."""
+
+    examples: NDArray[np.float64]
+    """What each example adds (n,); tr G is their mean."""
+    layers: dict[str, float]
+    """The trace of each layer's block, by the layer's name; tr G is their sum."""
+
+    @property
+    def value(self) -> float:
+        """The trace, in nats per squared weight."""
+        return float(self.examples.mean())
+
+
+def ggn_trace(objective: Objective, on_progress: Callable[[float], None] = lambda fraction: None) -> GgnTrace | None:
+    """The trace of G, exact up to rounding, for each example and each layer.
 
     None where a parameter belongs to no layer we know (linear, convolution, BatchNorm, LayerNorm, GroupNorm) or its layer runs
     more than once.
@@ -45,12 +61,15 @@ def ggn_trace(objective: Objective, on_progress: Callable[[float], None] = lambd
             return None
         parts.append(part)
         objective.passes["backward"] += len(batch) * objective.num_classes
-        on_progress(sum(map(len, parts)) / objective.num_examples)
-    return torch.cat(parts).cpu().numpy()
+        on_progress(len(parts) * CHUNK / objective.num_examples)
+    examples = np.concatenate([np.sum(list(part.values()), axis=0) for part in parts])
+    layers = {name: float(sum(part[name].sum() for part in parts) / len(examples)) for name in parts[0]}
+    return GgnTrace(examples, layers)
 
 
 @torch.enable_grad()
-def _batch(objective: Objective, images: Tensor) -> Tensor | None:
+def _batch(objective: Objective, images: Tensor) -> dict[str, NDArray[np.float64]] | None:
+    """What each example adds to each layer's block (b,), by name."""
     edges: list[GradientEdge] = []
     norms: list[SquaredNorms] = []
     ran: list[nn.Module] = []
@@ -69,13 +88,14 @@ def _batch(objective: Objective, images: Tensor) -> Tensor | None:
     if len(set(ran)) < len(ran) or not _covered(objective, logits, ran):
         return None
     p = logits.detach().double().softmax(1)
-    total = torch.zeros(len(images), dtype=torch.float64, device=images.device)
+    totals = torch.zeros(len(ran), len(images), dtype=torch.float64, device=images.device)
     for k in range(objective.num_classes):
         direction = p[:, k, None].sqrt() * (functional.one_hot(torch.tensor(k), objective.num_classes).to(p) - p)
         gradients = grad([logits], edges, [direction.to(logits)], retain_graph=True)
-        for squared_norms, gradient in zip(norms, gradients, strict=True):
+        for total, squared_norms, gradient in zip(totals, norms, gradients, strict=True):
             total += squared_norms(gradient)
-    return total
+    names = {layer: name for name, layer in objective.module.named_modules()}
+    return {names[layer]: total for layer, total in zip(ran, totals.cpu().numpy(), strict=True)}
 
 
 def _covered(objective: Objective, logits: Tensor, layers: list[nn.Module]) -> bool:

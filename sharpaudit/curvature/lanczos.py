@@ -43,6 +43,8 @@ class Krylov:
     seed: int
     dtype: torch.dtype
     device: torch.device | str = "cpu"
+    stream: int = 0
+    """Different streams of one seed start from independent vectors."""
     alpha: list[float] = field(default_factory=list)
     """Diagonal of T."""
     beta: list[float] = field(default_factory=list)
@@ -59,7 +61,7 @@ class Krylov:
         self._basis[j] = self._next
         w = self.product(self._next)
         self.alpha.append(torch.dot(w.double(), self._next.double()).item())
-        w = self._orthogonal(w)
+        w = self.outside(w)
         norm = w.double().norm().item()
         scale = max(map(abs, self.alpha + self.beta))
         if norm > 10 * torch.finfo(self.dtype).eps * scale and len(self.alpha) < self.size:
@@ -74,7 +76,16 @@ class Krylov:
         values, vectors = eigh_tridiagonal(np.array(self.alpha), np.array(self.beta[:-1]))
         return np.asarray(values, np.float64), np.asarray(vectors, np.float64)
 
-    def eigenvalue(self, values: NDArray[np.float64], vectors: NDArray[np.float64], i: int, tolerance: float) -> Eigenvalue:
+    def extremes(self, top: int, bottom: int, tolerance: float) -> Extremes:
+        """The Ritz values at both ends, as many as there are, with their residuals."""
+        values, vectors = self.ritz()
+        spent = len(values)
+        return Extremes(
+            tuple(self._eigenvalue(values, vectors, i, tolerance) for i in range(-1, -1 - min(top, spent), -1)),
+            tuple(self._eigenvalue(values, vectors, i, tolerance) for i in range(min(bottom, spent))),
+        )
+
+    def _eigenvalue(self, values: NDArray[np.float64], vectors: NDArray[np.float64], i: int, tolerance: float) -> Eigenvalue:
         """Ritz pair number `i` with its residual β_m·|s_mi| (Golub & Van Loan, theorem 10.1.2)."""
         scale = np.abs(values).max()
         residual = self.beta[-1] * abs(vectors[-1, i])
@@ -83,11 +94,13 @@ class Krylov:
         return Eigenvalue(float(values[i]), relative, len(self.alpha), relative <= tolerance)
 
     def _fresh(self) -> Tensor:
-        w = self._orthogonal(gaussian(self.size, self.seed, len(self.alpha)).to(self.device, self.dtype))
+        draw = self.stream * self.size + len(self.alpha)
+        w = self.outside(gaussian(self.size, self.seed, draw).to(self.device, self.dtype))
         unit: Tensor = w / w.double().norm().item()
         return unit
 
-    def _orthogonal(self, w: Tensor) -> Tensor:
+    def outside(self, w: Tensor) -> Tensor:
+        """The part of `w` that is orthogonal to the space."""
         basis = self._basis[: len(self.alpha)]
         for _ in range(2):
             w = w - basis.T @ (basis @ w)
@@ -130,11 +143,7 @@ def extreme_eigenvalues(
         on_progress(spent / limit)
         if spent < min(max(top, bottom), limit):
             continue
-        values, vectors = space.ritz()
-        ends = Extremes(
-            tuple(space.eigenvalue(values, vectors, i, tolerance) for i in range(-1, -1 - min(top, spent), -1)),
-            tuple(space.eigenvalue(values, vectors, i, tolerance) for i in range(min(bottom, spent))),
-        )
+        ends = space.extremes(top, bottom, tolerance)
         if spent == limit or (spent > 1 and all(e.converged for e in ends.top + ends.bottom)):
             return ends
 

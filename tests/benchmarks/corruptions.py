@@ -51,7 +51,7 @@ def main() -> None:
     torch.set_num_threads(1)
     np.random.seed(0)  # the reference draws from the global generator
     compare(32, 128)
-    compare(224, 8)
+    compare(224, 16)
 
 
 if __name__ == "__main__":

@@ -18,16 +18,27 @@ PIECEWISE_LINEAR = {"linear", "mlp-relu", "conv", "conv-bn", "residual", "unused
 def test_equals_the_trace_of_the_dense_matrix(name: str, dtype: torch.dtype, tolerance: float) -> None:
     c, exact = case(name, n=19, dtype=dtype), case(name, n=19)
     found = ggn_trace(Objective(*c, batch_size=3))
-    assert found is not None and found.shape == (19,)
-    assert found.mean() == pytest.approx(oracles.dense_ggn(exact.module, exact.inputs).trace().item(), rel=tolerance)
+    assert found is not None and found.examples.shape == (19,)
+    assert found.value == pytest.approx(oracles.dense_ggn(exact.module, exact.inputs).trace().item(), rel=tolerance)
 
 
 def test_each_example_adds_its_own_part() -> None:
     c = case("grouped")
-    parts = ggn_trace(Objective(*c, batch_size=3))
-    assert parts is not None
-    for i, part in enumerate(parts):
+    found = ggn_trace(Objective(*c, batch_size=3))
+    assert found is not None
+    for i, part in enumerate(found.examples):
         assert part == pytest.approx(oracles.dense_ggn(c.module, c.inputs[i : i + 1]).trace().item())
+
+
+def test_each_layer_adds_the_trace_of_its_block() -> None:
+    c = case("conv-bn")
+    found = ggn_trace(Objective(*c, batch_size=3))
+    diagonal = oracles.dense_ggn(c.module, c.inputs).diagonal()
+    sizes = [layer for layer in c.module.named_children() if list(layer[1].parameters())]
+    blocks = torch.split(diagonal, [sum(p.numel() for p in layer.parameters()) for _, layer in sizes])
+    assert found is not None
+    assert found.layers == pytest.approx({name: block.sum().item() for (name, _), block in zip(sizes, blocks, strict=True)})
+    assert sum(found.layers.values()) == pytest.approx(found.value)
 
 
 def test_both_ways_to_a_norm_are_taken_and_agree() -> None:
@@ -38,7 +49,7 @@ def test_both_ways_to_a_norm_are_taken_and_agree() -> None:
     c = case("conv")
     found = ggn_trace(Objective(module, c.inputs, c.labels, batch_size=3))
     assert found is not None
-    assert found.mean() == pytest.approx(oracles.dense_ggn(module, c.inputs).trace().item())
+    assert found.value == pytest.approx(oracles.dense_ggn(module, c.inputs).trace().item())
 
 
 class Token(nn.Module):
@@ -77,7 +88,7 @@ def test_there_the_hessian_has_the_same_trace(name: str) -> None:
     c = case(name)
     found = ggn_trace(Objective(*c, batch_size=3))
     assert found is not None
-    assert found.mean() == pytest.approx(oracles.dense_hessian(*c).trace().item(), rel=1e-10)
+    assert found.value == pytest.approx(oracles.dense_hessian(*c).trace().item(), rel=1e-10)
 
 
 class Squared(nn.Module):

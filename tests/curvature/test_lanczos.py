@@ -19,7 +19,7 @@ def rotated(spectrum: list[float], seed: int = 0) -> Tensor:
 
 
 def product(matrix: Tensor) -> Product:
-    return lambda v: matrix @ v
+    return lambda v: matrix @ v.to(matrix.dtype)
 
 
 def test_softmax_regression_golden() -> None:
