@@ -15,7 +15,7 @@ from sharpaudit.checkpoints import contents, preprocessing, state_dict
 from sharpaudit.checkpoints.limits import DEFAULT, Limits
 from sharpaudit.checkpoints.preprocessing import PreprocessingOverrides
 from sharpaudit.checkpoints.statements import Statements
-from sharpaudit.errors import ArchitectureError, SharpauditError
+from sharpaudit.errors import ArchitectureError, SharpauditError, clean
 
 if TYPE_CHECKING:
     from torch import nn
