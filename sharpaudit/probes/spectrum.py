@@ -7,7 +7,8 @@ Why it matters
 How it is computed
     Hessian-vector products by reverse mode twice through a kept graph of the gradient, on the frozen probe set, examples
     weighted equally. λ_max is the largest *algebraic* eigenvalue, by Lanczos iteration with full re-orthogonalisation; its
-    residual ‖Hv − λv‖/λ bounds the numerical error, and `converged` says whether it met the tolerance. The trace of the
+    residual ‖Hv − λv‖/λ bounds the numerical error, and `converged` says whether it met the tolerance. The same run gives λ_min
+    and λ_1/λ_5, which tells one steep direction from many. The trace of the
     Gauss–Newton matrix is exact, from one backward pass a class. Where the network is piecewise linear in every weight (ReLU,
     convolutions, evaluation-mode BatchNorm) it is the Hessian's trace too; elsewhere, or with many classes, that is
     Hutchinson's estimate with random signs. Exact traces carry a BCa interval over images, estimates a Student interval over
@@ -25,13 +26,14 @@ Sources
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sharpaudit.card import Measured, Skipped
 from sharpaudit.curvature.ggn_trace import GgnTrace, ggn_trace
 from sharpaudit.curvature.lanczos import extreme_eigenvalues
 from sharpaudit.curvature.linearity import piecewise_linear
 from sharpaudit.curvature.objective import Objective
+from sharpaudit.curvature.records import Eigenvalue
 from sharpaudit.curvature.trace import hutchinson
 from sharpaudit.errors import UsageError
 from sharpaudit.probes import Finding, Need, Passes, Workbench, Workload, probe
@@ -61,25 +63,31 @@ class SpectrumOptions:
 
 
 def cost(workload: Workload, options: SpectrumOptions) -> Passes:
-    """At most: the graph, a product per iteration (λ_max usually takes 10 to 20) and the dearer of the two ways to a trace."""
+    """At most: the graph, a product per iteration (usually 30 to 60) and the dearer of the two ways to a trace."""
     by_class = 2 * workload.classes <= 6 * options.trace_probes
     return Passes(
         forward=2 * workload.probe_set,
         backward=workload.probe_set * (1 + (workload.classes if by_class else 0)),
-        hvp=workload.probe_set * (min(20, options.max_iterations) + options.trace_probes),
+        hvp=workload.probe_set * (min(60, options.max_iterations) + options.trace_probes),
     )
 
 
 @probe(
     needs={Need.OBJECTIVE, Need.RESAMPLES},
     version=1,
-    measures=["sharpness.lambda_max", "sharpness.trace", "sharpness.trace_ggn"],
+    measures=[
+        "sharpness.lambda_max",
+        "sharpness.lambda_min",
+        "sharpness.lambda_ratio_1_5",
+        "sharpness.trace",
+        "sharpness.trace_ggn",
+    ],
     cost=cost,
 )
 def spectrum(bench: Workbench, options: SpectrumOptions) -> Iterator[Finding]:
-    """Yield the largest Hessian eigenvalue, and the traces of the Hessian and of the Gauss–Newton matrix."""
+    """Yield the extreme Hessian eigenvalues, and the traces of the Hessian and of the Gauss–Newton matrix."""
     objective = bench.objective
-    yield _largest(bench, objective, options)
+    yield from _eigenvalues(bench, objective, options)
     exact = ggn_trace(objective, bench.progress(0.3, 0.4)) if _cheaper(objective, options) else None
     resamples = bench.resamples(objective.num_examples)
     if exact is None:
@@ -99,29 +107,46 @@ def _cheaper(objective: Objective, options: SpectrumOptions) -> bool:
     return 2 * objective.num_classes <= 6 * options.trace_probes
 
 
-def _largest(bench: Workbench, objective: Objective, options: SpectrumOptions) -> Measured:
-    (largest,) = extreme_eigenvalues(
+def _eigenvalues(bench: Workbench, objective: Objective, options: SpectrumOptions) -> Iterator[Finding]:
+    """Both ends of the spectrum from one Lanczos run."""
+    ends = extreme_eigenvalues(
         objective.hvp,
         objective.num_parameters,
         seed=bench.seed_for("lanczos"),
+        top=5,
+        bottom=1,
         tolerance=options.tolerance,
         max_iterations=options.max_iterations,
         dtype=objective.dtype,
         device=objective.inputs.device,
         on_progress=bench.progress(0.0, 0.3),
-    ).top
+    )
+    method = "Lanczos, {} algebraic eigenvalue of the Hessian of the mean loss"
+    yield _eigenvalue("sharpness.lambda_max", ends.top[0], UNIT, method.format("largest"), objective, options)
+    yield _eigenvalue("sharpness.lambda_min", ends.bottom[0], UNIT, method.format("smallest"), objective, options)
+    if len(ends.top) == 5 and ends.top[4].value > 0:
+        worst = max(ends.top, key=lambda e: e.residual)
+        ratio = replace(worst, value=ends.top[0].value / ends.top[4].value, converged=all(e.converged for e in ends.top))
+        yield _eigenvalue(
+            "sharpness.lambda_ratio_1_5", ratio, "1", "largest over fifth; worst residual of the five", objective, options
+        )
+    else:
+        yield Skipped(name="sharpness.lambda_ratio_1_5", reason="the fifth eigenvalue is not positive")
+
+
+def _eigenvalue(name: str, found: Eigenvalue, unit: str, method: str, objective: Objective, options: SpectrumOptions) -> Measured:
     return Measured(
-        name="sharpness.lambda_max",
-        value=largest.value,
-        unit=UNIT,
+        name=name,
+        value=found.value,
+        unit=unit,
         direction="none",
         n=objective.num_examples,
         reason=OF_THE_PROBE_SET,
-        method="Lanczos, largest algebraic eigenvalue of the Hessian of the mean loss",
+        method=method,
         options={"tolerance": options.tolerance},
-        converged=largest.converged,
-        iterations=largest.iterations,
-        residual=largest.residual,
+        converged=found.converged,
+        iterations=found.iterations,
+        residual=found.residual,
     )
 
 
