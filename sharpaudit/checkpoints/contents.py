@@ -78,10 +78,12 @@ def _parse(file: Source, limits: Limits) -> FileContents:
         shards = folder.read_shards(file, limits)
         stated = of_metadata(shards.metadata)
         return FileContents("safetensors-sharded", shards.tensors, shards.sha256, shards.size_bytes, shards.metadata, stated)
-    foreign = source.foreign_format(data)
+    named_so = file.path.suffix == ".safetensors"
+    certain = safetensors_header.looks_like(data) or (named_so and data[8:9] == b"{")
+    foreign = None if certain else source.foreign_format(data)
     if foreign:
         raise CheckpointError(foreign, hint="give the file with the weights")
-    if safetensors_header.looks_like(data) or file.path.suffix == ".safetensors":
+    if certain or named_so:
         found = safetensors_header.read(data, limits)
         return FileContents("safetensors", found.tensors, file.sha256, len(data), found.metadata, of_metadata(found.metadata))
     if data[:1] == b"\x80" or data.rstrip()[-1:] == b".":

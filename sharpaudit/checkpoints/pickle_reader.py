@@ -16,14 +16,15 @@ import io
 import pickletools
 import sys
 import warnings
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING  # the names of Python 2, as the standard library maps them
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from sharpaudit.checkpoints.limits import Limits
-from sharpaudit.errors import CheckpointError, clean
+from sharpaudit.errors import CheckpointError, UnsafeInput, clean
 
-_INSTANCE_MAKERS = {"copyreg._reconstructor", "copy_reg._reconstructor", "copyreg.__newobj__", "functools.partial"}
+_INSTANCE_MAKERS = {"copyreg._reconstructor", "copyreg.__newobj__", "functools.partial"}
 """Functions that pickle calls to make an object of the class in their first argument."""
 
 _BUILTINS = (
@@ -34,7 +35,7 @@ _MULTIARRAY = ("scalar", "_reconstruct")
 _TYPING = ("Any", "Dict", "List", "Optional", "Sequence", "Tuple", "Union")
 
 PLAIN = {
-    *(f"{module}.{name}" for module in ("builtins", "__builtin__") for name in _BUILTINS),
+    *(f"builtins.{name}" for name in _BUILTINS),
     *(f"collections.{name}" for name in ("Counter", "OrderedDict", "UserDict", "defaultdict", "deque")),
     *(f"datetime.{name}" for name in ("date", "datetime", "time", "timedelta", "timezone")),
     *(f"{module}.multiarray.{name}" for module in ("numpy.core", "numpy._core") for name in _MULTIARRAY),
@@ -117,7 +118,7 @@ def read(
 
     Raises:
         CheckpointError: truncated or malformed.
-        UnsafeInput: too many opcodes.
+        UnsafeInput: too many opcodes, or damaged after a call of code.
     """
     machine = _Machine(constructors or {}, persistent)
     stream = io.BytesIO(data)
@@ -129,7 +130,11 @@ def read(
                     limits.check("max_pickle_steps", steps, "instructions in the pickle")
                 machine.step(opcode.name, argument)
         root = machine.stack[-1]
-    except (IndexError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (IndexError, KeyError, TypeError, ValueError, AttributeError, CheckpointError) as error:
+        if machine.calls:
+            raise UnsafeInput(f"the file is damaged and carries code: {clean(next(iter(machine.calls)))}") from error
+        if isinstance(error, CheckpointError):
+            raise
         reason = str(error) or type(error).__name__
         raise CheckpointError(f"damaged or truncated pickle near byte {stream.tell()}: {clean(reason)}") from error
     return Contents(root, stream.tell() - start, list(machine.globals), list(machine.calls))
@@ -141,7 +146,7 @@ def is_code(name: str, *, called: bool) -> bool:
     Names of the standard library that are not plain data are code wherever they stand; other names only when called.
     """
     module = name.partition(".")[0]
-    return name not in PLAIN and (called or module in sys.stdlib_module_names or module in ("__builtin__", "copy_reg"))
+    return name not in PLAIN and (called or module in sys.stdlib_module_names)
 
 
 def hashable(key: object) -> object:
@@ -277,7 +282,9 @@ class _Machine:
         return self.persistent(pid) if self.persistent else Inert("persistent id", pid)
 
     def _global(self, spelled: str) -> Global:
-        name = spelled.replace(" ", ".")
+        module, _, attribute = spelled.partition(" ")
+        module, attribute = NAME_MAPPING.get((module, attribute), (IMPORT_MAPPING.get(module, module), attribute))
+        name = f"{module}.{attribute}"
         self.globals[name] = None
         if name not in self.constructors and is_code(name, called=False):
             self.calls[name] = None

@@ -39,8 +39,8 @@ class Safetensors:
 
 
 def looks_like(data: bytes) -> bool:
-    """Whether a JSON object starts where a safetensors header would."""
-    return data[8:9] == b"{"
+    """Whether a JSON object of the stated length, which fits into the file, starts where a header would."""
+    return data[8:9] == b"{" and 8 + int.from_bytes(data[:8], "little") <= len(data)
 
 
 def read(data: bytes, limits: Limits) -> Safetensors:
