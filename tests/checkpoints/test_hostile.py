@@ -1,5 +1,6 @@
 """Nothing in the hostile corpus runs, allocates or lasts; each file ends in its refusal."""
 
+import codecs
 import resource
 import sys
 import time
@@ -55,6 +56,8 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Import everything that loading imports, so that only the file can cause an import afterwards."""
     import torch
 
+    for codec in ("raw_unicode_escape", "utf_8_sig", "latin_1"):
+        codecs.lookup(codec)
     path = tmp_path_factory.mktemp("warm") / "weights.pth"
     torch.save(zoo.build("digits_cnn").state_dict(), path)
     load(path)
