@@ -90,9 +90,10 @@ def corrupt(images: Tensor, name: str, severity: int, *, indices: Tensor, seed: 
     if name == "frost":
         constants = (*constants, weather.FROST_SCALE[size])
     corruption, cell = _FUNCTIONS[name][1], 8 * NAMES.index(name) + severity
+    whole = stream(seed, indices.to(images.device), cell)
     at_once = max(1, VALUES_AT_ONCE // images[0].numel())
-    parts = zip(torch.split(images, at_once), torch.split(indices.to(images.device), at_once), strict=True)
-    return torch.cat([corruption(part, stream(seed, where, cell), *constants) for part, where in parts])
+    parts = (slice(at, at + at_once) for at in range(0, len(images), at_once))
+    return torch.cat([corruption(images[part], whole[part], *constants) for part in parts])
 
 
 def _check(images: Tensor, indices: Tensor) -> None:

@@ -55,6 +55,10 @@ class Stream:
     key: tuple[Tensor, Tensor]
     """Two int32 words an image, each of shape (b, 1)."""
 
+    def __getitem__(self, part: slice) -> Stream:
+        """The stream of some of the images."""
+        return Stream((self.key[0][part], self.key[1][part]))
+
     def bits(self, shape: Sequence[int], draw: int = 0) -> Tensor:
         """int32 of shape (b, *shape), uniform on 0 … 65535."""
         count = torch.Size(shape).numel()
