@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @app.command()
 def compare(
     subjects: Annotated[list[Path], typer.Argument(metavar="A B [C...]", help="Run folders, report.json files or checkpoints.")],
-    data: Annotated[str | None, option("--data", "Test images, to audit checkpoints on.", metavar="D")] = None,
+    data: Annotated[str | None, typer.Option("--data", metavar="D", help="Test images, to audit checkpoints on.")] = None,
     train_data: Annotated[str | None, option("--train-data", "Training images, for the same.", metavar="D")] = None,
     arch: Annotated[str | None, option("--arch", "Architecture of the checkpoints; else from the files.")] = None,
     probes: Annotated[str, option("--probes", "quick, standard, deep, or probes separated by commas.")] = "standard",

@@ -33,7 +33,9 @@ Precision = Literal["auto", "float32", "float64"]
 def measure(
     context: typer.Context,
     checkpoints: Annotated[list[Path], typer.Argument(metavar="CKPT...", help=".safetensors, .pt, .pth, .th, .bin or a folder.")],
-    data: Annotated[str, option("--data", "Test images: digits, npz:PATH, idx:DIR, imagefolder:PATH, cifar10, …", metavar="D")],
+    data: Annotated[
+        str, typer.Option("--data", metavar="D", help="Test images: digits, npz:PATH, imagefolder:PATH, mnist, cifar10, …")
+    ],
     train_data: Annotated[Text, option("--train-data", "Training images: generalisation gap and curvature.", metavar="D")] = None,
     arch: Annotated[Text, option("--arch", "timm:NAME, torchvision:NAME, zoo:NAME, file.py:factory; else from the file.")] = None,
     weights: Annotated[str, option("--weights", "Of a training checkpoint: auto, ema, raw or a key.")] = "auto",

@@ -169,3 +169,10 @@ def test_a_defect_is_one_line_and_a_crash_file(run: Command, monkeypatch: pytest
     crash = Path(result.err.split(" - ")[1])
     assert "ZeroDivisionError: secret" in crash.read_text()
     crash.unlink()
+
+
+def test_the_search_path_is_not_taken_for_data(run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHARPAUDIT_DATA", "digits")
+    result = run("measure", GOOD)
+    assert result.code == 2
+    assert "--data" in result.err
