@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -129,7 +129,19 @@ def columns(bench: Workbench) -> dict[str, dict[str, Any]]:
 
 def _open(spec: str, request: Request, model: LoadedModel, *, limit: int | None) -> ImageSet:
     images = open_images(spec, limit=limit, preprocessing=model.subject.preprocessing, search=request.search)
-    return images.matched_to(model.subject.num_classes)
+    images = images.matched_to(model.subject.num_classes)
+    return replace(images, notes=(*images.notes, *_adaptations(images, model.subject.preprocessing.input_size)))
+
+
+def _adaptations(images: ImageSet, input_size: Sequence[int]) -> list[str]:
+    """What stands between the stored images and the network's input, for the notes on the card."""
+    height, width, channels = images.shape
+    notes = []
+    if channels != input_size[0]:
+        notes.append(f"{channels} channels become {input_size[0]}, as the network takes them")
+    if [height, width] != [*input_size[1:]]:
+        notes.append(f"images of {height}×{width} are resized to the network's {input_size[1]}×{input_size[2]}")
+    return notes
 
 
 class _Progress:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sharpaudit import audit
@@ -109,3 +110,13 @@ def test_progress_rises_to_one() -> None:
 def test_unknown_devices_are_refused_before_the_checkpoint_is_opened(device: str, words: str) -> None:
     with pytest.raises(EnvironmentFailure, match=words):
         audit.measure(audit.Request(checkpoint=Path("nowhere"), data="digits", bench=BenchSettings(device=device)))
+
+
+def test_adapted_images_are_noted(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (6, 12, 10, 3), dtype=np.uint8)
+    np.savez(tmp_path / "colour.npz", images=pixels, labels=np.arange(6))
+    request = audit.Request(checkpoint=DEMO / "baseline-seed0.safetensors", data=f"npz:{tmp_path}/colour.npz", probes="accuracy")
+    notes = " ".join(audit.measure(request).card.data.notes)
+    assert "3 channels become 1" in notes
+    assert "images of 12×10 are resized to the network's 8×8" in notes

@@ -38,7 +38,11 @@ def _safety(found: dict[str, Measured]) -> list[str]:
         sentences.append(
             f"Its expected calibration error is {ece.value:.3f}; a perfectly calibrated model with these confidences would show "
             f"{floor.value:.3f} on average at this n"
-            + (", and less than this 19 times in 20." if miscalibrated else ", so it is not distinguishable from calibrated.")
+            + (
+                f", and above {upper:.3f} once in 20 times."
+                if miscalibrated
+                else ", so it is not distinguishable from calibrated."
+            )
         )
     if corrupted := found.get("corruption.accuracy"):
         cells = corrupted.options.get("cells")

@@ -54,6 +54,9 @@ def _run(arguments: list[str]) -> int:
         _fail(Interrupted("terminated", hint="run the same command again"), arguments)
         return ExitCode.TERMINATED
     except typer.TyperException as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help of the command
+            print(error.format_message(), file=sys.stderr)
+            return ExitCode.USAGE
         return _fail(_usage(error, arguments), arguments)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes stdout once more at exit

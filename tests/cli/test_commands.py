@@ -149,3 +149,11 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr.strip()) == (0, "[]")
     assert done.stdout
+
+
+@pytest.mark.parametrize("arguments", [[], ["policy"]])
+def test_a_bare_command_shows_its_help(run: Command, arguments: list[str]) -> None:
+    result = run(*arguments)
+    assert result.code == 2
+    assert "Usage: sharpaudit" in result.err
+    assert "error[" not in result.err
