@@ -13,8 +13,8 @@ import torch
 
 from sharpaudit.card import Card, ProbeRun, Setting, Timing
 from sharpaudit.card.reading import reading
-from sharpaudit.checkpoints import LoadedModel, PreprocessingOverrides, load
-from sharpaudit.data import ImageSet, open_images, to_input
+from sharpaudit.checkpoints import Limits, LoadedModel, PreprocessingOverrides, load
+from sharpaudit.data import ImageSet, Reading, open_images, to_input
 from sharpaudit.device import available_device, compute_settings, environment, peak_memory_mib, useful_threads
 from sharpaudit.execute import Outcome, execute
 from sharpaudit.plan import Step, plan, total
@@ -36,6 +36,12 @@ class Request:
     architecture: str | None = None
     weights: str = "auto"
     preprocessing: PreprocessingOverrides = field(default_factory=PreprocessingOverrides)
+    num_classes: int | None = None
+    """Outputs the network must have; None reads it from the weights."""
+    limits: Limits = field(default_factory=Limits)
+    """Budgets of the checkpoint readers."""
+    reading: Reading = field(default_factory=Reading)
+    """Budgets and choices of the image readers."""
     probes: str = "standard"
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     limit: int | None = None
@@ -104,6 +110,8 @@ def prepare(request: Request, on_progress: Progress = lambda doing, fraction: No
         architecture=request.architecture,
         weights=request.weights,
         overrides=request.preprocessing,
+        num_classes=request.num_classes,
+        limits=request.limits,
         allow_code=request.allow_code,
         allow_inert=request.allow_inert,
         allow_nonfinite=request.allow_nonfinite,
@@ -128,7 +136,9 @@ def columns(bench: Workbench) -> dict[str, dict[str, Any]]:
 
 
 def _open(spec: str, request: Request, model: LoadedModel, *, limit: int | None) -> ImageSet:
-    images = open_images(spec, limit=limit, preprocessing=model.subject.preprocessing, search=request.search)
+    images = open_images(
+        spec, limit=limit, preprocessing=model.subject.preprocessing, search=request.search, reading=request.reading
+    )
     images = images.matched_to(model.subject.num_classes)
     return replace(images, notes=(*images.notes, *_adaptations(images, model.subject.preprocessing.input_size)))
 

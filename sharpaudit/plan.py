@@ -31,16 +31,11 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "corruption": {"severities": (1, 3, 5)},
     },
     "deep": {
-        "accuracy": {},
-        "calibration": {},
-        "fisher_rao": {},
-        "relative_flatness": {},
-        "perturbation": {},
         "spectrum": {"max_iterations": 300, "trace_probes": 200},
         "corruption": {"samples": 1_000_000_000},
     },
 }
-"""Probes of each preset and the options that differ from the probes' own defaults."""
+"""Probes of each preset and the options that differ from the probes' own defaults; ``deep`` runs every other probe too."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +66,7 @@ def plan(selection: str, options: Mapping[str, Mapping[str, Any]] | None = None)
         UsageError: a value of the wrong type, a probe named twice, options for a probe that is not run.
     """
     options = options or {}
-    chosen = PRESETS.get(selection) or {name: {} for name in _names(selection)}
+    chosen: dict[str, Mapping[str, Any]] = {name: {} for name in _names(selection)} | dict(PRESETS.get(selection, {}))
     idle = sorted(set(options) - set(chosen))
     if idle:
         probes.find(idle[0])
@@ -81,6 +76,8 @@ def plan(selection: str, options: Mapping[str, Mapping[str, Any]] | None = None)
 
 
 def _names(selection: str) -> list[str]:
+    if selection in PRESETS:
+        return probes.names() if selection == "deep" else list(PRESETS[selection])
     names = [name.strip() for name in selection.split(",")]
     if not all(names):
         raise UsageError("no probe was named", hint=f"presets: {', '.join(PRESETS)}; probes: {', '.join(probes.names())}")

@@ -26,7 +26,8 @@ def test_deep_runs_every_probe() -> None:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_are_valid(preset: str) -> None:
-    assert sorted(names(preset)) == sorted(PRESETS[preset])
+    assert set(names(preset)) >= set(PRESETS[preset])
+    assert preset == "deep" or len(names(preset)) == len(PRESETS[preset])
 
 
 def test_presets_grow() -> None:

@@ -29,6 +29,14 @@ Text = str | None
 Precision = Literal["auto", "float32", "float64"]
 
 
+OnBadSample = Literal["fail", "skip"]
+
+
+def _budget(flag: str) -> Any:
+    """An option that raises a budget of the readers; left out of the help, since the refusal that needs it names it."""
+    return typer.Option(flag, hidden=True, min=1)
+
+
 @app.command()
 def measure(
     context: typer.Context,
@@ -48,6 +56,22 @@ def measure(
     mean: Annotated[Text, option("--mean", "Normalisation mean per channel, e.g. 0.485,0.456,0.406.")] = None,
     std: Annotated[Text, option("--std", "Normalisation standard deviation per channel.")] = None,
     input_size: Annotated[Text, option("--input-size", "Of the network: channels,height,width.", metavar="C,H,W")] = None,
+    num_classes: Annotated[
+        int | None, option("--num-classes", "Outputs the network must have; else from its weights.", min=2)
+    ] = None,
+    input_range: Annotated[Text, option("--input-range", "Black and white of floating-point images.", metavar="LOW,HIGH")] = None,
+    bad_sample: Annotated[OnBadSample, option("--on-bad-sample", "What an image that cannot be decoded does.")] = "fail",
+    follow_links: Annotated[bool, typer.Option("--follow-links", help="Follow links out of the image folder.")] = False,
+    max_bytes: Annotated[int | None, _budget("--max-bytes")] = None,
+    max_pixels: Annotated[int | None, _budget("--max-pixels")] = None,
+    max_file_bytes: Annotated[int | None, _budget("--max-file-bytes")] = None,
+    max_header_bytes: Annotated[int | None, _budget("--max-header-bytes")] = None,
+    max_tensors: Annotated[int | None, _budget("--max-tensors")] = None,
+    max_name_chars: Annotated[int | None, _budget("--max-name-chars")] = None,
+    max_rank: Annotated[int | None, _budget("--max-rank")] = None,
+    max_pickle_steps: Annotated[int | None, _budget("--max-pickle-steps")] = None,
+    max_depth: Annotated[int | None, _budget("--max-depth")] = None,
+    max_view_excess_bytes: Annotated[int | None, _budget("--max-view-excess-bytes")] = None,
     probe_examples: Annotated[int, option("--probe-examples", "Images of the frozen curvature probe set.", min=1)] = 512,
     precision: Annotated[Precision, option("--precision", "Of the curvature computations.")] = "auto",
     batch_size: Annotated[int, option("--batch-size", "Images in one forward pass.", min=1, max=2**20)] = 256,
@@ -61,7 +85,8 @@ def measure(
 ) -> int:
     """Audit checkpoints on a data set and write a report card for each."""
     from sharpaudit.audit import Request
-    from sharpaudit.checkpoints import PreprocessingOverrides
+    from sharpaudit.checkpoints import Limits, PreprocessingOverrides
+    from sharpaudit.data import Reading
     from sharpaudit.workbench import BenchSettings
 
     if out is not None and len(checkpoints) > 1:
@@ -72,6 +97,12 @@ def measure(
         std=_numbers("--std", std, (1, 3)),
         input_size=(int(size[0]), int(size[1]), int(size[2])) if size else None,
     )
+    range_ = _numbers("--input-range", input_range, (2,))
+    given = {name: value for name, value in context.params.items() if name.startswith("max_") and value is not None}
+    ours = {name: given.pop(name) for name in ("max_bytes", "max_pixels") if name in given}
+    reading = Reading(
+        input_range=(range_[0], range_[1]) if range_ else None, bad_samples=bad_sample, follow_links=follow_links, **ours
+    )
     requests = [
         Request(
             checkpoint=checkpoint,
@@ -80,6 +111,9 @@ def measure(
             architecture=arch,
             weights=weights,
             preprocessing=overrides,
+            num_classes=num_classes,
+            limits=Limits(**given),
+            reading=reading,
             probes=probes,
             options=probe_options(settings or []),
             limit=limit,

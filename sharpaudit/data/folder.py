@@ -181,7 +181,7 @@ def _shape(scan: _Scan, preprocessing: Preprocessing | None) -> tuple[tuple[int,
         return (height, width, channels), None, notes
     if preprocessing is None:
         shown = ", ".join(f"{height}×{width}" for (height, width), _ in scan.sizes.most_common(5))
-        raise DataError(f"images of {len(scan.sizes)} sizes ({shown}, ...) and no size to bring them to", hint="pass --size")
+        raise DataError(f"images of {len(scan.sizes)} sizes ({shown}, ...) and none to bring them to", hint="pass --input-size")
     _, height, width = preprocessing.input_size
     notes.append(f"resized and centre-cropped images of {len(scan.sizes)} sizes to {height}×{width}")
     return (height, width, channels), preprocessing, notes
