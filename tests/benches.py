@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -43,8 +45,8 @@ def model(module: nn.Module | None = None) -> LoadedModel:
     return LoadedModel(module=module, subject=subject)
 
 
-def bench(module: nn.Module | None = None, *, train: bool = True, n: int = 97, **settings: object) -> Workbench:
+def bench(module: nn.Module | None = None, *, train: bool = True, n: int = 97, **settings: Any) -> Workbench:
     """A bench over the first `n` test digits (a number that no batch size divides) and 203 training digits."""
-    chosen = BenchSettings(**{"batch_size": 32, "probe_examples": 37, **settings})  # type: ignore[arg-type]
+    chosen = BenchSettings(**{"batch_size": 32, "probe_examples": 37, **settings})
     training = open_images("digits:train", limit=203) if train else None
     return Workbench(model(module), open_images("digits", limit=n), training, chosen)

@@ -29,12 +29,12 @@ def dense_hessian(module: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
     def loss(theta: Tensor) -> Tensor:
         return functional.cross_entropy(flat_logits(module, inputs, theta), labels)
 
-    return torch.func.jacrev(torch.func.grad(loss))(flat_parameters(module))  # type: ignore[no-any-return]
+    return torch.func.jacrev(torch.func.grad(loss))(flat_parameters(module))  # type: ignore[no-any-return]  # torch.func is untyped
 
 
 def dense_jacobian(module: nn.Module, inputs: Tensor) -> Tensor:
     """J (n, classes, P)."""
-    return torch.func.jacrev(lambda t: flat_logits(module, inputs, t))(flat_parameters(module))  # type: ignore[no-any-return]
+    return torch.func.jacrev(lambda t: flat_logits(module, inputs, t))(flat_parameters(module))  # type: ignore[no-any-return]  # torch.func is untyped
 
 
 def dense_ggn(module: nn.Module, inputs: Tensor) -> Tensor:

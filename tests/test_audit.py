@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,14 +63,14 @@ def test_disagreements_of_the_real_checkpoints(other: str, count: int) -> None:
     assert f"They disagree on {count} of 1,000 images" in " ".join(comparison.reading)
 
 
-def demo(name: str = "baseline-seed0", **settings: object) -> Run:
+def demo(name: str = "baseline-seed0", **settings: Any) -> Run:
     request = audit.Request(
         checkpoint=DEMO / f"{name}.safetensors",
         data="digits",
         train_data="digits:train",
         probes="quick",
         options={"perturbation": {"draws": 4, "paper_draws": 2}},
-        bench=BenchSettings(**settings),  # type: ignore[arg-type]
+        bench=BenchSettings(**settings),
     )
     return audit.measure(request)
 

@@ -129,7 +129,7 @@ def _of_torchvision(name: str) -> Architecture:
 
     def build(num_classes: int) -> nn.Module:
         options: dict[str, Any] = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
-        return models.get_model(name, weights=None, num_classes=num_classes, **options)  # type: ignore[no-any-return]
+        return models.get_model(name, weights=None, num_classes=num_classes, **options)  # type: ignore[no-any-return]  # torchvision is untyped
 
     def defaults(_: nn.Module) -> Defaults:
         transforms = models.get_model_weights(name).DEFAULT.transforms()
@@ -239,7 +239,7 @@ def _factory(path: Path, name: str) -> Callable[..., nn.Module]:
             raise ArchitectureError(f"{name} returned {type(network).__name__}, expected a torch.nn.Module", path=str(path))
         return network
 
-    build.__signature__ = inspect.signature(made)  # type: ignore[attr-defined]
+    build.__signature__ = inspect.signature(made)  # type: ignore[attr-defined]  # read by inspect
     return build
 
 

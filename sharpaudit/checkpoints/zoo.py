@@ -76,7 +76,7 @@ class BasicBlock(nn.Module):
         """relu(f(x) + shortcut(x))."""
         out = self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x)))))
         shortcut: Tensor = self.downsample(x)
-        return self.relu2(out + shortcut)  # type: ignore[no-any-return]
+        return self.relu2(out + shortcut)  # type: ignore[no-any-return]  # modules are called untyped
 
 
 class CifarResNet(nn.Module):
@@ -96,7 +96,7 @@ class CifarResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits (n, classes)."""
         x = self.layer3(self.layer2(self.layer1(self.relu(self.bn1(self.conv1(x))))))
-        return self.linear(x.mean((2, 3)))  # type: ignore[no-any-return]
+        return self.linear(x.mean((2, 3)))  # type: ignore[no-any-return]  # modules are called untyped
 
 
 class ResNet18(nn.Module):
@@ -116,7 +116,7 @@ class ResNet18(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits (n, classes)."""
         x = self.layer4(self.layer3(self.layer2(self.layer1(self.relu(self.bn1(self.conv1(x)))))))
-        return self.fc(x.mean((2, 3)))  # type: ignore[no-any-return]
+        return self.fc(x.mean((2, 3)))  # type: ignore[no-any-return]  # modules are called untyped
 
 
 def _stage(inputs: int, outputs: int, blocks: int, stride: int, *, option_a: bool) -> nn.Sequential:
@@ -138,7 +138,7 @@ class PlainBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """relu(f(x) + shortcut(x))."""
         out = self.conv2(self.relu1(self.conv1(x)))
-        return self.relu2(out + self.shortcut(x))  # type: ignore[no-any-return]
+        return self.relu2(out + self.shortcut(x))  # type: ignore[no-any-return]  # modules are called untyped
 
 
 class ResNet2b(nn.Module):
@@ -156,7 +156,7 @@ class ResNet2b(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits (n, classes)."""
         x = self.layer1(self.relu1(self.conv1(x)))
-        return self.linear2(self.relu2(self.linear1(x.flatten(1))))  # type: ignore[no-any-return]
+        return self.linear2(self.relu2(self.linear1(x.flatten(1))))  # type: ignore[no-any-return]  # modules are called untyped
 
 
 class WideBlock(nn.Module):
@@ -176,7 +176,7 @@ class WideBlock(nn.Module):
         """X + f(x); where the width changes, the shortcut starts after the activation."""
         activated = self.relu1(self.bn1(x))
         out = self.conv2(self.relu2(self.bn2(self.conv1(activated))))
-        return (x if self.convShortcut is None else self.convShortcut(activated)) + out  # type: ignore[no-any-return]
+        return (x if self.convShortcut is None else self.convShortcut(activated)) + out  # type: ignore[no-any-return]  # modules are called untyped
 
 
 class WideStage(nn.Module):
@@ -190,7 +190,7 @@ class WideStage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """All blocks in turn."""
-        return self.layer(x)  # type: ignore[no-any-return]
+        return self.layer(x)  # type: ignore[no-any-return]  # modules are called untyped
 
 
 class WideResNet(nn.Module):
@@ -210,7 +210,7 @@ class WideResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits (n, classes)."""
         x = self.relu(self.bn1(self.block3(self.block2(self.block1(self.conv1(x))))))
-        return self.fc(x.mean((2, 3)))  # type: ignore[no-any-return]
+        return self.fc(x.mean((2, 3)))  # type: ignore[no-any-return]  # modules are called untyped
 
 
 VGG_WIDTHS = {
@@ -240,7 +240,7 @@ class CifarVgg(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (n, classes)."""
-        return self.classifier(self.hidden(self.features(x).mean((2, 3))))  # type: ignore[no-any-return]
+        return self.classifier(self.hidden(self.features(x).mean((2, 3))))  # type: ignore[no-any-return]  # modules are called untyped
 
 
 class Attention(nn.Module):
@@ -257,7 +257,7 @@ class Attention(nn.Module):
         n, tokens, width = x.shape
         query, key, value = self.qkv(x).view(n, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         weights = (query @ key.transpose(-2, -1) / (width // self.heads) ** 0.5).softmax(-1)
-        return self.proj((weights @ value).transpose(1, 2).reshape(n, tokens, width))  # type: ignore[no-any-return]
+        return self.proj((weights @ value).transpose(1, 2).reshape(n, tokens, width))  # type: ignore[no-any-return]  # modules are called untyped
 
 
 class TransformerBlock(nn.Module):
@@ -273,7 +273,7 @@ class TransformerBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Attention, then the MLP, each added."""
         x = x + self.attn(self.norm1(x))
-        return x + self.mlp(self.norm2(x))  # type: ignore[no-any-return]
+        return x + self.mlp(self.norm2(x))  # type: ignore[no-any-return]  # modules are called untyped
 
 
 class SmallViT(nn.Module):
@@ -292,7 +292,7 @@ class SmallViT(nn.Module):
         """Logits (n, classes), from the class token."""
         patches = self.patch_embed(x).flatten(2).transpose(1, 2)
         tokens = torch.cat([self.cls_token.expand(len(x), -1, -1), patches], 1) + self.pos_embed
-        return self.head(self.norm(self.blocks(tokens))[:, 0])  # type: ignore[no-any-return]
+        return self.head(self.norm(self.blocks(tokens))[:, 0])  # type: ignore[no-any-return]  # modules are called untyped
 
 
 class FeaturesClassifier(nn.Module):
@@ -305,7 +305,7 @@ class FeaturesClassifier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (n, classes)."""
-        return self.classifier(self.features(x).flatten(1))  # type: ignore[no-any-return]
+        return self.classifier(self.features(x).flatten(1))  # type: ignore[no-any-return]  # modules are called untyped
 
 
 def _pooled_features(in_channels: int, width: int) -> nn.Sequential:

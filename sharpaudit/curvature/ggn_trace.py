@@ -111,7 +111,7 @@ def _squared_norms(layer: nn.Module, x: Tensor) -> SquaredNorms:
         gram = _gram_or_none(columns, layer.out_features)
         return lambda gradient: _product(columns, gram, gradient.reshape(len(x), 1, columns.shape[3], -1).transpose(2, 3), layer)
     if isinstance(layer, nn.Conv2d):
-        columns = functional.unfold(x, layer.kernel_size, layer.dilation, layer.padding, layer.stride)  # type: ignore[arg-type]
+        columns = functional.unfold(x, layer.kernel_size, layer.dilation, layer.padding, layer.stride)  # type: ignore[arg-type]  # unfold takes tuples
         columns = columns.view(len(x), layer.groups, -1, columns.shape[-1])
         gram = _gram_or_none(columns, layer.out_channels // layer.groups)
         return lambda gradient: _product(columns, gram, gradient.reshape(len(x), layer.groups, -1, columns.shape[3]), layer)

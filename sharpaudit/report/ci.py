@@ -31,13 +31,15 @@ OUTCOMES = {
 }
 
 Level = Literal["error", "warning", "note"]
+LEVELS: dict[str, Level] = {"fail": "error", "warn": "warning", "info": "note"}
+"""By severity of the rule."""
 
 
 def level(verdict: Verdict) -> Level | None:
     """How loudly a verdict is reported; None for one that needs no attention."""
     if verdict.status not in ("failed", "inconclusive"):
         return None
-    return {"fail": "error", "warn": "warning", "info": "note"}[verdict.severity]  # type: ignore[return-value]
+    return LEVELS[verdict.severity]
 
 
 def sentence(verdict: Verdict) -> str:

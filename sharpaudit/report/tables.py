@@ -103,7 +103,7 @@ def _rows(card: Card, name: str, kind: type[T]) -> list[T]:
     if name not in card.tables:
         return []
     try:
-        return TypeAdapter(list[kind]).validate_python(card.tables[name].records())  # type: ignore[valid-type]
+        return TypeAdapter(list[kind]).validate_python(card.tables[name].records())  # type: ignore[valid-type]  # built at run time
     except ValidationError as error:
         first = error.errors()[0]
         where = " ".join(str(part) for part in first["loc"])

@@ -37,8 +37,8 @@ def compare(table: Table, count: int) -> None:
         best = np.full((len(SEVERITIES), 2), np.inf)
         for i, severity in enumerate(SEVERITIES):
             for _ in range(ROUNDS):
-                ours = core_milliseconds(lambda: corrupt(images, name, severity, indices=indices))  # noqa: B023
-                theirs = core_milliseconds(lambda: [reference(image, name, severity) for image in few])  # noqa: B023
+                ours = core_milliseconds(lambda: corrupt(images, name, severity, indices=indices))  # noqa: B023  # called at once
+                theirs = core_milliseconds(lambda: [reference(image, name, severity) for image in few])  # noqa: B023  # called at once
                 best[i] = np.minimum(best[i], (ours / count, theirs / len(few)))
         ours, theirs = best.mean(0)
         total += ours, theirs

@@ -90,7 +90,8 @@ def test_examples_that_changed_most() -> None:
     assert [c.index for c in found.pair.changed] == list(np.argsort(-np.abs(change))[:10])
     top = found.pair.changed[0]
     assert top.nll_change == pytest.approx(change[top.index]) and top.label in a.card.data.classes
-    assert comparison(a, a).pair is not None and comparison(a, a).pair.changed == []  # type: ignore[union-attr]
+    itself = comparison(a, a).pair
+    assert itself is not None and itself.changed == []
 
 
 def test_cards_alone_can_be_compared() -> None:

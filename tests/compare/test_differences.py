@@ -43,7 +43,7 @@ def within(low: float, high: float) -> Estimate:
     ],
 )
 def test_words(name: str, direction: str, difference: Estimate, p: float | None, margin: float | None, word: str | None) -> None:
-    assert verdict(name, direction, difference, p, margin) == word  # type: ignore[arg-type]
+    assert verdict(name, direction, difference, p, margin) == word  # type: ignore[arg-type]  # parametrised text
 
 
 def test_p_value_agrees_with_its_interval() -> None:

@@ -58,7 +58,7 @@ def _package() -> types.ModuleType:
 def _with_constants(module: types.ModuleType, name: str, table: Table) -> Callable[..., Any]:
     """The package's function `name`; its list of constants replaced unless ImageNet-C's are asked for."""
     if table == 224 or name == "elastic_transform":
-        return vars(module)[name]  # type: ignore[no-any-return]
+        return vars(module)[name]  # type: ignore[no-any-return]  # a foreign function
     rows: list[Any] = [row[0] if len(row) == 1 else row for row in CONSTANTS[name][table]]
     if name == "zoom_blur":
         rows = [1 + step * np.arange(count) for step, count in CONSTANTS[name][table]]
@@ -67,4 +67,4 @@ def _with_constants(module: types.ModuleType, name: str, table: Table) -> Callab
     assert replaced == 1
     scope = {**vars(module), "ROWS": rows}
     exec(source, scope)
-    return scope[name]  # type: ignore[no-any-return]
+    return scope[name]  # type: ignore[no-any-return]  # a foreign function

@@ -347,8 +347,8 @@ def test_a_warp_is_scipys_map_coordinates(edge: Literal["mirror", "reflect"]) ->
 @pytest.mark.parametrize(("edge", "mode"), [("nearest", "edge"), ("reflect", "symmetric"), ("mirror", "reflect")])
 def test_positions_are_numpys_padding(edge: str, mode: str) -> None:
     for size, reach in ((8, 3), (8, 20), (5, 0)):
-        truth = np.pad(np.arange(size), reach, mode=mode)  # type: ignore[call-overload]
-        assert np.array_equal(positions(size, reach, edge), truth)  # type: ignore[arg-type]
+        truth = np.pad(np.arange(size), reach, mode=mode)  # type: ignore[call-overload]  # numpy wants a literal
+        assert np.array_equal(positions(size, reach, edge), truth)  # type: ignore[arg-type]  # parametrised text
 
 
 def test_elastic_transform_moves_corners_by_the_jitter() -> None:

@@ -48,8 +48,8 @@ def test_rescaling_a_relu_layer_changes_nothing() -> None:
     c = network(bias=False)
     before = norms(c)
     with torch.no_grad():
-        c.module[1].weight.mul_(5)  # type: ignore[index]
-        c.module[3].weight.div_(5)  # type: ignore[index]
+        c.module[1].weight.mul_(5)  # type: ignore[index]  # a Sequential
+        c.module[3].weight.div_(5)  # type: ignore[index]  # a Sequential
     assert norms(c) == pytest.approx(before, rel=1e-12)
 
 

@@ -61,7 +61,7 @@ class Token(nn.Module):
         self.head = nn.Linear(16, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(x.flatten(1) + self.token)  # type: ignore[no-any-return]
+        return self.head(x.flatten(1) + self.token)  # type: ignore[no-any-return]  # modules are called untyped
 
 
 def twice() -> nn.Module:
@@ -100,7 +100,7 @@ class Squared(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         parts = self.body(x.flatten(1)).unflatten(1, (3, 3))
-        return self.head((parts @ parts).sum(1))  # type: ignore[no-any-return]
+        return self.head((parts @ parts).sum(1))  # type: ignore[no-any-return]  # modules are called untyped
 
 
 @pytest.mark.parametrize(

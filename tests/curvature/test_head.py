@@ -14,7 +14,7 @@ class Twice(nn.Module):
         self.layer = nn.Linear(3, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layer(self.layer(x))  # type: ignore[no-any-return]
+        return self.layer(self.layer(x))  # type: ignore[no-any-return]  # modules are called untyped
 
 
 class Scaled(nn.Module):
@@ -23,7 +23,7 @@ class Scaled(nn.Module):
         self.layer = nn.Linear(3, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return 10 * self.layer(x)  # type: ignore[no-any-return]
+        return 10 * self.layer(x)  # type: ignore[no-any-return]  # modules are called untyped
 
 
 def test_found_in_the_middle_of_the_module_list() -> None:
@@ -38,7 +38,7 @@ def test_found_behind_an_inactive_dropout() -> None:
 
 def test_found_after_attention() -> None:
     c = case("attention")
-    assert last_linear(c.module, c.inputs[:1]) is c.module[-1]  # type: ignore[index]
+    assert last_linear(c.module, c.inputs[:1]) is c.module[-1]  # type: ignore[index]  # a Sequential
 
 
 @pytest.mark.parametrize("module", [Twice(), Scaled(), nn.Sequential(nn.Linear(3, 3), nn.ReLU()), nn.Identity()])

@@ -122,7 +122,7 @@ def test_perturbed_buffers_are_read_inside_only() -> None:
     c = case("conv-bn")
     o = objective(c)
     loss, zero = o.loss(), torch.zeros(o.num_parameters)
-    with o.perturbed(zero, {"1.running_mean": c.module[1].running_mean + 1}):  # type: ignore[index]
+    with o.perturbed(zero, {"1.running_mean": c.module[1].running_mean + 1}):  # type: ignore[index]  # a Sequential
         assert o.loss() != loss
     assert o.loss() == loss
 
@@ -165,7 +165,7 @@ def test_softmax_regression_has_the_closed_form_hessian() -> None:
 def test_saturated_logits_give_a_finite_loss_and_curvature() -> None:
     c = case("linear", dtype=torch.float32)
     with torch.no_grad():
-        c.module[1].weight.mul_(1e4)  # type: ignore[index]
+        c.module[1].weight.mul_(1e4)  # type: ignore[index]  # a Sequential
     o = objective(c)
     assert math.isfinite(o.loss()) and o.hvp(direction(o)).isfinite().all()
 

@@ -104,7 +104,7 @@ def test_the_paper_protocol_is_the_frozen_one_when_batches_are_even() -> None:
 def test_the_paper_protocol_moves_running_statistics() -> None:
     """Where a running variance is moved below zero the loss is not a number; such draws are left out and counted."""
     c = case("conv-bn")
-    variances = c.module[4].running_var  # type: ignore[index]
+    variances = c.module[4].running_var  # type: ignore[index]  # a Sequential
     fine = paper_protocol(Objective(*c, batch_size=7), radius=1e-3, draws=4, seed=0, batch_size=7)
     variances[0] = 1e-3
     some = paper_protocol(Objective(*c, batch_size=7), radius=0.1, draws=20, seed=0, batch_size=7)

@@ -59,7 +59,7 @@ def test_an_edge_belongs_to_the_bin_above() -> None:
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=40), st.randoms(use_true_random=False))
 def test_order_of_examples_changes_nothing_and_values_stay_in_range(rows: list[tuple[float, bool]], random: object) -> None:
     shuffled = list(rows)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    random.shuffle(shuffled)  # type: ignore[attr-defined]  # hypothesis is untyped here
     for measure in (calibration.ece, calibration.adaptive_ece, calibration.ks, calibration.mce):
         values = [measure([c for c, _ in order], [a for _, a in order]) for order in (rows, shuffled)]
         assert values[0] == pytest.approx(values[1], abs=1e-12)
@@ -174,10 +174,10 @@ def test_temperature_is_the_stationary_point_found_by_lbfgs() -> None:
     def closure() -> torch.Tensor:
         optimiser.zero_grad()
         loss = torch.nn.functional.cross_entropy(logits / log_t.exp(), target)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # torch is untyped here
         return loss
 
-    optimiser.step(closure)  # type: ignore[no-untyped-call]
+    optimiser.step(closure)  # type: ignore[no-untyped-call]  # torch is untyped here
     found = calibration.fit_temperature(z, labels)
     assert found == pytest.approx(float(log_t.detach().exp()), rel=1e-6)
     assert calibration.fit_temperature(2.5 * z, labels) == pytest.approx(2.5 * found, rel=1e-6)
