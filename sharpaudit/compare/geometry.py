@@ -15,6 +15,9 @@ NOT_SHARPNESS = frozenset(
 )
 """Members of the family that describe the spectrum's shape or a protocol's noise: more is neither sharper nor flatter."""
 
+SECOND_READINGS = frozenset(["flatness.fisher_rao_paper", "sharpness.random_paper_protocol", "sharpness.trace_ggn"])
+"""Other readings of a measure that stands beside them: shown, and not counted as further evidence."""
+
 FLATTER_WHEN_LARGER = frozenset(["sharpness.pac_bayes_sigma"])
 """The noise a model tolerates; for all other measures of both families larger means sharper."""
 

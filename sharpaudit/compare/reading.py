@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from sharpaudit.card import Interval
-from sharpaudit.compare.geometry import is_geometric, is_invariant
+from sharpaudit.compare.geometry import SECOND_READINGS, is_geometric, is_invariant
 from sharpaudit.compare.records import Association, Difference, Fleet, Model, Pair, Quadrant
 from sharpaudit.errors import clean
 
@@ -76,10 +76,10 @@ def _flatness(rows: Sequence[Difference]) -> Iterator[str]:
             yield f"B is {word} than A by {_listed(shown)}."
     if undecided := [row.name for row in geometric if row.verdict == "undecided"]:
         yield f"Undecided: {_listed(undecided)}."
-    if geometric:
-        counts = [sum(row.verdict == word for row in geometric) for word in ("sharper", "flatter", "undecided")]
+    if counted := [row for row in geometric if row.name not in SECOND_READINGS]:
+        counts = [sum(row.verdict == word for row in counted) for word in ("sharper", "flatter", "undecided")]
         yield (
-            f"Of {len(geometric)} flatness measures {counts[0]} say sharper, {counts[1]} flatter, {counts[2]} neither. Sharpness "
+            f"Of {len(counted)} flatness measures {counts[0]} say sharper, {counts[1]} flatter, {counts[2]} neither. Sharpness "
             "describes the function that was learned; by itself it is neither good nor bad."
         )
 

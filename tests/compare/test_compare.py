@@ -42,6 +42,12 @@ def test_two_models_side_by_side() -> None:
     assert "by itself it is neither good nor bad" in said(found)
 
 
+def test_a_second_reading_of_a_measure_is_no_second_vote() -> None:
+    values = {"flatness.fisher_rao": 3.0, "flatness.fisher_rao_paper": 3.0, "sharpness.trace": 2.0, "sharpness.trace_ggn": 2.0}
+    found = comparison(audit(1, flatness=values), audit(2, flatness={name: 2 * value for name, value in values.items()}))
+    assert "Of 2 flatness measures" in said(found)
+
+
 def test_the_other_quadrants() -> None:
     strong, weak = {"flatness.fisher_rao": 4.0}, {"flatness.fisher_rao": 3.0}
     cases = [
