@@ -1,4 +1,4 @@
-"""A checkpoint goes in, a card comes out: the few lines to read first are `measure`."""
+"""A checkpoint goes in, a card comes out: the few lines to read first are `measure` and `run`."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from sharpaudit.card.reading import reading
 from sharpaudit.checkpoints import Limits, LoadedModel, PreprocessingOverrides, load
 from sharpaudit.data import ImageSet, Reading, open_images, to_input
 from sharpaudit.device import available_device, compute_settings, environment, peak_memory_mib, useful_threads
-from sharpaudit.execute import Outcome, execute
+from sharpaudit.execute import Finished, execute, left_out
 from sharpaudit.plan import Step, plan, total
 from sharpaudit.probes import Passes, Workload
-from sharpaudit.store import Run
+from sharpaudit.store import Parts, Run
 from sharpaudit.workbench import BenchSettings, Need, Workbench
 
 Progress = Callable[[str, float], None]
@@ -56,26 +56,54 @@ class Request:
     """The configuration as the card shows it, each value with its origin."""
 
 
+class Stopped(KeyboardInterrupt):
+    """The audit was interrupted; `run` holds what was finished by then."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self.run = run
+
+
 def measure(request: Request, on_progress: Progress = lambda doing, fraction: None) -> Run:
     """The audit of one checkpoint: its card, and the per-example columns behind it.
 
     Raises:
         SharpauditError: the subclass says whether the request, the checkpoint, the data or the machine is at fault.
     """
+    return run(prepare(request, on_progress), on_progress)
+
+
+def run(
+    prepared: Prepared, on_progress: Progress = lambda doing, fraction: None, folder: Path | None = None, *, reuse: bool = True
+) -> Run:
+    """The audit, made ready by `prepare`; with a run folder, finished probes are kept in it and not run again.
+
+    Raises:
+        SharpauditError: as `measure`.
+        Stopped: an interrupt arrived; it carries the card of what was finished.
+    """
     started = time.monotonic(), datetime.now(UTC)
-    prepared = prepare(request, on_progress)
     progress = _Progress(on_progress, prepared)
     bench = Workbench(prepared.model, prepared.test, prepared.train, prepared.settings, progress.within_step)
+    finished: list[Finished] = []
     with compute_settings(prepared.threads):
-        outcomes = list(execute(prepared.steps, bench, progress.step))
+        begun = _beginning(prepared, bench)
+        parts = Parts(folder, _identity(begun), reuse=reuse) if folder else None
+        try:
+            for item in execute(prepared.steps, bench, parts, progress.step):
+                finished.append(item)
+        except KeyboardInterrupt as stop:
+            finished += [left_out(step, "the audit was interrupted") for step in prepared.steps[len(finished) :]]
+            raise Stopped(_run(begun, finished, started, prepared.settings.device)) from stop
         on_progress("writing the card", 1.0)
-        return Run(_card(request, prepared, bench, outcomes, started), columns(bench))
+        return _run(begun, finished, started, prepared.settings.device)
 
 
 @dataclass(frozen=True)
 class Prepared:
     """An audit that is ready to run: everything that can be refused has been looked at."""
 
+    request: Request
     steps: list[Step]
     model: LoadedModel
     test: ImageSet
@@ -119,7 +147,7 @@ def prepare(request: Request, on_progress: Progress = lambda doing, fraction: No
     on_progress("reading the data", 0.0)
     test = _open(request.data, request, model, limit=request.limit)
     train = _open(request.train_data, request, model, limit=None) if request.train_data else None
-    return Prepared(steps, model, test, train, settings)
+    return Prepared(request, steps, model, test, train, settings)
 
 
 def costs(prepared: Prepared) -> list[dict[str, str | int]]:
@@ -128,11 +156,6 @@ def costs(prepared: Prepared) -> list[dict[str, str | int]]:
     shared = Passes(forward=workload.test + workload.train)
     named = [("shared clean views", shared), *((step.probe.name, step.cost(workload)) for step in prepared.steps)]
     return [{"probe": name, **asdict(passes)} for name, passes in named]
-
-
-def columns(bench: Workbench) -> dict[str, dict[str, Any]]:
-    """The per-example columns of every view that was computed, for the run folder."""
-    return {view: dict(predictions.columns()) for view, predictions in bench.views.items()}
 
 
 def _open(spec: str, request: Request, model: LoadedModel, *, limit: int | None) -> ImageSet:
@@ -180,36 +203,50 @@ class _Progress:
         return shared + self._current.cost(self._workload).forward_equivalents
 
 
-def _card(
-    request: Request, prepared: Prepared, bench: Workbench, outcomes: list[Outcome], started: tuple[float, datetime]
-) -> Card:
+def _beginning(prepared: Prepared, bench: Workbench) -> dict[str, Any]:
+    """The fields of the card that are settled before the first probe runs."""
+    request = prepared.request
+    curved = any({Need.OBJECTIVE, Need.FEATURES} & step.probe.needs for step in prepared.steps)
+    return {
+        "subject": prepared.model.subject,
+        "data": prepared.test.record(),
+        "train_data": prepared.train.record() if prepared.train is not None else None,
+        "probe_set": bench.probe_set if curved else None,
+        "environment": environment(prepared.settings.device),
+        "config": dict(request.settings),
+        "seed": request.bench.seed,
+    }
+
+
+def _identity(begun: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides the findings of every probe, as JSON types: the file's name and the way a setting was given do not."""
+    identity = {name: value and value.model_dump(mode="json") for name, value in begun.items() if name not in ("config", "seed")}
+    return {**identity, "subject": {**identity["subject"], "file": None}, "seed": begun["seed"]}
+
+
+def _run(begun: Mapping[str, Any], finished: Sequence[Finished], started: tuple[float, datetime], device: str) -> Run:
+    """The card and the columns, from what the audit began with and what came of each probe."""
+    outcomes = [item.outcome for item in finished]
     measurements = sorted((m for outcome in outcomes for m in outcome.measurements), key=lambda m: m.name)
-    curved = any({Need.OBJECTIVE, Need.FEATURES} & outcome.step.probe.needs for outcome in outcomes)
-    return Card(
-        subject=prepared.model.subject,
-        data=prepared.test.record(),
-        train_data=prepared.train.record() if prepared.train is not None else None,
-        probe_set=bench.probe_set if curved else None,
-        environment=environment(prepared.settings.device),
-        config=dict(request.settings),
-        seed=request.bench.seed,
+    card = Card(
+        **begun,
         probes={
-            outcome.step.probe.name: ProbeRun(
-                status=outcome.status,
-                version=outcome.step.probe.version,
-                reason=outcome.reason,
-                options=outcome.step.settings(),
-                passes=outcome.passes,
+            outcome.probe: ProbeRun(
+                status=outcome.status, version=outcome.version, reason=outcome.reason, options=outcome.options
             )
             for outcome in outcomes
         },
         measurements=measurements,
-        tables={named.name: named.table for outcome in outcomes for named in outcome.tables},
+        tables={name: table for outcome in outcomes for name, table in outcome.tables.items()},
+        incomplete=[item.outcome.probe for item in finished if item.left_out],
         reading=reading(measurements),
         timing=Timing(
             started=started[1].isoformat(timespec="seconds"),
             seconds=time.monotonic() - started[0],
-            probe_seconds={outcome.step.probe.name: outcome.seconds for outcome in outcomes},
-            peak_memory_mib=peak_memory_mib(prepared.settings.device),
+            probe_seconds={outcome.probe: outcome.seconds for outcome in outcomes},
+            passes={outcome.probe: outcome.passes for outcome in outcomes},
+            reused=[item.outcome.probe for item in finished if item.reused],
+            peak_memory_mib=peak_memory_mib(device),
         ),
     )
+    return Run(card, {view: named for item in finished for view, named in item.columns.items()})

@@ -1,7 +1,7 @@
 """Run the plan: each step becomes an outcome, whatever happens to it.
 
-One probe's failure is that probe's outcome; the others run on. Only what stops every probe alike (an interrupt, a defect in the
-plan) leaves this module.
+One probe's failure is that probe's outcome; the others run on. Only what stops every probe alike (an interrupt, a full disk, a
+defect in the plan) leaves this module. Where a folder is given, finished probes are kept in it, and found there again.
 """
 
 from __future__ import annotations
@@ -11,36 +11,61 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from sharpaudit.card import Failed, Measured, Measurement, Skipped
+from sharpaudit.card import Failed, Measured, Measurement, Outcome, Skipped
 from sharpaudit.errors import SharpauditError, clean
 from sharpaudit.plan import Step
 from sharpaudit.probes import NamedTable
+from sharpaudit.store import Columns, Parts
 from sharpaudit.workbench import NotApplicable, UndeclaredNeed, Workbench
 
 log = logging.getLogger(__name__)
 
 
+class TimeIsUp(Exception):
+    """Raised by a progress callback: the time that the audit was given has passed."""
+
+
 @dataclass(frozen=True)
-class Outcome:
-    """What came of one step."""
+class Finished:
+    """What came of one step, the per-example columns it read, and whether it was found in an earlier run or left out."""
 
-    step: Step
-    status: Literal["measured", "skipped", "failed"]
-    reason: str | None
-    measurements: tuple[Measurement, ...]
-    tables: tuple[NamedTable, ...]
-    passes: dict[str, int]
-    """Examples sent through the model while it ran, by kind of pass, shared views included where it was first to need them."""
-    seconds: float
+    outcome: Outcome
+    columns: Columns
+    reused: bool = False
+    left_out: bool = False
 
 
-def execute(steps: Sequence[Step], bench: Workbench, on_step: Callable[[Step], None] = lambda step: None) -> Iterator[Outcome]:
-    """Run `steps` in order on `bench`; `on_step` is told of each before it starts."""
+def execute(
+    steps: Sequence[Step],
+    bench: Workbench,
+    parts: Parts | None = None,
+    on_step: Callable[[Step], None] = lambda step: None,
+) -> Iterator[Finished]:
+    """Run `steps` in order on `bench`, or find them in `parts`; `on_step` is told of each before it runs.
+
+    Failures are not kept, so that a later run tries again. Once the time is up, what is left is skipped with that reason.
+    """
+    late = False
     for step in steps:
-        on_step(step)
-        yield run(step, bench)
+        found = parts.find(step.probe.name, step.probe.version, step.settings()) if parts else None
+        if found:
+            yield Finished(*found, reused=True)
+            continue
+        try:
+            if late:
+                raise TimeIsUp
+            on_step(step)
+            outcome = run(step, bench)
+        except TimeIsUp:
+            late = True
+            yield left_out(step, "the time for the audit was up")
+            continue
+        columns = {view: bench.views[view].columns() for view in outcome.views}
+        if parts and outcome.status != "failed":
+            parts.keep(outcome, columns)
+        yield Finished(outcome, columns)
 
 
 def run(step: Step, bench: Workbench) -> Outcome:
@@ -48,15 +73,17 @@ def run(step: Step, bench: Workbench) -> Outcome:
 
     Raises:
         UndeclaredNeed: the probe touched something it does not declare; that is a defect, not an outcome.
+        TimeIsUp: the bench's progress callback said so.
     """
     probe = step.probe
+    narrowed = bench.narrowed(probe.name, probe.needs)
     before, started = Counter(bench.passes), time.monotonic()
     status: Literal["measured", "skipped", "failed"] = "measured"
     reason: str | None = None
     found: list[Measured | Skipped | NamedTable] = []
     try:
-        found.extend(probe(bench.narrowed(probe.name, probe.needs), step.options))
-    except UndeclaredNeed:
+        found.extend(probe(narrowed, step.options))
+    except (UndeclaredNeed, TimeIsUp):
         raise
     except NotApplicable as refusal:
         status, reason = "skipped", str(refusal)
@@ -66,17 +93,26 @@ def run(step: Step, bench: Workbench) -> Outcome:
         status, reason = "failed", clean(text, limit=500)
     measurements = [item.model_copy(update=_stamp(step)) for item in found if not isinstance(item, NamedTable)]
     return Outcome(
-        step=step,
+        **_stamp(step),
         status=status,
         reason=reason,
-        measurements=(*measurements, *_missing(step, {m.name for m in measurements}, status, reason)),
-        tables=tuple(item for item in found if isinstance(item, NamedTable)),
+        options=step.settings(),
+        measurements=[*measurements, *_missing(step, {m.name for m in measurements}, status, reason)],
+        tables={item.name: item.table for item in found if isinstance(item, NamedTable)},
+        views=sorted(narrowed.viewed),
         passes=dict(sorted((Counter(bench.passes) - before).items())),
         seconds=time.monotonic() - started,
     )
 
 
-def _stamp(step: Step) -> dict[str, str | int]:
+def left_out(step: Step, reason: str) -> Finished:
+    """What stands on the card for a step that was planned and did not run."""
+    missing = list(_missing(step, set(), "skipped", reason))
+    outcome = Outcome(**_stamp(step), status="skipped", reason=reason, options=step.settings(), measurements=missing)
+    return Finished(outcome, {}, left_out=True)
+
+
+def _stamp(step: Step) -> dict[str, Any]:
     return {"probe": step.probe.name, "version": step.probe.version}
 
 

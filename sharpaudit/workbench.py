@@ -133,12 +133,13 @@ class Workbench:
         self._probe = "bench"
         self._needs: frozenset[Need] | None = None
         self.touched: set[Need] = set()
+        self.viewed: set[str] = set()
 
     def narrowed(self, probe: str, needs: frozenset[Need]) -> Workbench:
         """The same bench as `probe` may use it: only `needs` can be touched, and `rng` is the probe's own."""
         bench = Workbench.__new__(Workbench)
         bench.__dict__.update(self.__dict__)
-        bench._probe, bench._needs, bench.touched = probe, needs, set()
+        bench._probe, bench._needs, bench.touched, bench.viewed = probe, needs, set(), set()
         return bench
 
     def rng(self, purpose: str) -> np.random.Generator:
@@ -188,6 +189,7 @@ class Workbench:
         """Per-example columns of the first `limit` test images under one corruption, made on the device."""
         self._touch(Need.CORRUPTED)
         view = f"corruption/{name}/{severity}"
+        self.viewed.add(view)
         if view not in self._shelf.views:
             images = self._test if limit is None else self._test.limited(min(limit, len(self._test)))
 
@@ -277,6 +279,7 @@ class Workbench:
 
     def _view(self, view: str) -> Predictions:
         """The columns of a clean view; one pass gives columns, logits and, for the view it lies in, the probe set's features."""
+        self.viewed.add(view)
         if view not in self._shelf.views:
             images = self._test if view == CLEAN else self._train
             assert images is not None

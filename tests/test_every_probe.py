@@ -8,10 +8,10 @@ import pytest
 from torch import nn
 
 from sharpaudit import probes
-from sharpaudit.card import Measured
-from sharpaudit.execute import Outcome, run
+from sharpaudit.card import Measured, Outcome
+from sharpaudit.execute import run
 from sharpaudit.plan import Step, plan
-from sharpaudit.probes import NamedTable, Workload
+from sharpaudit.probes import Workload
 from sharpaudit.workbench import Need, UndeclaredNeed, Workbench
 from tests.benches import bench, network
 
@@ -154,9 +154,8 @@ def test_the_model_is_left_alone(name: str) -> None:
 
 def test_tables_are_rectangular(outcomes: dict[str, Outcome]) -> None:
     for found in outcomes.values():
-        for named in found.tables:
-            assert isinstance(named, NamedTable)
-            assert all(len(row) == len(named.table.columns) for row in named.table.rows)
+        for table in found.tables.values():
+            assert all(len(row) == len(table.columns) for row in table.rows)
 
 
 def test_needs_are_documented() -> None:

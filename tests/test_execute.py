@@ -58,13 +58,13 @@ def test_a_failure_keeps_what_came_before_and_names_what_is_missing(caplog: pyte
 def test_a_refusal_is_skipped_with_its_reason() -> None:
     outcome = run(step(refuses), bench())
     assert (outcome.status, outcome.reason) == ("skipped", "not for this network")
-    assert outcome.measurements == (Skipped(name="a.one", reason="not for this network", probe="refuses", version=7),)
+    assert outcome.measurements == [Skipped(name="a.one", reason="not for this network", probe="refuses", version=7)]
 
 
 def test_others_run_on() -> None:
     seen: list[str] = []
-    outcomes = list(execute([step(breaks), step(works)], bench(), lambda step: seen.append(step.probe.name)))
-    assert [outcome.status for outcome in outcomes] == ["failed", "measured"]
+    finished = list(execute([step(breaks), step(works)], bench(), on_step=lambda step: seen.append(step.probe.name)))
+    assert [item.outcome.status for item in finished] == ["failed", "measured"]
     assert seen == ["breaks", "works"]
 
 

@@ -68,17 +68,17 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mon
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_claim_refuses_what_is_not_ours(tmp_path: Path, card: Card) -> None:
-    store.claim(tmp_path / "new" / "deeper")
+def test_what_is_not_ours_is_refused(tmp_path: Path, card: Card) -> None:
+    store.check(tmp_path / "new" / "deeper")
     assert not (tmp_path / "new").exists(), "checking creates nothing"
-    store.claim(tmp_path)
+    store.check(tmp_path)
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(EnvironmentFailure, match="not a run folder of ours"):
-        store.claim(tmp_path)
+        store.check(tmp_path)
     with pytest.raises(EnvironmentFailure, match="not a run folder of ours"):
-        store.claim(tmp_path / "thesis.tex")
+        store.check(tmp_path / "thesis.tex")
     store.save_run(tmp_path / "run", store.Run(card, COLUMNS))
-    store.claim(tmp_path / "run")
+    store.check(tmp_path / "run")
 
 
 def test_columns_carry_the_digest_of_their_card(tmp_path: Path, card: Card) -> None:

@@ -189,14 +189,25 @@ class Setting(Record):
 
 
 class ProbeRun(Record):
-    """How one probe went: its options and how many passes it caused."""
+    """How one probe went, and with which options."""
 
     status: Literal["measured", "skipped", "failed"]
     version: int
     reason: str | None = None
     options: dict[str, Any] = {}
+
+
+class Outcome(ProbeRun):
+    """Everything that came of one probe; a card is made of these and of what the audit began with."""
+
+    probe: str
+    measurements: list[Measurement] = []
+    tables: dict[str, Table] = {}
+    views: list[str] = []
+    """The views of the data whose per-example columns it read."""
     passes: dict[str, int] = {}
-    """Examples sent through: ``forward``, ``backward``, ``hvp``, ..."""
+    """Examples sent through the model while it ran, by kind of pass, shared views included where it was first to need them."""
+    seconds: FiniteFloat = 0.0
 
 
 class Timing(Record):
@@ -206,6 +217,10 @@ class Timing(Record):
     """UTC, ISO 8601."""
     seconds: FiniteFloat
     probe_seconds: dict[str, FiniteFloat] = {}
+    passes: dict[str, dict[str, int]] = {}
+    """probe → kind of pass → examples sent through the model; the first to need a shared view is charged with it."""
+    reused: list[str] = []
+    """Probes whose outcome an earlier run of the same audit had stored."""
     peak_memory_mib: FiniteFloat
     """Peak resident memory of the process, or of the device when there is one."""
 
@@ -225,6 +240,8 @@ class Card(Record):
     measurements: list[Measurement]
     """Sorted by name."""
     tables: dict[str, Table] = {}
+    incomplete: list[str] = []
+    """Probes that were asked for and not run, because the audit was interrupted or its time was up."""
     reading: list[str]
     """The function-centric paragraph, one sentence an item."""
     timing: Timing | None = None

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shlex
 import signal
 import sys
 import tempfile
@@ -48,11 +49,11 @@ def _run(arguments: list[str]) -> int:
         return _fail(error, arguments)
     except typer.Exit as leave:
         return leave.exit_code
-    except (typer.Abort, KeyboardInterrupt):
-        return _fail(Interrupted("interrupted", hint="run the same command again"), arguments)
-    except _Terminated:
-        _fail(Interrupted("terminated", hint="run the same command again"), arguments)
-        return ExitCode.TERMINATED
+    except (typer.Abort, KeyboardInterrupt) as stop:
+        terminated = isinstance(stop.__cause__ or stop, _Terminated)
+        again = f"to continue: sharpaudit {clean(shlex.join(arguments), limit=1000)}"
+        code = _fail(Interrupted("terminated" if terminated else "interrupted", hint=again), arguments)
+        return ExitCode.TERMINATED if terminated else code
     except typer.TyperException as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help of the command
             print(error.format_message(), file=sys.stderr)
@@ -95,7 +96,7 @@ def _crash() -> SharpauditError:
     )
 
 
-class _Terminated(BaseException):
+class _Terminated(KeyboardInterrupt):
     """SIGTERM arrived."""
 
 

@@ -77,6 +77,7 @@ def measure(
     batch_size: Annotated[int, option("--batch-size", "Images in one forward pass.", min=1, max=2**20)] = 256,
     device: Annotated[str, option("--device", "auto, cpu, cuda or cuda:N.")] = "auto",
     seed: Annotated[int, option("--seed", "Of every random choice.", min=0, max=2**63 - 1)] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Measure again what an earlier run has finished.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost; measure nothing.")] = False,
     allow_code: Annotated[bool, typer.Option("--allow-code", help="Run the Python file that --arch names.")] = False,
     allow_inert: Annotated[bool, typer.Option("--allow-inert", help="Read tensors beside code in the file; run none.")] = False,
@@ -131,7 +132,7 @@ def measure(
     if dry_run:
         return _print_plan(requests[0], as_json=json)
     folders = [out] if out is not None else run_folders(checkpoints)
-    return _audit_all(requests, folders, as_json=json)
+    return _audit_all(requests, folders, as_json=json, force=force)
 
 
 def probe_options(settings: list[str]) -> dict[str, dict[str, Any]]:
@@ -181,7 +182,7 @@ def _configured(context: typer.Context) -> dict[str, Setting]:
     """Every option as it was resolved, with where its value came from; paths are left to the subject and the data."""
     from sharpaudit.card import Setting
 
-    hidden = {"checkpoints", "data", "train_data", "out", "json", "dry_run"}
+    hidden = {"checkpoints", "data", "train_data", "out", "json", "dry_run", "force"}
     found = {}
     for name, value in sorted(context.params.items()):
         if name not in hidden:
@@ -205,7 +206,7 @@ def _print_plan(request: Request, *, as_json: bool) -> int:
     return ExitCode.DONE
 
 
-def _audit_all(requests: list[Request], folders: list[Path], *, as_json: bool) -> int:
+def _audit_all(requests: list[Request], folders: list[Path], *, as_json: bool, force: bool) -> int:
     """Audit one after the other; a checkpoint that is refused does not keep the others from being measured."""
     from sharpaudit.card import codec
 
@@ -213,7 +214,7 @@ def _audit_all(requests: list[Request], folders: list[Path], *, as_json: bool) -
     codes: list[ExitCode] = []
     for request, folder in zip(requests, folders, strict=True):
         try:
-            documents.append(_audit_one(request, folder, as_json=as_json))
+            documents.append(_audit_one(request, folder, as_json=as_json, force=force))
             codes.append(ExitCode.DONE)
         except SharpauditError as error:
             if len(requests) == 1:
@@ -226,32 +227,52 @@ def _audit_all(requests: list[Request], folders: list[Path], *, as_json: bool) -
     return next(code for code in WORST_FIRST if code in codes)
 
 
-def _audit_one(request: Request, folder: Path, *, as_json: bool) -> dict[str, Any]:
+def _audit_one(request: Request, folder: Path, *, as_json: bool, force: bool) -> dict[str, Any]:
     from sharpaudit import store
     from sharpaudit.card import codec
     from sharpaudit.report.terminal import terminal
 
-    run = audit_into(folder, request)
+    run = audit_into(folder, request, force=force)
     if not as_json:
         print(terminal(run.card))
         print(f"reports: {folder / 'report.html'} and report.md, report.json beside it", file=sys.stderr)
     return codec.loads(codec.encode(run.card), source=store.REPORT)
 
 
-def audit_into(folder: Path, request: Request) -> Run:
-    """Audit one checkpoint under a progress bar and write its run folder: the card, its columns, and the card as documents."""
+def audit_into(folder: Path, request: Request, *, force: bool = False) -> Run:
+    """Audit one checkpoint under a progress bar and write its run folder: the card, its columns, and the card as documents.
+
+    Probes that an earlier run finished are not run again, unless `force`. An interrupted audit leaves the card of what it has.
+    """
     from sharpaudit import audit, store
+
+    store.check(folder)
+    with progress_bar(request.checkpoint.name) as report:
+        prepared = audit.prepare(request, report)
+        with store.claimed(folder) as claim:
+
+            def progress(doing: str, fraction: float) -> None:
+                report(doing, fraction)
+                claim.progress(doing, fraction)
+
+            try:
+                run = audit.run(prepared, progress, folder, reuse=not force)
+            except audit.Stopped as stop:
+                _write_documents(folder, stop.run)
+                raise
+            _write_documents(folder, run)
+    return run
+
+
+def _write_documents(folder: Path, run: Run) -> None:
+    from sharpaudit import store
     from sharpaudit.cli.guides import guides
     from sharpaudit.report.html import html
     from sharpaudit.report.markdown import markdown
 
-    store.claim(folder)
-    with progress_bar(request.checkpoint.name) as report:
-        run = audit.measure(request, report)
-    store.save_run(folder, run)
     store.write(folder / "report.md", markdown(run.card))
     store.write(folder / "report.html", html([run.card], guides()))
-    return run
+    store.save_run(folder, run)
 
 
 @contextmanager

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sharpaudit.cli.app import app
+from sharpaudit.errors import CardError, clean
+
+if TYPE_CHECKING:
+    from sharpaudit.store import State
 
 
 class Format(StrEnum):
@@ -35,6 +39,15 @@ def show(
     from sharpaudit.card import codec
     from sharpaudit.cli.guides import guides
 
+    state = store.state_of(card) if card.is_dir() else None
+    if state and state.running and format_ is Format.TERMINAL:
+        print(_progress(state))
+        return
+    if state and not (card / store.REPORT).exists():
+        now = _progress(state) if state.running else f"stopped at {state.fraction:.0%}, in {state.doing}"
+        raise CardError(
+            f"the run is not finished: {now}", path=str(card), hint="the `sharpaudit measure` command that began it continues it"
+        )
     stored = store.load_run(card).card
     match format_:
         case Format.JSON:
@@ -60,3 +73,9 @@ def show(
 
             text = terminal(stored)
     print(text, end="" if text.endswith("\n") else "\n")
+
+
+def _progress(state: State) -> str:
+    """One line for those who look on."""
+    left = f", about {state.seconds * (1 / state.fraction - 1):.0f} s to go" if state.fraction > 0.02 else ""
+    return f"running: {clean(state.doing)}, {state.fraction:.0%} after {state.seconds:.0f} s{left} (process {state.pid})"

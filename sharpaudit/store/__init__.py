@@ -1,0 +1,33 @@
+"""What does an audit leave behind? A run folder, each file of it written whole or not at all.
+
+    RUN/report.json                the card
+    RUN/predictions.safetensors    per-example columns of every view, so that two runs can be compared without their models
+    RUN/parts/                     one file per finished probe, and one per view it read: what a later run need not do again
+    RUN/state.json                 how far the run is, for those who look on
+    RUN/.lock                      held by the process that is writing here
+
+`files` writes, `runs` keeps cards with their columns, `parts` finished probes, `claim` keeps two processes apart.
+"""
+
+from __future__ import annotations
+
+from sharpaudit.store.claim import Claim, State, check, claimed, state_of
+from sharpaudit.store.files import write
+from sharpaudit.store.parts import Parts
+from sharpaudit.store.runs import COLUMNS, REPORT, Columns, Run, load_run, save_run
+
+__all__ = [
+    "COLUMNS",
+    "REPORT",
+    "Claim",
+    "Columns",
+    "Parts",
+    "Run",
+    "State",
+    "check",
+    "claimed",
+    "load_run",
+    "save_run",
+    "state_of",
+    "write",
+]
