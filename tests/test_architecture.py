@@ -13,7 +13,7 @@ PACKAGE = Path(sharpaudit.__file__).parent
 
 STOREYS = [
     {"errors"},
-    {"card"},
+    {"card", "strict_yaml"},
     {"stats", "ascent"},
     {"metrics", "curvature", "corruptions", "attacks", "store", "device"},
     {"checkpoints", "data", "compare", "gate"},

@@ -3,7 +3,7 @@
 Reads stored cards: no model, no torch, under a second. A number that was not measured, did not converge or whose interval
 straddles the limit is inconclusive, never passed; NaN never passes.
 
-- `policy`: the grammar; `strict_yaml` reads it, `vocabulary` knows the metrics
+- `policy`: the grammar; `vocabulary` knows the metrics
 - `evidence`: what card, baseline and stored predictions say about a metric
 - `limits`: inside or outside, and how surely
 - `verdicts`: one rule on one measurement

@@ -16,9 +16,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
+from sharpaudit import strict_yaml
 from sharpaudit.card import codec
 from sharpaudit.errors import UnknownName, UsageError, clean, closest
-from sharpaudit.gate import strict_yaml
 from sharpaudit.gate.vocabulary import ACKNOWLEDGEMENT, MEANINGS, SCALE_DEPENDENT, meaning
 
 SCHEMA = "sharpaudit.policy/1"
@@ -144,6 +144,7 @@ def parse(data: bytes, *, source: str) -> Policy:
     """The policy in YAML text; `source` names it in messages.
 
     Raises:
+        UnsafeInput: YAML with tags or aliases.
         UsageError: not YAML that we accept, not a policy, or one that cannot mean what it says.
     """
     document = strict_yaml.load(data, source=source)

@@ -9,7 +9,7 @@ import pytest
 
 from sharpaudit.card import Interval
 from sharpaudit.errors import ExitCode, UnknownName, UsageError
-from sharpaudit.gate import judge, strict_yaml
+from sharpaudit.gate import judge
 from sharpaudit.gate.lint import doubts
 from sharpaudit.gate.policy import Policy, parse, read
 from sharpaudit.gate.starter import starting_policy
@@ -123,49 +123,6 @@ def test_an_empty_file_and_other_schemas() -> None:
 def test_a_policy_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot read the policy: No such file or directory"):
         read(tmp_path / "missing.yaml")
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        (b"a: 1\na: 2\n", "the key 'a' occurs twice (line 2, column 1)"),
-        (b"a: &x 1\nb: 2\n", "anchors are not allowed (line 1, column 4)"),
-        (b"a: *x\n", "aliases are not allowed (line 1, column 4)"),
-        (b"a: &l [" + b"&m [1, 1]," * 3 + b"]\n", "anchors are not allowed"),
-        (b"a: !!python/object/apply:os.system [ls]\n", "tags are not allowed (line 1, column 4)"),
-        (b"a: !!float nan\n", "tags are not allowed"),
-        (b"[" * 5000, "nested more than 20 levels deep"),
-        (b"a: 1\n---\nb: 2\n", "a second document in one file"),
-        (b"? [1, 2]\n: 3\n", "a key must be a word"),
-        (b"a: 017\n", "'017' is read differently by different readers"),
-        (b"a: 0x1F\n", "'0x1F' is read differently by different readers"),
-        (b"a: 1_000\n", "'1_000' is read differently by different readers"),
-        (b"a: \xff\n", "not UTF-8 text: byte 3"),
-        (b"a: \x00\n", "not YAML"),
-        (b"a: [1\n", "(line 2, column 1)"),
-        (b"a: '" + b"x" * 2**20 + b"'\n", "are more than a policy may have"),
-    ],
-)
-def test_yaml_that_is_refused(text: bytes, words: str) -> None:
-    with pytest.raises(UsageError) as refused:
-        strict_yaml.load(text, source="p.yaml")
-    assert words in refused.value.message and "\n" not in refused.value.message
-
-
-def test_yaml_means_what_version_1_2_says() -> None:
-    text = b"a: 1e-3\nb: no\nc: 12:30:45\nd: ~\ne: [1, -2.5, .5, true]\nf: '017'\ng: 123456789012345678901234567890\n<<: x\nh:\n"
-    found = strict_yaml.load(text, source="p.yaml")
-    assert found == {
-        "a": 0.001,
-        "b": "no",
-        "c": "12:30:45",
-        "d": None,
-        "e": [1, -2.5, 0.5, True],
-        "f": "017",
-        "g": 123456789012345678901234567890.0,
-        "<<": "x",
-        "h": None,
-    }
 
 
 def test_unknown_metrics_name_the_nearest() -> None:

@@ -1,8 +1,9 @@
-"""How is a policy file read, when YAML has so many ways to say something else? Strictly, or not at all.
+"""How is a YAML file of the user's read, when YAML has so many ways to say something else? Strictly, or not at all.
 
 PyYAML reads `1e-3` as a string, `017` as 15, `no` as False and `12:30:45` as 45045, keeps the last of two equal keys, and follows
 430 bytes of aliases into a billion nodes. Here scalars follow the YAML 1.2 core schema (so `1e-3` is a number and `no` a word), a
-number must be finite and without leading zeros, and aliases, tags, duplicate keys and further documents are refused.
+number must be finite and without leading zeros, and aliases, tags, duplicate keys and further documents are refused. Policies and
+configuration files are read by it.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from typing import Any
 
 import yaml
 
-from sharpaudit.errors import UsageError, clean
+from sharpaudit.errors import SharpauditError, UnsafeInput, UsageError, clean
 
 MAX_BYTES = 2**20
 MAX_DEPTH = 20
+SNIPPET = 60
+"""Characters of the offending line that a message shows."""
 
 NULL = re.compile(r"~|null|Null|NULL|")
 BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
@@ -31,20 +34,26 @@ def load(data: bytes, *, source: str) -> Any:
     """The one document in `data`: dictionaries with string keys, lists, strings, finite numbers, booleans and None.
 
     Raises:
+        UnsafeInput: a tag or an alias, which can name code or stand for billions of nodes.
         UsageError: anything else; the message says where.
     """
     if len(data) > MAX_BYTES:
-        raise UsageError(f"{len(data)} bytes are more than a policy may have ({MAX_BYTES})", path=source)
+        raise UsageError(f"{len(data)} bytes are more than such a file may have ({MAX_BYTES})", path=source)
     try:
         text = data.decode("utf-8-sig")
         _inspect(text)
         return _construct(yaml.compose(text, Loader=yaml.SafeLoader))
     except UnicodeDecodeError as error:
-        raise UsageError(f"not UTF-8 text: byte {error.start}", path=source) from error
+        raise UsageError(f"not UTF-8 text: byte {error.start}", path=source, hint="save it as UTF-8") from error
     except yaml.MarkedYAMLError as error:
-        raise UsageError(f"{clean(error.problem or 'not YAML')}{_where(error.problem_mark)}", path=source) from error
-    except yaml.YAMLError as error:
-        raise UsageError(f"not YAML: {clean(str(error))}", path=source) from error
+        kind: type[SharpauditError] = UnsafeInput if isinstance(error, _Unsafe) else UsageError
+        raise kind(f"{clean(error.problem or 'not YAML')}{_where(error.problem_mark)}", path=source) from error
+    except yaml.reader.ReaderError as error:
+        raise UsageError(f"not YAML: character {error.character:#x} at position {error.position}", path=source) from error
+
+
+class _Unsafe(yaml.MarkedYAMLError):
+    """Something that YAML allows and that no settings need."""
 
 
 def _inspect(text: str) -> None:
@@ -52,11 +61,11 @@ def _inspect(text: str) -> None:
     depth = documents = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):
-            raise _refusal("aliases are not allowed", event)
+            raise _refusal("aliases are not allowed", event, _Unsafe)
         if isinstance(event, yaml.NodeEvent) and event.anchor is not None:
-            raise _refusal("anchors are not allowed", event)
+            raise _refusal("anchors are not allowed", event, _Unsafe)
         if getattr(event, "tag", None) is not None:
-            raise _refusal("tags are not allowed", event)
+            raise _refusal("tags are not allowed", event, _Unsafe)
         documents += isinstance(event, yaml.DocumentStartEvent)
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
@@ -107,10 +116,17 @@ def _scalar(node: yaml.ScalarNode) -> str | int | float | bool | None:
     return text
 
 
-def _refusal(problem: str, at: yaml.Node | yaml.Event) -> yaml.MarkedYAMLError:
+def _refusal(
+    problem: str, at: yaml.Node | yaml.Event, kind: type[yaml.MarkedYAMLError] = yaml.MarkedYAMLError
+) -> yaml.MarkedYAMLError:
     mark: Any = at.start_mark
-    return yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
+    return kind(problem=problem, problem_mark=mark)
 
 
 def _where(mark: Any) -> str:
-    return f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+    """Line, column and the text of that line."""
+    if mark is None:
+        return ""
+    line = mark.buffer[: mark.pointer].rpartition("\n")[2] + mark.buffer[mark.pointer :].partition("\n")[0]
+    shown = clean(line.rstrip("\r\0").strip(), SNIPPET)
+    return f" (line {mark.line + 1}, column {mark.column + 1})" + (f": {shown}" if shown else "")
