@@ -16,6 +16,7 @@ import gc
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -86,6 +87,7 @@ class Objective:
         self.passes: Counter[str] = Counter()
         """Examples sent through so far: ``forward``, ``backward`` (g and Jᵀw), ``jvp`` (Jv), ``hvp`` (Hv)."""
         self._names = names
+        self._readout: Callable[[Tensor], Tensor] | None = None
         self.theta = [p.detach().requires_grad_() for p in parameters]
         """The parameters as leaves of every graph, in the order of `module.parameters()`."""
         self._buffers: dict[str, Tensor] = {}
@@ -136,6 +138,19 @@ class Objective:
         finally:
             self.theta, self._buffers, self._kept, self._retain = saved
 
+    def variant(self, examples: slice = slice(None), readout: Callable[[Tensor], Tensor] | None = None) -> Objective:
+        """The same network at the same θ, over some of the `examples` or with its logits passed through `readout`.
+
+        Its passes are counted with those of this objective.
+        """
+        other = copy(self)
+        other.inputs, other.labels = self.inputs[examples].contiguous(), self.labels[examples]
+        other._readout = readout or self._readout
+        other._kept = {}
+        for measured in ("_shard_size", "_bytes_per_example"):
+            other.__dict__.pop(measured, None)
+        return other
+
     def release(self) -> None:
         """Let go of the retained graphs; the next product builds them again."""
         self._kept.clear()
@@ -152,11 +167,11 @@ class Objective:
         state = dict(zip(self._names, self.theta, strict=True)) | self._buffers
         with twice_differentiable(), folded(self._folds if fold else []):
             logits: Tensor = functional_call(self.module, state, (images,))
-        return logits
+        return self._readout(logits) if self._readout else logits
 
     def losses(self) -> Tensor:
         """The cross-entropy of each example (n,), float64, in nats."""
-        return functional.cross_entropy(self.logits().double(), self.labels, reduction="none")
+        return _cross_entropy(self.logits(), self.labels)
 
     def loss(self) -> float:
         """L, the mean of `losses`."""
@@ -164,11 +179,16 @@ class Objective:
 
     def gradient(self) -> Tensor:
         """The gradient g = ∇L (P,)."""
-        total = self._zeros()
+        return self.losses_and_gradient()[1]
+
+    def losses_and_gradient(self) -> tuple[Tensor, Tensor]:
+        """`losses` and `gradient` from one pass there and back."""
+        total, logits = self._zeros(), []
         for start in range(0, self.num_examples, self._shard_size):
             graph = self._kept.get(start) or self._build(start, create_graph=False)
             total += _flat(graph.gradient).detach()
-        return total.to(self.dtype)
+            logits.append(graph.logits.detach())
+        return _cross_entropy(torch.cat(logits), self.labels), total.to(self.dtype)
 
     def hvp(self, v: Tensor) -> Tensor:
         """Hv (P,), the Hessian of L times `v`."""
@@ -254,6 +274,10 @@ class Objective:
 
     def _zeros(self) -> Tensor:
         return torch.zeros(self.num_parameters, dtype=torch.float64, device=self.inputs.device)
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    return functional.cross_entropy(logits.double(), labels, reduction="none")
 
 
 def _push(graph: _Graph, tangent: Sequence[Tensor]) -> Tensor:

@@ -162,6 +162,44 @@ def test_softmax_regression_has_the_closed_form_hessian() -> None:
         torch.testing.assert_close(found.trace(), trace)
 
 
+@pytest.mark.parametrize("name", ["conv-bn", "unused"])
+def test_losses_and_gradient_come_from_one_pass(name: str) -> None:
+    o = objective(case(name))
+    o.loss(), o.gradient()  # whatever is measured once has been
+    before = dict(o.passes)
+    losses, gradient = o.losses_and_gradient()
+    assert {kind: o.passes[kind] - before[kind] for kind in o.passes} == {"forward": 7, "backward": 7}
+    torch.testing.assert_close(losses, o.losses())
+    assert torch.equal(gradient, o.gradient())
+
+
+def test_a_variant_is_the_loss_of_some_examples_and_of_other_logits() -> None:
+    c = case("conv-bn")
+    o = objective(c)
+    v = direction(o)
+
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = c.module
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return 3 * self.inner(x)  # type: ignore[no-any-return]  # modules are called untyped
+
+    truth = Objective(Scaled().eval(), c.inputs[1::2], c.labels[1::2], batch_size=2)
+    product = o.hvp(v)  # graphs of all examples are kept now
+    with o.perturbed(v):
+        part = o.variant(slice(1, None, 2), lambda logits: 3 * logits)
+        with truth.perturbed(v):
+            torch.testing.assert_close(part.losses(), truth.losses())
+            torch.testing.assert_close(part.gradient(), truth.gradient())
+            torch.testing.assert_close(part.hvp(v), truth.hvp(v))
+    before = o.passes["forward"]
+    assert o.variant(slice(0, 2)).losses().shape == (2,)
+    assert o.passes["forward"] == before + 2
+    assert torch.equal(o.hvp(v), product)
+
+
 def test_saturated_logits_give_a_finite_loss_and_curvature() -> None:
     c = case("linear", dtype=torch.float32)
     with torch.no_grad():
