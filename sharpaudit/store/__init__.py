@@ -2,7 +2,7 @@
 
     RUN/report.json                the card
     RUN/predictions.safetensors    per-example columns of every view, so that two runs can be compared without their models
-    RUN/parts/                     one file per finished probe, and one per view it read: what a later run need not do again
+    RUN/parts/                     finished probes, each with the columns that no other had yet: what need not be done again
     RUN/state.json                 how far the run is, for those who look on
     RUN/.lock                      held by the process that is writing here
 

@@ -2,8 +2,8 @@
 
 A part is found by the hash of everything that decides it: the checkpoint's bytes and how they were read, the data, the probe
 set, the seed, the environment, the probe with its version and options. So continuing is looking up, and nothing stale is ever
-found. The columns that a probe read lie beside it under the hash of their content, once however many probes read them. A part
-that was damaged or edited does not fit its digest; it is reported and measured again.
+found. The columns that a probe read lie beside it, or beside the first that read them, and are held to their hash. A part that
+was damaged or edited does not fit its digest; it is reported and measured again.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class Parts:
         self._folder = run / FOLDER
         self._identity = _digest(identity)
         self._reuse = reuse
+        self._stored: dict[tuple[str, str], str] = {}
 
     def find(self, probe: str, version: int, options: Mapping[str, Any]) -> tuple[Outcome, Columns] | None:
         """The outcome of a finished probe and the columns it read, or None when it has to run."""
@@ -50,41 +51,37 @@ class Parts:
             document = codec.loads(path.read_bytes(), source=path.name)
             if document.pop("digest", None) != _digest(document):
                 raise ValueError("its digest does not fit its content")
-            columns: dict[str, Mapping[str, Any]] = {}
-            for view, digest in document["columns"].items():
-                columns |= self._read(view, digest)
-            return Outcome.model_validate(document["outcome"]), columns
-        except (OSError, CardError, ValidationError, ValueError, RecursionError) as error:
+            found = Outcome.model_validate(document["outcome"]), self._read(document["columns"])
+        except (OSError, CardError, ValidationError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             log.warning("%s is measured again: what is stored of it is damaged (%s)", probe, clean(str(error)))
             return None
+        self._stored |= {(view, digest): file for view, (file, digest) in document["columns"].items()}
+        return found
 
     def keep(self, outcome: Outcome, columns: Columns) -> None:
         """Store a finished probe; the columns first, because the outcome's presence says that all of it is there."""
-        digests = {view: self._write(view, named) for view, named in columns.items()}
-        document = {"outcome": outcome.model_dump(mode="json"), "columns": digests}
         path = self._path(outcome.probe, outcome.version, outcome.options)
+        arrays = path.with_suffix(".safetensors")
+        keys = {view: (view, _columns_digest(named)) for view, named in columns.items()}
+        new = {view: named for view, named in columns.items() if keys[view] not in self._stored}
+        if new:
+            write(arrays, pack(new, {}))
+            self._stored |= {keys[view]: arrays.name for view in new}
+        places = {view: [self._stored[key], key[1]] for view, key in keys.items()}
+        document = {"outcome": outcome.model_dump(mode="json"), "columns": places}
         write(path, codec.dumps({**document, "digest": _digest(document)}))
 
     def _path(self, probe: str, version: int, options: Mapping[str, Any]) -> Path:
         key = _digest({"audit": self._identity, "probe": probe, "version": version, "options": options})
         return self._folder / f"{probe}-{key[:16]}.json"
 
-    def _columns(self, view: str, digest: str) -> Path:
-        return self._folder / f"{view.replace('/', '-')}-{digest[:16]}.safetensors"
-
-    def _write(self, view: str, named: Mapping[str, Any]) -> str:
-        digest = _columns_digest(named)
-        try:
-            self._read(view, digest)
-        except (OSError, ValueError):
-            write(self._columns(view, digest), pack({view: named}, {}))
-        return digest
-
-    def _read(self, view: str, digest: str) -> Columns:
-        path = self._columns(view, digest)
-        columns, _ = unpack(path.read_bytes())
-        if list(columns) != [view] or _columns_digest(columns[view]) != digest:
-            raise ValueError(f"{path.name} does not fit its digest")
+    def _read(self, places: Mapping[str, tuple[str, str]]) -> Columns:
+        """The columns at `places`, view → (file, digest), each held to its digest."""
+        files = {name: unpack((self._folder / Path(name).name).read_bytes())[0] for name, _ in places.values()}
+        columns = {view: files[name].get(view, {}) for view, (name, _) in places.items()}
+        for view, (name, digest) in places.items():
+            if _columns_digest(columns[view]) != digest:
+                raise ValueError(f"{clean(name)} does not hold the columns of {clean(view)}")
         return columns
 
 
