@@ -194,6 +194,8 @@ def test_a_variant_is_the_loss_of_some_examples_and_of_other_logits() -> None:
             torch.testing.assert_close(part.losses(), truth.losses())
             torch.testing.assert_close(part.gradient(), truth.gradient())
             torch.testing.assert_close(part.hvp(v), truth.hvp(v))
+    some = Objective(c.module, c.inputs[:4], c.labels[:4], batch_size=3)
+    torch.testing.assert_close(o.variant(slice(4)).gradient(), some.gradient())
     before = o.passes["forward"]
     assert o.variant(slice(0, 2)).losses().shape == (2,)
     assert o.passes["forward"] == before + 2
