@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharpaudit.metrics import accuracy, calibration
+from sharpaudit.metrics.corruption import FAMILY, STANDARD15, mean_over_cells
 from sharpaudit.metrics.predictions import Predictions, softmax
 from sharpaudit.stats.resampling import (
     Estimate,
@@ -25,18 +26,10 @@ from sharpaudit.stats.resampling import (
     first_mean,
     paired_bootstrap,
 )
+from sharpaudit.stats.spacing import evenly_spaced
 
 Floats = NDArray[np.float64]
 Views = Mapping[str, Predictions]
-
-STANDARD15 = frozenset(
-    (
-        *("gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
-        *("snow", "frost", "fog", "brightness", "contrast", "elastic_transform", "pixelate", "jpeg_compression"),
-    )
-)
-"""The corruptions of the benchmark proper (Hendrycks & Dietterich 2019); speckle noise, Gaussian blur, spatter and saturate are
-its hold-out set."""
 
 
 @dataclass(frozen=True)
@@ -116,13 +109,10 @@ def corruption_cells(views: Views) -> dict[tuple[str, int], Predictions]:
 def _corruption(quantity: str, views: Views) -> Source | None:
     """Images are the clusters: an image's columns are averaged over its cells, so that its 75 answers count as one."""
     what, _, qualifier = quantity.partition("/")
-    corruption, _, severity = qualifier.partition("/")
     chosen = [
         view
         for (name, level), view in sorted(corruption_cells(views).items(), key=lambda item: item[0])
-        if corruption in ("", "*", name)
-        and severity in ("", str(level))
-        and (what != "accuracy_standard15" or name in STANDARD15)
+        if _covers(qualifier, name, level) and (what != "accuracy_standard15" or name in STANDARD15)
     ]
     if not chosen or len({len(view) for view in chosen}) > 1:
         return None
@@ -132,7 +122,8 @@ def _corruption(quantity: str, views: Views) -> Source | None:
         case "nll":
             return _mean_over_cells([view.nll for view in chosen])
         case "flip_rate" if "clean" in views:
-            clean = views["clean"].prediction[: len(chosen[0])]
+            clean = views["clean"].prediction
+            clean = clean[evenly_spaced(len(clean), len(chosen[0]))]
             return _mean_over_cells([view.prediction != clean for view in chosen])
         case "ece":
             return Source(np.concatenate([_gaps(view) for view in chosen], axis=1) / len(chosen), None)
@@ -140,8 +131,16 @@ def _corruption(quantity: str, views: Views) -> Source | None:
             return None
 
 
+def _covers(qualifier: str, name: str, level: int) -> bool:
+    """Whether the cell is one of ``fog``, ``fog/3``, ``*/3`` or ``family/weather``; an empty qualifier covers all."""
+    corruption, _, severity = qualifier.partition("/")
+    if corruption == "family":
+        return FAMILY.get(name) == severity
+    return corruption in ("", "*", name) and severity in ("", str(level))
+
+
 def _mean_over_cells(cells: Sequence[NDArray[np.bool_] | Floats]) -> Source:
-    return Source(np.stack(cells, axis=1).mean(axis=1, keepdims=True, dtype=np.float64), first_mean)
+    return Source(mean_over_cells(cells)[:, None], first_mean)
 
 
 def _gaps(view: Predictions) -> Floats:

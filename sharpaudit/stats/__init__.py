@@ -6,6 +6,7 @@ Every function refuses non-finite input with a ValueError that names it: an unme
 - `proportions`: Wilson and Clopper-Pearson intervals, Newcombe's for a difference
 - `means`: Student t intervals, from samples or from a mean and its standard error
 - `resampling`: one shared set of bootstrap resamples for every metric of an audit; BCa intervals; paired differences
+- `spacing`: which examples stand for a set
 - `paired`: exact McNemar, Wilcoxon signed rank
 - `ranks`: Kendall's tau-b and Spearman's rho, pooled and within conditions
 - `multiplicity`: Holm and Benjamini-Yekutieli adjusted p-values
@@ -25,6 +26,7 @@ from sharpaudit.stats.resampling import (
     first_mean,
     paired_bootstrap,
 )
+from sharpaudit.stats.spacing import evenly_spaced
 
 __all__ = [
     "MIN_MODELS",
@@ -36,6 +38,7 @@ __all__ = [
     "benjamini_yekutieli",
     "bootstrap",
     "clopper_pearson",
+    "evenly_spaced",
     "first_mean",
     "holm",
     "kendall",
