@@ -1,4 +1,4 @@
-"""What does a safetensors header say? Parsed here, with budgets, because a header is foreign text.
+"""What does a safetensors header say? Parsed here, with budgets, because a header is foreign text; and written.
 
 Format: eight bytes little-endian length, JSON, then the bytes of all tensors without holes or overlaps
 (https://github.com/huggingface/safetensors#format).
@@ -6,7 +6,9 @@ Format: eight bytes little-endian length, JSON, then the bytes of all tensors wi
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,3 +108,20 @@ def _check_coverage(header: dict[str, Any], body: memoryview) -> None:
         raise CheckpointError(
             f"{len(body) - position:,} trailing bytes in the safetensors file: not fully covered by its tensors"
         )
+
+
+def compose(tensors: Mapping[str, StoredTensor], metadata: Mapping[str, str]) -> bytes:
+    """Length and header of a file in which the `tensors` follow in their order, each row-major and without gaps.
+
+    The header is padded with spaces so that the first tensor starts at a multiple of eight bytes.
+    """
+    codes = {name: code for code, name in DTYPES.items()}
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    position = 0
+    for name, tensor in tensors.items():
+        stop = position + tensor.num_bytes
+        header[name] = {"dtype": codes[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [position, stop]}
+        position = stop
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text

@@ -57,6 +57,8 @@ class Weights:
     dropped: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     clean_load: bool = True
+    ties: dict[str, str] = field(default_factory=dict)
+    """Names that view the same elements as an earlier name; each gets a copy of its own."""
 
 
 def choose(root: object, weights: str, limits: Limits) -> Weights:
@@ -70,7 +72,7 @@ def choose(root: object, weights: str, limits: Limits) -> Weights:
     Raises:
         CheckpointError: no tensors, only an optimizer, or no dictionary by that key.
     """
-    found = sorted(candidates(root, limits), key=_rank)
+    found = ranked(root, limits)
     if not found:
         raise _nothing(root)
     chosen = _pick(found, weights)
@@ -91,9 +93,15 @@ def choose(root: object, weights: str, limits: Limits) -> Weights:
     for name, described in result.tensors.items():
         limits.check("max_name_chars", len(name), f"characters in the tensor name '{clean(name, 40)}'")
         described.check(name, limits)
-    result.steps += ties(result.tensors)
     strip_wrappers(result)
+    result.ties = ties(result.tensors)
+    result.steps += [f"'{clean(name)}' shares its storage with '{clean(other)}': copied" for name, other in result.ties.items()]
     return result
+
+
+def ranked(root: object, limits: Limits) -> list[Candidate]:
+    """Every dictionary of tensors in `root`, the one that ``auto`` takes first."""
+    return sorted(candidates(root, limits), key=_rank)
 
 
 def candidates(root: object, limits: Limits) -> Iterator[Candidate]:
@@ -117,16 +125,16 @@ def candidates(root: object, limits: Limits) -> Iterator[Candidate]:
         todo += [((*path, key), value) for key, value in reversed(entries.items()) if not key.lower().startswith(NOT_WEIGHTS)]
 
 
-def ties(tensors: Mapping[str, Tensor]) -> list[str]:
-    """A note for every two names that are views of the same elements. Each gets a copy of its own."""
-    notes = []
+def ties(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """Every name that views the same elements as an earlier name, with that name."""
+    found = {}
     first: dict[tuple[int, int, tuple[int, ...]], str] = {}
     for name, described in tensors.items():
         if isinstance(described, StoredTensor) and described.num_elements:
             other = first.setdefault((id(described.storage), described.offset, described.shape), name)
             if other != name:
-                notes.append(f"'{clean(name)}' shares its storage with '{clean(other)}': copied")
-    return notes
+                found[name] = other
+    return found
 
 
 def strip_wrappers(weights: Weights) -> None:

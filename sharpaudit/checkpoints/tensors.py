@@ -1,7 +1,7 @@
 """What does a file say about a tensor? A description (storage, dtype, offset, shape, strides) that is checked but not loaded.
 
 Readers of every format produce these descriptions; nothing is copied until an architecture has accepted all names and shapes
-(`weights.materialise`). Hence `inspect` costs no memory, and a file cannot make us allocate what no network needs.
+(`bits`). Hence `inspect` costs no memory, and a file cannot make us allocate what no network needs.
 """
 
 from __future__ import annotations
@@ -9,6 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from sharpaudit.checkpoints.limits import Limits
 from sharpaudit.errors import CheckpointError, UnsafeInput, clean
@@ -113,3 +116,15 @@ def contiguous_strides(shape: Sequence[int]) -> tuple[int, ...]:
         strides.append(step)
         step *= max(n, 1)
     return tuple(reversed(strides))
+
+
+def bits(tensor: StoredTensor) -> np.ndarray[tuple[int, ...], np.dtype[np.unsignedinteger]]:
+    """A row-major copy of the elements as unsigned integers of their width. `tensor` has passed its `check`."""
+    width = ITEM_BYTES[tensor.dtype]
+    kind = np.dtype(f"<u{width}")
+    if not tensor.num_elements:
+        return np.empty(tensor.shape, kind)
+    first, last = tensor.offset, tensor.last_element
+    flat = np.frombuffer(tensor.storage.data[first * width : (last + 1) * width], kind)
+    view = as_strided(flat, tensor.shape, [stride * width for stride in tensor.strides], writeable=False)
+    return np.array(view, order="C")

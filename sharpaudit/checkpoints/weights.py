@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import nn
 
 from sharpaudit.checkpoints.fitting import Resolved
 from sharpaudit.checkpoints.matching import COUNTER
-from sharpaudit.checkpoints.tensors import ITEM_BYTES, StoredTensor
+from sharpaudit.checkpoints.tensors import StoredTensor, bits
 from sharpaudit.errors import CheckpointError, clean
 
 
@@ -62,11 +61,7 @@ def _has_holes(module: nn.Module) -> bool:
 
 def materialise(tensor: StoredTensor) -> torch.Tensor:
     """A copy of the elements, contiguous, in the dtype of the file. `tensor` has passed its `check`."""
-    if not tensor.num_elements:
-        return torch.empty(tensor.shape, dtype=getattr(torch, tensor.dtype))
-    start, stop = (element * ITEM_BYTES[tensor.dtype] for element in (tensor.offset, tensor.last_element + 1))
-    copied = torch.from_numpy(np.frombuffer(tensor.storage.data[start:stop], dtype=np.uint8).copy())
-    return torch.as_strided(copied.view(getattr(torch, tensor.dtype)), tensor.shape, tensor.strides).contiguous()
+    return torch.from_numpy(bits(tensor)).view(getattr(torch, tensor.dtype))
 
 
 def for_network(tensor: StoredTensor, shape: tuple[int, ...], casts: Counter[str]) -> torch.Tensor:

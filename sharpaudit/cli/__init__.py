@@ -22,7 +22,7 @@ from typing import NoReturn
 
 import typer
 
-from sharpaudit.cli import compare, demo, gate, measure, probes, schema, show  # noqa: F401 - importing a command registers it
+from sharpaudit.cli import compare, convert, demo, gate, inspect, measure, probes, schema, show  # noqa: F401 - each import registers a command
 from sharpaudit.cli.app import app, command_names, option_names
 from sharpaudit.errors import ExitCode, Interrupted, SharpauditError, UsageError, clean, closest
 

@@ -1,0 +1,46 @@
+"""`sharpaudit convert`: the weights of any checkpoint as a safetensors file, with a manifest of what was left out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sharpaudit.cli.app import Json, app
+from sharpaudit.cli.budgets import with_budgets
+from sharpaudit.errors import clean
+
+
+@app.command()
+@with_budgets
+def convert(
+    checkpoint: Annotated[Path, typer.Argument(metavar="CKPT", help=".safetensors, .pt, .pth, .th, .bin or a folder.")],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="X.safetensors", help="The file to write; its manifest goes beside it.")
+    ],
+    limits: Any,  # a checkpoints.Limits, made by with_budgets
+    weights: Annotated[str, typer.Option("--weights", help="Of a training checkpoint: auto, ema, raw or a key.")] = "auto",
+    allow_inert: Annotated[bool, typer.Option("--allow-inert", help="Read tensors beside code in the file; run none.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
+    json: Json = False,
+) -> None:
+    """Write the weights of a checkpoint as safetensors, and a manifest of what was changed or left out."""
+    from sharpaudit.card import codec
+    from sharpaudit.checkpoints import conversion
+
+    manifest = conversion.convert(checkpoint, out, weights=weights, allow_inert=allow_inert, overwrite=force, limits=limits)
+    if json:
+        print(codec.dumps(manifest), end="")
+        return
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in manifest["dtypes"].items())
+    print(f"{clean(str(out))}: {manifest['num_tensors']:,} tensors ({kinds}), sha256 {manifest['target']['sha256']}")
+    rows = [
+        ("steps", manifest["steps"]),
+        ("dropped", manifest["dropped"]),
+        ("not run", manifest["code"]),
+        ("warnings", manifest["warnings"]),
+    ]
+    for label, values in rows:
+        for value in values:
+            print(f"  {label:<10}{value}")
