@@ -56,8 +56,8 @@ class Request:
     """The configuration as the card shows it, each value with its origin."""
 
 
-class Stopped(KeyboardInterrupt):
-    """The audit was interrupted; `run` holds what was finished by then."""
+class Stopped(BaseException):
+    """An interrupt or another request to end arrived during the audit, the cause; `run` holds what was finished by then."""
 
     def __init__(self, run: Run) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ def run(
 
     Raises:
         SharpauditError: as `measure`.
-        Stopped: an interrupt arrived; it carries the card of what was finished.
+        Stopped: the audit was asked to end; it carries the card of what was finished.
     """
     started = time.monotonic(), datetime.now(UTC)
     progress = _Progress(on_progress, prepared)
@@ -92,7 +92,9 @@ def run(
         try:
             for item in execute(prepared.steps, bench, parts, progress.step):
                 finished.append(item)
-        except KeyboardInterrupt as stop:
+        except BaseException as stop:
+            if isinstance(stop, Exception):
+                raise
             finished += [left_out(step, "the audit was interrupted") for step in prepared.steps[len(finished) :]]
             raise Stopped(_run(begun, finished, started, prepared.settings.device)) from stop
         on_progress("writing the card", 1.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -95,8 +95,10 @@ def _step(probe: Probe, options: Mapping[str, Any]) -> Step:
     for name in options:
         if name not in known:
             raise UnknownName(f"option of probe '{probe.name}'", name, known)
+    several = {name for name, hint in get_type_hints(probe.options).items() if get_origin(hint) is tuple}
+    given = {name: v.split(",") if name in several and isinstance(v, str) else v for name, v in options.items()}
     try:
-        return Step(probe, TypeAdapter(probe.options).validate_python(dict(options)))
+        return Step(probe, TypeAdapter(probe.options).validate_python(given))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join([probe.name, *(str(part) for part in first["loc"])])

@@ -22,7 +22,7 @@ from typing import NoReturn
 
 import typer
 
-from sharpaudit.cli import compare, convert, demo, gate, inspect, measure, probes, schema, show  # noqa: F401 - each import registers a command
+from sharpaudit.cli import compare, config, convert, demo, gate, inspect, measure, probes, schema, show  # noqa: F401 - each import registers a command
 from sharpaudit.cli.app import app, command_names, option_names
 from sharpaudit.errors import ExitCode, Interrupted, SharpauditError, UsageError, clean, closest
 
@@ -44,16 +44,13 @@ def _run(arguments: list[str]) -> int:
     try:
         result = app(arguments, prog_name="sharpaudit", standalone_mode=False)
         sys.stdout.flush()
+        if result == ExitCode.INTERRUPTED:  # what the parser makes of Ctrl-C outside an audit
+            return _stopped(arguments, terminated=False)
         return int(result or ExitCode.DONE)
     except SharpauditError as error:
         return _fail(error, arguments)
     except typer.Exit as leave:
         return leave.exit_code
-    except (typer.Abort, KeyboardInterrupt) as stop:
-        terminated = isinstance(stop.__cause__ or stop, _Terminated)
-        again = f"to continue: sharpaudit {clean(shlex.join(arguments), limit=1000)}"
-        code = _fail(Interrupted("terminated" if terminated else "interrupted", hint=again), arguments)
-        return ExitCode.TERMINATED if terminated else code
     except typer.TyperException as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help of the command
             print(error.format_message(), file=sys.stderr)
@@ -64,6 +61,14 @@ def _run(arguments: list[str]) -> int:
         return ExitCode.DONE
     except Exception:
         return _fail(_crash(), arguments)
+    except BaseException as stop:
+        return _stopped(arguments, terminated=any(isinstance(cause, _Terminated) for cause in (stop, stop.__cause__)))
+
+
+def _stopped(arguments: list[str], *, terminated: bool) -> int:
+    again = f"to continue: sharpaudit {clean(shlex.join(arguments), limit=1000)}"
+    code = _fail(Interrupted("terminated" if terminated else "interrupted", hint=again), arguments)
+    return ExitCode.TERMINATED if terminated else code
 
 
 def _fail(error: SharpauditError, arguments: list[str]) -> int:
@@ -96,7 +101,7 @@ def _crash() -> SharpauditError:
     )
 
 
-class _Terminated(KeyboardInterrupt):
+class _Terminated(BaseException):
     """SIGTERM arrived."""
 
 

@@ -1,0 +1,5 @@
+"""`python -m sharpaudit` is `sharpaudit`."""
+
+from sharpaudit.cli import main
+
+main()
