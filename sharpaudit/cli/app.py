@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated, Any
 
 import typer
@@ -30,10 +31,15 @@ def command_names() -> list[str]:
 
 def option_names(command: str) -> list[str]:
     """The options of `command`, as typed."""
-    found = _commands().get(command)
-    return [name for parameter in (found.params if found else []) for name in parameter.opts]
+    return [name for parameter in command_named(command).params for name in parameter.opts] if command in _commands() else []
 
 
+def command_named(name: str) -> Any:
+    """The command called `name`, as the parser sees it."""
+    return _commands()[name]
+
+
+@cache
 def _commands() -> dict[str, Any]:
     group: Any = typer.main.get_command(app)
     commands: dict[str, Any] = group.commands

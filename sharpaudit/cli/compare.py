@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sharpaudit.cli.app import Json, app, option
+from sharpaudit.cli.layers import ConfigFile, layers
 from sharpaudit.errors import CardError, UsageError, clean
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def compare(
+    context: typer.Context,
     subjects: Annotated[list[Path], typer.Argument(metavar="A B [C...]", help="Run folders, report.json files or checkpoints.")],
     data: Annotated[str | None, typer.Option("--data", metavar="D", help="Test images, to audit checkpoints on.")] = None,
     train_data: Annotated[str | None, option("--train-data", "Training images, for the same.", metavar="D")] = None,
@@ -32,6 +34,7 @@ def compare(
     out: Annotated[
         Path | None, typer.Option("-o", "--out", metavar="FOLDER", help="Write comparison.json, .md and .html there.")
     ] = None,
+    config: ConfigFile = None,
     json: Json = False,
 ) -> None:
     """Compare audits of the same data: differences, disagreement, and whether sharper goes with safer.
@@ -48,6 +51,8 @@ def compare(
     from sharpaudit import store
 
     checkpoints = [subject for subject in subjects if not _is_run(subject)]
+    if checkpoints:
+        _refuse_idle_settings(context)
     audited = iter(_audit(checkpoints, data, train_data, arch, probes, seed, device) if data is not None else [])
     runs = [store.load_run(subject) if _is_run(subject) else next(audited) for subject in subjects]
     show(compared(runs, conditions), out, as_json=json)
@@ -94,6 +99,15 @@ def _conditions(files: Sequence[str], pattern: str) -> dict[str, str]:
     if unmatched:
         raise UsageError(f"--conditions: the pattern does not match '{clean(unmatched)}'")
     return {file: match.group(1) for file, match in found.items() if match}
+
+
+def _refuse_idle_settings(context: typer.Context) -> None:
+    """Refuse to audit checkpoints while a file asks for something that only `measure` can do."""
+    for layer in layers(context):
+        idle = next((name for name in [*layer.values, *(["set"] if layer.options else [])] if name not in context.params), None)
+        if idle is not None:
+            hint = "`sharpaudit measure` the checkpoints and compare their runs"
+            raise UsageError(f"compare cannot audit with '{clean(idle)}'", path=str(layer.path), hint=hint)
 
 
 def _audit(

@@ -13,17 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from sharpaudit.cli.app import Json, app, option
+from sharpaudit.cli.layers import ConfigFile, configured, probe_options
 from sharpaudit.errors import WORST_FIRST, ExitCode, SharpauditError, UsageError, clean
 
 if TYPE_CHECKING:
     from sharpaudit.audit import Request
-    from sharpaudit.card import Setting
     from sharpaudit.store import Run
 
 RUNS = Path("sharpaudit-runs")
-
-ORIGINS = {"COMMANDLINE": "flag", "ENVIRONMENT": "environment", "DEFAULT_MAP": "config"}
-"""What the parser calls the source of a value, and what the card calls it."""
 
 Text = str | None
 Precision = Literal["auto", "float32", "float64"]
@@ -77,6 +74,7 @@ def measure(
     batch_size: Annotated[int, option("--batch-size", "Images in one forward pass.", min=1, max=2**20)] = 256,
     device: Annotated[str, option("--device", "auto, cpu, cuda or cuda:N.")] = "auto",
     seed: Annotated[int, option("--seed", "Of every random choice.", min=0, max=2**63 - 1)] = 0,
+    config: ConfigFile = None,
     force: Annotated[bool, typer.Option("--force", help="Measure again what an earlier run has finished.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost; measure nothing.")] = False,
     allow_code: Annotated[bool, typer.Option("--allow-code", help="Run the Python file that --arch names.")] = False,
@@ -104,6 +102,7 @@ def measure(
     reading = Reading(
         input_range=(range_[0], range_[1]) if range_ else None, bad_samples=bad_sample, follow_links=follow_links, **ours
     )
+    options = probe_options(context, probes)
     requests = [
         Request(
             checkpoint=checkpoint,
@@ -116,7 +115,7 @@ def measure(
             limits=Limits(**given),
             reading=reading,
             probes=probes,
-            options=probe_options(settings or []),
+            options=options,
             limit=limit,
             bench=BenchSettings(
                 seed=seed, batch_size=batch_size, probe_examples=probe_examples, precision=precision, device=device
@@ -125,7 +124,7 @@ def measure(
             allow_code=allow_code,
             allow_inert=allow_inert,
             allow_nonfinite=allow_nonfinite,
-            settings=_configured(context),
+            settings=configured(context, options),
         )
         for checkpoint in checkpoints
     ]
@@ -133,22 +132,6 @@ def measure(
         return _print_plan(requests[0], as_json=json)
     folders = [out] if out is not None else run_folders(checkpoints)
     return _audit_all(requests, folders, as_json=json, force=force)
-
-
-def probe_options(settings: list[str]) -> dict[str, dict[str, Any]]:
-    """``probe.option=value`` texts as probe → option → value; commas make a list.
-
-    Raises:
-        UsageError: a text of another form.
-    """
-    options: dict[str, dict[str, Any]] = {}
-    for setting in settings:
-        name, equals, value = setting.partition("=")
-        probe, dot, key = name.partition(".")
-        if not (probe and dot and key and equals):
-            raise UsageError(f"--set: expected PROBE.OPTION=VALUE, got '{clean(setting)}'")
-        options.setdefault(probe, {})[key] = value.split(",") if "," in value else value
-    return options
 
 
 def search_path() -> tuple[Path, ...]:
@@ -176,20 +159,6 @@ def _numbers(flag: str, text: str | None, counts: tuple[int, ...]) -> tuple[floa
         expected = " or ".join(map(str, counts))
         raise UsageError(f"{flag}: expected {expected} numbers separated by commas, got '{clean(text)}'")
     return numbers
-
-
-def _configured(context: typer.Context) -> dict[str, Setting]:
-    """Every option as it was resolved, with where its value came from; paths are left to the subject and the data."""
-    from sharpaudit.card import Setting
-
-    hidden = {"checkpoints", "data", "train_data", "out", "json", "dry_run", "force"}
-    found = {}
-    for name, value in sorted(context.params.items()):
-        if name not in hidden:
-            source = context.get_parameter_source(name)
-            origin = ORIGINS.get(source.name if source else "", "default")
-            found[name] = Setting(value=Path(value).name if name == "arch" and value else value, origin=origin)
-    return found
 
 
 def _print_plan(request: Request, *, as_json: bool) -> int:

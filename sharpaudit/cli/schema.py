@@ -15,11 +15,12 @@ class Document(StrEnum):
 
     CARD = "card"
     POLICY = "policy"
+    CONFIG = "config"
 
 
 @app.command()
 def schema(document: Annotated[Document, typer.Argument(help="Which document.")]) -> None:
-    """Print the JSON Schema of a card or of a policy."""
+    """Print the JSON Schema of a card, of a policy or of a configuration."""
     from sharpaudit.card import codec
 
     match document:
@@ -29,3 +30,7 @@ def schema(document: Annotated[Document, typer.Argument(help="Which document.")]
             from sharpaudit.gate.policy import Policy
 
             print(codec.dumps(Policy.model_json_schema(by_alias=True)), end="")
+        case Document.CONFIG:
+            from sharpaudit.cli.layers import model
+
+            print(codec.dumps(model().model_json_schema(by_alias=True)), end="")

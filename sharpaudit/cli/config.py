@@ -1,0 +1,59 @@
+"""`sharpaudit config show`: the settings that are in force here, and where each came from."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import typer
+
+from sharpaudit.cli.app import Json, app
+from sharpaudit.cli.layers import ConfigFile, configurable, key, layers, origin, probe_settings
+from sharpaudit.errors import clean, closest
+
+configuration = typer.Typer(no_args_is_help=True, help="Show which settings are in force and where they came from.")
+app.add_typer(configuration, name="config")
+
+
+@configuration.command()
+def show(context: typer.Context, config: ConfigFile = None, json: Json = False) -> None:
+    """Print every setting that `measure` would use here, and whether a variable, a file or the default decided it."""
+    from sharpaudit.card import codec
+
+    rows = [*_resolved(context), *_probe_rows(context)]
+    if json:
+        print(codec.dumps({name: {"value": value, "origin": where} for name, value, where, _ in rows}), end="")
+        return
+    for layer in layers(context):
+        print(f"# {layer.origin}: {clean(str(layer.path), 500)}")
+    for name, value, where, weaker in rows:
+        print(f"{name:<28}{'-' if value is None else clean(str(value)):<28}{where:<12}{weaker}".rstrip())
+    for variable in _unknown_variables():
+        print(f"warning: {variable}", file=sys.stderr)
+
+
+def _resolved(context: typer.Context) -> Iterator[tuple[str, Any, str, str]]:
+    for parameter in configurable():
+        value, _ = parameter.consume_value(context, {})
+        if value is not None:  # None is also what a required option without a value has, which is no error here
+            parameter.handle_parse_result(context, {}, [])
+            value = context.params[parameter.name]
+        where = origin(context, parameter.name)
+        said = [layer for layer in layers(context) if parameter.name in layer.values and layer.origin != where]
+        weaker = ", ".join(f"{layer.origin}: {clean(str(layer.values[parameter.name]), 40)}" for layer in said)
+        yield key(parameter), value, where, weaker and f"({weaker})"
+
+
+def _probe_rows(context: typer.Context) -> Iterator[tuple[str, Any, str, str]]:
+    for name, setting in sorted(probe_settings(context).items()):
+        yield name, setting.value, setting.origin, ""
+
+
+def _unknown_variables() -> Iterator[str]:
+    """Variables that look like ours and are read by nobody."""
+    known = {"SHARPAUDIT_CONFIG", "SHARPAUDIT_DATA", "SHARPAUDIT_CACHE", *(p.envvar for p in configurable() if p.envvar)}
+    for name in sorted(name for name in os.environ if name.startswith("SHARPAUDIT_") and name not in known):
+        close = closest(name, known, limit=1)
+        yield f"nothing reads the variable {clean(name)}" + (f"; did you mean {close[0]}?" if close else "")
