@@ -11,18 +11,12 @@ below counts as not linear: the answer False costs time, never correctness.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 
+from sharpaudit.curvature.graph import RESHAPING, is_leaf, nodes, parameter
 from sharpaudit.curvature.objective import Objective
-
-RESHAPING = {
-    "AliasBackward0", "CloneBackward0", "ExpandBackward0", "PermuteBackward0", "ReshapeAliasBackward0", "SliceBackward0",
-    "SqueezeBackward0", "SqueezeBackward1", "SqueezeBackward2", "TBackward0", "TransposeBackward0", "UnsafeViewBackward0",
-    "UnsqueezeBackward0", "ViewBackward0",
-}  # fmt: skip
 
 LINEAR_OR_PIECEWISE = RESHAPING | {
     "AdaptiveAvgPool2DBackward0", "AdaptiveMaxPool2DBackward0", "AddBackward0", "AvgPool2DBackward0", "CatBackward0",
@@ -43,36 +37,13 @@ def piecewise_linear(objective: Objective) -> bool:
     with torch.enable_grad():
         logits = objective.forward(objective.inputs[:1], fold=False)
     uses: Counter[Any] = Counter()
-    for node in _nodes(logits.grad_fn):
+    for node in nodes(logits.grad_fn):
         name = node.name()
         if name in PRODUCTS:
             factor = node.next_functions[PRODUCTS[name]][0]
-            if factor is not None and not _is_parameter(factor):
+            if factor is not None and parameter(factor) is None:
                 return False
         elif name not in LINEAR_OR_PIECEWISE:
             return False
         uses.update(child for child, _ in node.next_functions if child is not None)
-    return all(count == 1 for node, count in uses.items() if _is_leaf(node))
-
-
-def _nodes(root: Any) -> Iterator[Any]:
-    """Every node of the graph, once."""
-    seen, ahead = {root}, [root]
-    while ahead:
-        node = ahead.pop()
-        yield node
-        for child, _ in node.next_functions:
-            if child is not None and child not in seen:
-                seen.add(child)
-                ahead.append(child)
-
-
-def _is_leaf(node: Any) -> bool:
-    return bool(node.name() == "torch::autograd::AccumulateGrad")
-
-
-def _is_parameter(node: Any) -> bool:
-    """Whether the node is a parameter, perhaps reshaped."""
-    while node.name() in RESHAPING:
-        node = node.next_functions[0][0]
-    return _is_leaf(node)
+    return all(count == 1 for node, count in uses.items() if is_leaf(node))
