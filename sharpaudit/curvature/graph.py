@@ -1,4 +1,4 @@
-"""What did a forward pass compute? The graph that autograd recorded is read, so operations hidden in a forward method are seen."""
+"""What did a forward pass compute? The graph that autograd recorded is read, so what a forward method hides is seen."""
 
 from __future__ import annotations
 
