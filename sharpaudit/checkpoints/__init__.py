@@ -1,17 +1,19 @@
 """What network is in this file? Bytes become tensors (inert), tensors find their architecture, and a model comes out.
 
-`load` is the story: read, choose the weights, find the network, fill it, say what was done. Nothing from the file is ever
-imported or run, and torch is imported only when a network is built, so that looking at a file stays cheap.
+`load` is the story: read, choose the weights, find the networks they fit, fill them, decide, say what was done. Nothing from the
+file is ever imported or run, and torch is imported only when a network is built, so that looking at a file stays cheap.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sharpaudit.card import Subject
-from sharpaudit.checkpoints import contents, preprocessing, state_dict
+from sharpaudit.checkpoints import contents, fingerprint, preprocessing, state_dict
+from sharpaudit.checkpoints.contents import FileContents
+from sharpaudit.checkpoints.decision import Decide, Decision, clearly_best
 from sharpaudit.checkpoints.limits import DEFAULT, Limits
 from sharpaudit.checkpoints.preprocessing import PreprocessingOverrides
 from sharpaudit.checkpoints.statements import Statements
@@ -21,8 +23,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from sharpaudit.checkpoints.fitting import Resolved
+    from sharpaudit.checkpoints.functions import Function
 
-__all__ = ["Limits", "LoadedModel", "PreprocessingOverrides", "load"]
+__all__ = ["Decide", "Decision", "Limits", "LoadedModel", "PreprocessingOverrides", "clearly_best", "load"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ def load(
     allow_inert: bool = False,
     allow_nonfinite: bool = False,
     limits: Limits = DEFAULT,
+    decide: Decide | None = None,
 ) -> LoadedModel:
     """The network stored at `path`.
 
@@ -61,49 +65,116 @@ def load(
         allow_inert: read the tensors of a file that carries code; still nothing is run.
         allow_nonfinite: accept NaN and infinity.
         limits: budgets of the readers.
+        decide: chooses where the weights fit networks that compute different functions; None refuses.
 
     Raises:
         CheckpointError: the file cannot be used as a checkpoint.
-        ArchitectureError: names and shapes do not fit, or fit several networks.
+        ArchitectureError: names and shapes do not fit, or fit networks that compute different functions.
         UnsafeInput: the file carries code, lies or bombs.
     """
-    from sharpaudit.checkpoints.weights import fill
+    from sharpaudit.checkpoints.functions import distinct
 
     try:
         found = contents.read(path, limits)
         if not allow_inert:
             found.refuse_code()
         chosen = state_dict.choose(found.root, weights, limits)
-        stated = found.stated
-        resolved, origin = _find(architecture, stated, chosen, allow_code=allow_code)
-        classes = _num_classes(resolved, num_classes, stated.num_classes)
-        filled = fill(resolved, allow_nonfinite=allow_nonfinite)
-        subject = Subject(
-            file=clean(path.name, limit=255),
-            sha256=found.sha256,
-            size_bytes=found.size_bytes,
-            format=found.format,
-            architecture=resolved.architecture.spec,
-            architecture_origin=origin,
-            num_parameters=sum(parameter.numel() for parameter in filled.module.parameters()),
-            num_classes=classes,
-            preprocessing=preprocessing.resolve(
-                overrides, stated.preprocessing, stated.origin, resolved.architecture.defaults(filled.module), resolved.settings
-            ),
-            steps=[*chosen.steps, *resolved.alignment.steps, *resolved.architecture.steps, *filled.steps],
-            dropped=chosen.dropped,
-            warnings=[*stated.notes, *chosen.warnings, *filled.warnings],
-            clean_load=chosen.clean_load and not found.calls,
-            ran_user_code=resolved.architecture.ran_user_code,
-        )
+        fits, origin = _find(architecture, found.stated, chosen, _image_size(overrides, found.stated), allow_code=allow_code)
+        functions = distinct(fits, allow_nonfinite=allow_nonfinite)
+        models = [_model(path.name, found, chosen, function, origin, overrides, num_classes) for function in functions]
+        return models[0] if len(models) == 1 else _decided(models, [function.name for function in functions], decide)
     except SharpauditError as error:
         error.path = error.path or str(path)
         raise
-    return LoadedModel(filled.module, subject, stated.classes)
 
 
-def _find(flag: str | None, stated: Statements, weights: state_dict.Weights, *, allow_code: bool) -> tuple[Resolved, str]:
-    """The network that the weights fit, and who named it."""
+def _model(
+    name: str,
+    found: FileContents,
+    chosen: state_dict.Weights,
+    function: Function,
+    origin: str,
+    overrides: PreprocessingOverrides | None,
+    num_classes: int | None,
+) -> LoadedModel:
+    """The network with its record."""
+    resolved, filled, stated = function.members[0], function.filled, found.stated
+    architecture = resolved.architecture
+    defaults = architecture.defaults(filled.module)
+    others = [member.architecture.spec for member in function.members[1:]]
+    return LoadedModel(
+        filled.module,
+        Subject(
+            file=clean(name, limit=255),
+            sha256=found.sha256,
+            size_bytes=found.size_bytes,
+            format=found.format,
+            architecture=architecture.spec,
+            architecture_origin=origin,
+            num_parameters=sum(parameter.numel() for parameter in filled.module.parameters()),
+            num_classes=_num_classes(resolved, num_classes, stated.num_classes),
+            preprocessing=preprocessing.resolve(overrides, stated.preprocessing, stated.origin, defaults, resolved.settings),
+            steps=[
+                *chosen.steps,
+                *resolved.alignment.steps,
+                *architecture.steps,
+                *filled.steps,
+                *[f"{', '.join(others)} compute the same function"] * bool(others),
+            ],
+            dropped=chosen.dropped,
+            warnings=[
+                *stated.notes,
+                *chosen.warnings,
+                *filled.warnings,
+                *preprocessing.assumptions(
+                    overrides,
+                    stated.preprocessing,
+                    {key: (resolved.settings[key], architecture.published[key]) for key in resolved.changed},
+                    [member.architecture.defaults(member.outline) for member in function.members],
+                    sized=fingerprint.shipped().reads(architecture.spec, "image_size"),
+                ),
+            ],
+            clean_load=chosen.clean_load and not found.calls,
+            ran_user_code=architecture.ran_user_code,
+        ),
+        stated.classes,
+    )
+
+
+def _decided(models: list[LoadedModel], names: list[str], decide: Decide | None) -> LoadedModel:
+    """The one of several `models`, which compute different functions, that `decide` takes.
+
+    Raises:
+        ArchitectureError: it takes none.
+    """
+    decision = decide(models) if decide else Decision(None, "labelled images might tell")
+    if decision.index is None:
+        raise ArchitectureError(
+            f"the weights fit {len(names)} networks that compute different functions: {'; '.join(names)}",
+            hint=f"choose one with --arch ({decision.reason})",
+        )
+    model, name = models[decision.index], names.pop(decision.index)
+    also = f"the weights also fit {'; '.join(names)}; {name} was taken because it does better: {decision.reason}"
+    subject = model.subject.model_copy(
+        update={
+            "architecture_origin": "fingerprint, then the clean loss",
+            "warnings": [*model.subject.warnings, also],
+        }
+    )
+    return replace(model, subject=subject)
+
+
+def _image_size(overrides: PreprocessingOverrides | None, stated: Statements) -> int | None:
+    """The height of the network's input, where the user or the file states it."""
+    size = (overrides and overrides.input_size) or stated.preprocessing.get("input_size")
+    height = size[1] if isinstance(size, list | tuple) and len(size) == 3 else None
+    return height if isinstance(height, int) else None
+
+
+def _find(
+    flag: str | None, stated: Statements, weights: state_dict.Weights, image_size: int | None, *, allow_code: bool
+) -> tuple[list[Resolved], str]:
+    """The networks that the weights fit, the likeliest first, and who named them."""
     from sharpaudit.checkpoints import architectures, fitting
 
     if flag is not None:
@@ -111,12 +182,12 @@ def _find(flag: str | None, stated: Statements, weights: state_dict.Weights, *, 
     elif stated.architecture is not None:  # foreign text: it may name a network, never a file of code
         named, origin = architectures.parse(stated.architecture), stated.origin
     else:
-        return fitting.identify(weights), "fingerprint"
-    resolved = fitting.resolve(named, weights)
+        return [fitting.sized(fit, image_size) for fit in fitting.identify(weights)], "fingerprint"
+    resolved = fitting.sized(fitting.resolve(named, weights), image_size)
     if not resolved.fit.exact:
         message, hint = resolved.fit.explain(named.spec, len(resolved.shapes))
         raise ArchitectureError(message, hint=hint)
-    return resolved, origin
+    return [resolved], origin
 
 
 def _num_classes(resolved: Resolved, wanted: int | None, stated: int | None) -> int:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from sharpaudit.checkpoints import zoo
@@ -38,6 +38,10 @@ REFUSED_OPTIONS = {
 """Options of timm that reach the network or another file, or change what the model returns."""
 
 
+REFUSALS = (ValueError, TypeError, RuntimeError, AssertionError, IndexError, ZeroDivisionError, AttributeError, KeyError)
+"""What builders raise for a class count, a number of channels or an image size that they do not support."""
+
+
 class _LargeTensorsOnMeta(TorchFunctionMode):
     """Puts what the factories of parameters make on the meta device, and leaves computed tensors alone."""
 
@@ -46,8 +50,27 @@ class _LargeTensorsOnMeta(TorchFunctionMode):
     def __torch_function__(
         self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        device = {"device": "meta"} if function in self.FACTORIES else {}
-        return function(*args, **{**device, **(kwargs or {})})
+        given = kwargs or {}
+        device = {"device": given.get("device") or "meta"} if function in self.FACTORIES else {}
+        return function(*args, **{**given, **device})
+
+
+class _WithoutValues(TorchFunctionMode):
+    """Leaves out initialisation on the meta device, which takes most of the time of a build and sets nothing."""
+
+    ARITHMETIC = {"add_", "clamp_", "copy_", "div_", "erfinv_", "fill_", "mul_", "normal_", "sub_", "uniform_", "zero_"}
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = kwargs or {}
+        target = args[0] if args else given.get("tensor")
+        initialises = (
+            getattr(function, "__module__", "") == "torch.nn.init" or getattr(function, "__name__", "") in self.ARITHMETIC
+        )
+        if initialises and isinstance(target, Tensor) and target.is_meta:
+            return target
+        return function(*args, **given)
 
 
 @dataclass(frozen=True)
@@ -63,6 +86,8 @@ class Architecture:
     """The preprocessing it was published with."""
     steps: list[str] = field(default_factory=list)
     ran_user_code: bool = False
+    published: dict[str, int] = field(default_factory=dict)
+    """The settings of the published weights, where they are known: `defaults` is right for these."""
 
     def network(self, **settings: int) -> nn.Module:
         """The network with fresh weights; the global random state is left as it was."""
@@ -73,10 +98,10 @@ class Architecture:
     def outline(self, **settings: int) -> nn.Module:
         """The network on the meta device: names and shapes, no values, nothing allocated."""
         try:
-            with torch.device("meta"):
+            with torch.device("meta"), _WithoutValues():
                 return self.network(**settings)
         except NotImplementedError:  # a builder that computes widths with tensors (RegNet of torchvision)
-            with _LargeTensorsOnMeta():
+            with _LargeTensorsOnMeta(), _WithoutValues():
                 return self.network(**settings)
 
 
@@ -115,9 +140,10 @@ def _of_zoo(name: str) -> Architecture:
         raise _unknown("zoo", name, zoo.ENTRIES)
     mean, std = entry.statistics
     defaults = Defaults(mean, std, entry.input_size, source=f"zoo:{name} ({entry.source})")
-    settings = {"num_classes": 10, "in_channels": entry.input_size[0], "image_size": entry.input_size[1]}
+    usual = {"num_classes": 10, "in_channels": entry.input_size[0], "image_size": entry.input_size[1]}
     takes = inspect.signature(entry.build).parameters
-    return Architecture(f"zoo:{name}", entry.build, {k: v for k, v in settings.items() if k in takes}, lambda _: defaults)
+    settings = {key: value for key, value in usual.items() if key in takes}
+    return Architecture(f"zoo:{name}", entry.build, settings, lambda _: defaults, published=settings)
 
 
 def _of_torchvision(name: str) -> Architecture:
@@ -127,9 +153,9 @@ def _of_torchvision(name: str) -> Architecture:
     if name not in known:
         raise _unknown("torchvision", name, known)
 
-    def build(num_classes: int) -> nn.Module:
+    def build(**given: int) -> nn.Module:
         options: dict[str, Any] = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
-        return models.get_model(name, weights=None, num_classes=num_classes, **options)  # type: ignore[no-any-return]  # torchvision is untyped
+        return models.get_model(name, weights=None, **given, **options)  # type: ignore[no-any-return]  # torchvision is untyped
 
     def defaults(_: nn.Module) -> Defaults:
         transforms = models.get_model_weights(name).DEFAULT.transforms()
@@ -143,7 +169,8 @@ def _of_torchvision(name: str) -> Architecture:
             source=f"torchvision:{name} (its published weights)",
         )
 
-    return Architecture(f"torchvision:{name}", build, {"num_classes": 1000}, defaults)
+    settings = {"num_classes": 1000} | ({"image_size": 224} if name.startswith("vit_") else {})
+    return Architecture(f"torchvision:{name}", build, settings, defaults, published=settings)
 
 
 def _of_timm(rest: str) -> Architecture:
@@ -158,14 +185,17 @@ def _of_timm(rest: str) -> Architecture:
             f"'{sorted(refused)[0]}' may not be given with timm:{clean(name)}", hint="weights come from the checkpoint only"
         )
     config = timm.get_pretrained_cfg(name)
-    usual = {"num_classes": 1000, "in_channels": 3, "image_size": config.input_size[-1] if config else 224}
-    settings = {key: options.pop(_TIMM_NAMES[key], value) for key, value in usual.items()}
+    usual = {"num_classes": 1000, "in_channels": 3, "image_size": 224}
+    if config:
+        usual = {"num_classes": config.num_classes, "in_channels": config.input_size[0], "image_size": config.input_size[-1]}
+    classifier = {**usual, "num_classes": usual["num_classes"] or 1000}
+    settings = {key: options.pop(_TIMM_NAMES[key], value) for key, value in classifier.items()}
 
     def build(**given: int) -> nn.Module:
         changed: dict[str, Any] = {_TIMM_NAMES[key]: value for key, value in given.items() if value != usual[key]}
         return timm.create_model(name, pretrained=False, **changed, **options)
 
-    return Architecture(f"timm:{rest}", build, settings, _timm_defaults)
+    return Architecture(f"timm:{rest}", build, settings, _timm_defaults, published=classifier)
 
 
 _TIMM_NAMES = {"num_classes": "num_classes", "in_channels": "in_chans", "image_size": "img_size"}

@@ -1,4 +1,4 @@
-"""Which settings of an architecture do the weights ask for, and which architecture do they fit at all?"""
+"""Which settings of an architecture do the weights ask for, and which architectures do they fit at all?"""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from sharpaudit.checkpoints import architectures, zoo
+from sharpaudit.checkpoints import architectures, fingerprint
 from sharpaudit.checkpoints.architectures import Architecture
+from sharpaudit.checkpoints.fingerprint import Index
 from sharpaudit.checkpoints.matching import Alignment, Fit, Shape, compare, solve, variants
 from sharpaudit.checkpoints.state_dict import Weights
 from sharpaudit.errors import ArchitectureError
 
 IMAGE_SIZES = (28, 32, 64, 96, 112, 128, 160, 192, 224, 240, 256, 288, 299, 320, 336, 384, 448, 512)
-"""Tried in this order where the weights depend on the image size and do not fit the default."""
+"""Tried in this order where the weights depend on the image size and neither the default nor the fingerprint tells it."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,11 @@ class Resolved:
         """Names and shapes of the network's state dict."""
         return {name: tuple(tensor.shape) for name, tensor in self.outline.state_dict().items()}
 
+    @property
+    def changed(self) -> list[str]:
+        """The settings in which the weights differ from the published ones."""
+        return [key for key, value in self.architecture.published.items() if self.settings[key] != value]
+
 
 def resolve(architecture: Architecture, weights: Weights) -> Resolved:
     """`architecture` with class count, channels and image size read from `weights`; the fit need not be exact."""
@@ -40,8 +46,77 @@ def resolve(architecture: Architecture, weights: Weights) -> Resolved:
     return max(tried, key=lambda resolved: (resolved.fit.exact, resolved.fit.matched))
 
 
-def _resolve(architecture: Architecture, alignment: Alignment) -> Resolved:
-    best = _built(architecture, architecture.settings, alignment)
+def sized(resolved: Resolved, image_size: int | None) -> Resolved:
+    """The same network for images of that size, where its weights allow that size too."""
+    if image_size is None or resolved.settings.get("image_size", image_size) == image_size or not resolved.fit.exact:
+        return resolved
+    other = _built(resolved.architecture, {**resolved.settings, "image_size": image_size}, resolved.alignment)
+    return other if other and other.fit.exact else resolved
+
+
+def identify(weights: Weights) -> list[Resolved]:
+    """Every known network that `weights` fit, the likeliest first.
+
+    Likeliest is the one with the fewest settings that differ from those of its published weights, torchvision's before the
+    zoo's before timm's, then the one of the shortest name.
+
+    Raises:
+        ArchitectureError: none; the message names the nearest.
+    """
+    index = fingerprint.shipped()
+    found = _fitting(index, weights)
+    if not found and index.stale:
+        index = fingerprint.completed(index)
+        found = _fitting(index, weights)
+    if not found:
+        raise _unknown(index, weights)
+    families = ("torchvision", "zoo", "timm")
+    specs = {id(fit): fit.architecture.spec for fit in found}
+    return sorted(
+        found,
+        key=lambda fit: (len(fit.changed), families.index(specs[id(fit)].partition(":")[0]), len(specs[id(fit)]), specs[id(fit)]),
+    )
+
+
+def _fitting(index: Index, weights: Weights) -> list[Resolved]:
+    """The candidates of the index that fit when they are built."""
+    for alignment in variants(weights):
+        found = []
+        for candidate in index.candidates({name: tensor.shape for name, tensor in alignment.tensors.items()}):
+            try:
+                architecture = architectures.parse(candidate.spec)
+            except ArchitectureError:  # a network that the installed version no longer has
+                continue
+            found.append(_resolve(architecture, alignment, candidate.settings))
+        if exact := [resolved for resolved in found if resolved.fit.exact]:
+            return exact
+    return []
+
+
+def _unknown(index: Index, weights: Weights) -> ArchitectureError:
+    shapes = {name: tensor.shape for name, tensor in variants(weights)[-1].tensors.items()}
+    near = index.nearest(shapes)
+    stale = (
+        f"the index of networks was built with {', '.join(index.stale)}: python -m sharpaudit.checkpoints.fingerprint renews it"
+    )
+    hints = [", ".join(f"--arch {spec} ({share:.0%} of names and shapes)" for spec, share in near) or "name it with --arch"]
+    if not near:
+        return ArchitectureError(
+            f"no architecture was named, and no name and shape among {len(shapes)} is that of a known network",
+            hint="; ".join([*hints, *[stale] * bool(index.stale)]),
+        )
+    best = resolve(architectures.parse(near[0][0]), weights)
+    message, _ = best.fit.explain(best.architecture.spec, len(best.shapes))
+    return ArchitectureError(
+        f"no architecture was named and none fits; the nearest: {message}",
+        hint="; ".join([f"nearest: {hints[0]}", *[stale] * bool(index.stale)]),
+    )
+
+
+def _resolve(architecture: Architecture, alignment: Alignment, read: Mapping[str, int] | None = None) -> Resolved:
+    """`architecture` with the settings that make the most of `alignment`, beginning with those that were `read` from it."""
+    best = _built(architecture, {**architecture.settings, **read}, alignment) if read else None
+    best = best or _built(architecture, architecture.settings, alignment)
     assert best is not None, "the default settings build"
     for key in ("num_classes", "in_channels"):
         if _only_shapes_differ(best.fit) and key in best.settings:
@@ -66,27 +141,9 @@ def _built(architecture: Architecture, settings: Mapping[str, int], alignment: A
     """The architecture at `settings`, or None where its builder refuses them."""
     try:
         outline = architecture.outline(**settings)
-    except (ValueError, TypeError, RuntimeError, AssertionError, IndexError, ZeroDivisionError):
+    except architectures.REFUSALS:
         if settings == architecture.settings:
             raise
         return None
     shapes = {name: tuple(tensor.shape) for name, tensor in outline.state_dict().items()}
-    return Resolved(architecture, dict(settings), outline, alignment, compare(alignment.tensors, shapes))
-
-
-def identify(weights: Weights) -> Resolved:
-    """The one network of the zoo that `weights` fit.
-
-    Raises:
-        ArchitectureError: none, or several.
-    """
-    tried = [resolve(architectures.parse(f"zoo:{name}"), weights) for name in zoo.ENTRIES]
-    exact = [resolved for resolved in tried if resolved.fit.exact]
-    if len(exact) == 1:
-        return exact[0]
-    if exact:
-        names = ", ".join(resolved.architecture.spec for resolved in exact)
-        raise ArchitectureError(f"the weights fit several architectures: {names}", hint="choose one with --arch")
-    best = max(tried, key=lambda resolved: resolved.fit.matched)
-    message, _ = best.fit.explain(best.architecture.spec, len(best.shapes))
-    raise ArchitectureError(f"no architecture was named and none fits; the nearest: {message}", hint="name it with --arch")
+    return Resolved(architecture, dict(settings), outline, alignment, compare(alignment.tensors, shapes, alignment.allow_missing))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -75,6 +75,45 @@ def resolve(
         if mine:
             parts.append(origin if len(mine) == len(FIELDS) else f"{origin}: {', '.join(mine)}")
     return _checked(chosen, "; ".join(parts))
+
+
+def assumptions(
+    overrides: PreprocessingOverrides | None,
+    stated: Mapping[str, Any],
+    differing: Mapping[str, tuple[int, int]],
+    published: Sequence[Defaults | None],
+    *,
+    sized: bool,
+) -> list[str]:
+    """Warnings where nobody states how the images were prepared and the published weights cannot speak for these.
+
+    Args:
+        overrides: flags.
+        stated: fields found in the file.
+        differing: settings of these weights and of the published ones, where they differ.
+        published: preprocessing of every architecture that computes this function, the one that is used first.
+        sized: whether the weights tell the image size.
+    """
+    given = {name for name in FIELDS if name in stated or (overrides and getattr(overrides, name) is not None)}
+    assumed = [name for name in ("mean", "std", *["input_size"] * (not sized)) if name not in given]
+    first, *others = published
+    if not assumed or first is None:
+        return []
+    flags = ", ".join(f"--{name.replace('_', '-')}" for name in assumed)
+    told = {"num_classes": "{} classes, not {}", "in_channels": "{} channels, not {}", "image_size": "images of {}, not {}"}
+    warnings = []
+    if differing.keys() & {"num_classes", "in_channels"}:
+        what = ", ".join(told[key].format(*values) for key, values in differing.items())
+        warnings.append(
+            f"{', '.join(assumed)} assumed as for {first.source}, but these weights have {what}: "
+            f"pass {flags} if they were trained otherwise"
+        )
+    elif another := next((d for d in others if d and any(getattr(d, name) != getattr(first, name) for name in assumed)), None):
+        warnings.append(
+            f"{', '.join(assumed)} assumed as for {first.source}; {another.source} has others and computes the same function: "
+            f"pass {flags} if it was that one"
+        )
+    return warnings
 
 
 def _adapted(defaults: Defaults, settings: Mapping[str, int]) -> dict[str, Any]:

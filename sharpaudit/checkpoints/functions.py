@@ -1,0 +1,109 @@
+"""Several networks have these names and shapes: do they compute the same function with these weights?
+
+Two networks that were put together from the same parts with the same options do, by construction. Others are asked: one random
+image goes through both, in float64 where the network allows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sharpaudit.checkpoints.architectures import REFUSALS
+from sharpaudit.checkpoints.fitting import Resolved
+from sharpaudit.checkpoints.weights import Filled, fill
+
+TOLERANCE = {torch.float64: 1e-7, torch.float32: 1e-4}
+"""Largest difference of logits, relative to their spread, that is rounding: a thousandfold of what ResNet-50, DenseNet and ViT
+of torchvision and timm show in either type. The smallest true difference among known networks is above it (tests)."""
+RECORDS = {"pretrained_cfg", "default_cfg", "training", "num_classes"}
+"""Attributes of a module that say where it came from, not what it computes."""
+
+
+@dataclass
+class Function:
+    """What one or several architectures compute with the weights."""
+
+    members: list[Resolved]
+    """The likeliest first."""
+    filled: Filled
+    """The first of them with its weights."""
+
+    @property
+    def name(self) -> str:
+        """The members, as typed after ``--arch``."""
+        first, *rest = (member.architecture.spec for member in self.members)
+        return f"{first} (same function: {', '.join(rest)})" if rest else first
+
+
+def distinct(fits: Sequence[Resolved], *, allow_nonfinite: bool) -> list[Function]:
+    """The different functions among `fits`, in their order.
+
+    Raises:
+        CheckpointError: values that no working network has.
+    """
+    alike: list[tuple[object, list[Resolved]]] = []
+    for fit in fits:
+        made = _construction(fit.outline)
+        same = next((members for other, members in alike if other == made), None)
+        if same is None:
+            alike.append((made, same := []))
+        same.append(fit)
+    found: list[tuple[Function, Tensor | None]] = []
+    for _, members in alike:
+        filled = fill(members[0], allow_nonfinite=allow_nonfinite)
+        out = _logits(members[0], filled.module) if len(alike) > 1 else None
+        for function, other in found:
+            if out is not None and other is not None and _agree(out, other):
+                function.members += members
+                break
+        else:
+            found.append((Function(members, filled), out))
+    return [function for function, _ in found]
+
+
+def _construction(module: nn.Module) -> dict[str, list[object]]:
+    """What the network is made of: the class of each part and its plain attributes, which decide what it computes.
+
+    Attributes without a value of their own (closures, objects) are compared by identity, so networks that hold any count as
+    differently made.
+    """
+    return {name: [type(part), *_attributes(part)] for name, part in module.named_modules()}
+
+
+def _attributes(part: nn.Module) -> Iterator[tuple[str, object]]:
+    for key, value in sorted(vars(part).items()):
+        if not key.startswith("_") and key not in RECORDS:
+            yield key, (tuple(value.shape), value.dtype) if isinstance(value, Tensor) else value
+    yield "hooks", (len(part._forward_hooks), len(part._forward_pre_hooks))
+
+
+@torch.no_grad()
+def _logits(fit: Resolved, module: nn.Module) -> Tensor | None:
+    """Outputs for one random image, or None where the network cannot run or they tell nothing."""
+    defaults = fit.architecture.defaults(module)
+    channels, height, width = defaults.input_size if defaults else (3, 224, 224)
+    channels = fit.settings.get("in_channels", channels)
+    if "image_size" in fit.settings and fit.settings["image_size"] != height:
+        height = width = fit.settings["image_size"]
+    image = torch.randn(1, channels, height, width, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for dtype in TOLERANCE:
+        try:
+            out: Any = module.to(dtype)(image.to(dtype))
+        except REFUSALS:
+            continue
+        finally:
+            module.float()
+        logits = out if isinstance(out, Tensor) else torch.cat([part.flatten() for part in out if isinstance(part, Tensor)])
+        return logits.flatten() if bool(torch.isfinite(logits).all()) and logits.std() > 0 else None
+    return None
+
+
+def _agree(one: Tensor, other: Tensor) -> bool:
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    return bool((one - other).abs().max() <= TOLERANCE[one.dtype] * (one - one.mean()).abs().max())
