@@ -70,6 +70,8 @@ def read(path: Path, limits: Limits) -> FileContents:
 
 def _parse(file: Source, limits: Limits) -> FileContents:
     data = file.data
+    if file.path.suffix == ".distcp":
+        raise CheckpointError("sharded training state: consolidate first", hint=folder.SHARDED[".distcp"])
     if data.startswith(torch_zip.MAGIC):
         return _of_pickle("torch-zip", torch_zip.read(data, limits), file)
     if torch_legacy.looks_like(data):

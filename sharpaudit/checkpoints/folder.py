@@ -23,6 +23,13 @@ INDEX_SUFFIX = ".safetensors.index.json"
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.safetensors", "pytorch_model.bin", "model.pth", "model.pt")
 """Looked for in this order."""
 
+SHARDED = {
+    ".distcp": "python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER weights.pt",
+    "zero_pp_rank_": "python zero_to_fp32.py FOLDER weights.pt (DeepSpeed puts the script beside the shards)",
+    "zero_to_fp32.py": "python zero_to_fp32.py FOLDER weights.pt",
+}
+"""Parts of file names of training state that is spread over machines, and how its owner makes it whole."""
+
 RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
 """Names that are devices on Windows."""
 
@@ -48,6 +55,10 @@ def weights_file(folder: Path) -> Path:
     indices = [name for name in names if name.endswith(INDEX_SUFFIX)]
     usual = [name for name in WEIGHT_FILES if name in names]
     others = [name for name in names if name.endswith((".safetensors", ".pt", ".pth", ".th", ".bin", ".ckpt"))]
+    if not (indices or usual) and (
+        shards := next((how for mark, how in SHARDED.items() if any(mark in name for name in names)), None)
+    ):
+        raise CheckpointError("sharded training state: consolidate first", path=str(folder), hint=shards)
     found = indices[:1] or usual[:1] or others
     if not found:
         shown = ", ".join(clean(name, 40) for name in names[:5]) + (", …" if len(names) > 5 else "")

@@ -21,7 +21,7 @@ class Limits:
     """JSON header of a safetensors file, ``config.json`` and the like."""
     max_tensors: int = 50_000
     """Tensors in one file. The largest architecture of timm has about 2,500."""
-    max_name_chars: int = 1_000
+    max_name_chars: int = 2**14
     """Length of one tensor name."""
     max_rank: int = 16
     """Dimensions of one tensor."""

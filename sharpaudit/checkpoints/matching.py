@@ -6,8 +6,10 @@ weights, by asking the builder how its shapes depend on each.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 
 from sharpaudit.checkpoints.state_dict import Weights, common_prefix
 from sharpaudit.checkpoints.tensors import Tensor
@@ -29,6 +31,8 @@ class Fit:
     misshapen: list[tuple[str, Shape, Shape]]
     """Name, shape in the file, shape in the network."""
     counters_absent: bool = False
+    allowed: list[str] = field(default_factory=list)
+    """Missing ones that the user allowed to be."""
 
     @property
     def exact(self) -> bool:
@@ -59,29 +63,57 @@ class Alignment:
 
     tensors: dict[str, Tensor]
     steps: list[str] = field(default_factory=list)
+    allow_missing: tuple[str, ...] = ()
+    """Patterns of names that may be missing."""
 
 
-def compare(tensors: Mapping[str, Tensor], shapes: Shapes) -> Fit:
-    """How `tensors` compare with the `shapes` of a network. One-element tensors may differ in rank: (1,) fits ()."""
+def compare(tensors: Mapping[str, Tensor], shapes: Shapes, allow_missing: Sequence[str] = ()) -> Fit:
+    """How `tensors` compare with the `shapes` of a network. One-element tensors may differ in rank: (1,) fits ().
+
+    Names that are missing and match a pattern of `allow_missing` (as file names match ``*.bias``) do not count as missing.
+    """
     missing = [name for name in shapes if name not in tensors]
     counters = [name for name in missing if name.endswith(COUNTER)]
     counters_absent = bool(counters) and not any(name.endswith(COUNTER) for name in tensors)
     if counters_absent:
         missing = [name for name in missing if not name.endswith(COUNTER)]
+    allowed = [name for name in missing if any(fnmatchcase(name, pattern) for pattern in allow_missing)]
+    missing = [name for name in missing if name not in allowed]
     unexpected = [name for name in tensors if name not in shapes]
     common = [name for name in shapes if name in tensors]
     misshapen = [(n, tensors[n].shape, shapes[n]) for n in common if not same_shape(tensors[n].shape, shapes[n])]
-    return Fit(len(common) - len(misshapen), missing, unexpected, misshapen, counters_absent)
+    return Fit(len(common) - len(misshapen), missing, unexpected, misshapen, counters_absent, allowed)
 
 
 def variants(weights: Weights) -> list[Alignment]:
     """The weights as they are, then without the one prefix that all names share."""
-    found = [Alignment(weights.tensors)]
+    found = [Alignment(weights.tensors, allow_missing=weights.allow_missing)]
     prefix = common_prefix(list(weights.tensors))
     if prefix:
         shorter = {name.removeprefix(prefix): tensor for name, tensor in weights.tensors.items()}
-        found.append(Alignment(shorter, [f"stripped prefix '{clean(prefix)}' from {len(shorter)} names"]))
+        steps = [f"stripped prefix '{clean(prefix)}' from {len(shorter)} names"]
+        found.append(Alignment(shorter, steps, weights.allow_missing))
     return found
+
+
+def rival_prefix(tensors: Mapping[str, Tensor], shapes: Shapes) -> str | None:
+    """What to say where some names fit `shapes` as they are or under one prefix, and more fit under another one."""
+    fitting = Counter("" for name, tensor in tensors.items() if shapes.get(name) == tensor.shape)
+    for name, tensor in tensors.items():
+        prefix, dot, rest = name.partition(".")
+        if dot and shapes.get(rest) == tensor.shape:
+            fitting[prefix + dot] += 1
+    best = fitting.most_common(2)
+    if not best or best[0][0] == "" or len(fitting) < 2:
+        return None
+    rates = [
+        f"{_share(count, len(tensors))} fit {f'under {clean(prefix)!r}' if prefix else 'as they are'}" for prefix, count in best
+    ]
+    return f"{', '.join(rates)}: one prefix for all names is wanted"
+
+
+def _share(count: int, total: int) -> str:
+    return f"{count} of {total} names ({100 * count / total:.0f} %)"
 
 
 def solve(tensors: Mapping[str, Tensor], one: Shapes, two: Shapes, first: int, second: int) -> int | None:

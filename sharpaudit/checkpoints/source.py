@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from sharpaudit.checkpoints import memory
 from sharpaudit.checkpoints.limits import Limits
 from sharpaudit.errors import CheckpointError, UnsafeInput, clean, closest
 
@@ -52,6 +53,7 @@ def read(path: Path, limits: Limits) -> Source:
     Raises:
         CheckpointError: missing, unreadable, empty, or changed while being read.
         UnsafeInput: a pipe, a device or a socket, or larger than allowed.
+        EnvironmentFailure: larger than the memory there is.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -63,6 +65,7 @@ def read(path: Path, limits: Limits) -> Source:
             raise UnsafeInput("not a regular file", path=str(path), hint="name a file, not a pipe, device or socket")
         if before.st_size == 0:
             raise CheckpointError("the file is empty: 0 bytes", path=str(path), hint="download or save it again")
+        memory.check(before.st_size, "the file")
         limits.check("max_file_bytes", before.st_size, "bytes in the file")
         data = file.read()
         after = os.fstat(descriptor)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from sharpaudit.checkpoints.folder import SHARDED
 from sharpaudit.checkpoints.limits import Limits
 from sharpaudit.checkpoints.numpy_pickle import tensor
 from sharpaudit.checkpoints.pickle_reader import Inert
@@ -21,6 +22,12 @@ PREFERRED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema", "state_dict
 
 NOT_WEIGHTS = ("optim", "sched", "lr_", "scaler", "rng", "grad", "amp", "callbacks", "loops")
 """Beginnings of keys whose tensors are training state."""
+
+FLAT_PARAMETERS = ("flat_param", "_flat_param")
+"""What FSDP calls the parameters of a whole block, cut and glued into one."""
+
+ZERO_KEYS = {"zero_stage", "partition_count", "param_shapes", "zero_sharded_states"}
+"""Keys that DeepSpeed and FairScale write where the weights are spread over machines."""
 
 WRAPPER_PREFIXES = ("_orig_mod.", "module.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 FULL_MODULE_HINT = "re-save with torch.save(model.state_dict(), ...) or as safetensors"
@@ -57,6 +64,8 @@ class Weights:
     dropped: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     clean_load: bool = True
+    allow_missing: tuple[str, ...] = ()
+    """Patterns of names that a network may have and these weights lack."""
     ties: dict[str, str] = field(default_factory=dict)
     """Names that view the same elements as an earlier name; each gets a copy of its own."""
 
@@ -75,6 +84,7 @@ def choose(root: object, weights: str, limits: Limits) -> Weights:
     found = ranked(root, limits)
     if not found:
         raise _nothing(root)
+    _refuse_shards(root, found[0])
     chosen = _pick(found, weights)
     result = Weights(dict(chosen.tensors), dropped=_dropped(root, chosen))
     if chosen.path:
@@ -224,9 +234,25 @@ def _dropped(root: object, chosen: Candidate) -> list[str]:
     return sorted(set(dropped))
 
 
+def _refuse_shards(root: object, candidate: Candidate) -> None:
+    """Recognise training state in which the weights are in pieces.
+
+    Raises:
+        CheckpointError: FSDP flat parameters, or the empty tensors that DeepSpeed leaves behind.
+    """
+    flat = next((name for name in candidate.tensors if name.rpartition(".")[2] in FLAT_PARAMETERS), None)
+    if flat:
+        hint = "save it again under FSDP.state_dict_type(model, StateDictType.FULL_STATE_DICT)"
+        raise CheckpointError(f"sharded training state (FSDP, '{clean(flat)}'): consolidate first", hint=hint)
+    if ZERO_KEYS & _entries(root).keys() and not all(0 not in t.shape for t in candidate.tensors.values()):
+        raise CheckpointError("sharded training state (DeepSpeed ZeRO): consolidate first", hint=SHARDED["zero_to_fp32.py"])
+
+
 def _nothing(root: object) -> CheckpointError:
     keys = list(_entries(root))
     shown = ", ".join(clean(key) for key in keys[:10]) or "nothing by name"
+    if ZERO_KEYS & set(keys):
+        return CheckpointError("sharded training state (DeepSpeed ZeRO): consolidate first", hint=SHARDED["zero_to_fp32.py"])
     if "param_groups" in keys or (keys and all(key.lower().startswith(NOT_WEIGHTS) for key in keys)):
         return CheckpointError(f"only optimizer state, no weights; keys seen: {shown}", hint="give the file with the weights")
     return CheckpointError(f"no tensors in the file; keys seen: {shown}", hint="give the file with the weights")

@@ -96,6 +96,7 @@ class OddTensor:
     kind: str
     """What it is: ``sparse``, ``quantised``, ``a meta tensor, no values``, ..."""
     shape: tuple[int, ...] = ()
+    hint: str = "save it as a dense floating-point tensor"
 
     def check(self, name: str, limits: Limits) -> None:
         """Always refuse.
@@ -103,7 +104,7 @@ class OddTensor:
         Raises:
             CheckpointError: naming the tensor and its layout.
         """
-        raise CheckpointError(f"tensor '{clean(name)}' is {self.kind}", hint="save it as a dense floating-point tensor")
+        raise CheckpointError(f"tensor '{clean(name)}' is {self.kind}", hint=self.hint)
 
 
 Tensor = StoredTensor | OddTensor

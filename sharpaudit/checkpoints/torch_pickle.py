@@ -7,6 +7,7 @@ call builds a `StoredTensor` and the id a `Storage`; the container formats fill 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from sharpaudit.checkpoints.limits import Limits
@@ -27,6 +28,9 @@ STORAGE_DTYPES = {
     "BoolStorage": "bool",
     "UntypedStorage": "uint8",
 }
+SHARDS = ("torch.distributed.tensor.DTensor", "torch.distributed._shard.sharded_tensor.api.ShardedTensor")
+"""Classes of tensors that hold only a part of their values."""
+
 FOREIGN_ITEM_BYTES = {
     "ComplexDoubleStorage": 16,
     "ComplexFloatStorage": 8,
@@ -111,7 +115,14 @@ def _typed(arguments: Any) -> object:
     function, kind, inner = arguments[:3]
     if isinstance(kind, Global) and kind.name in {"torch.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer"}:
         return CONSTRUCTORS[function.name](inner)
-    return OddTensor(f"a tensor subclass ({clean(getattr(kind, 'name', '?'))})")
+    name = getattr(kind, "name", "?")
+    return _shard(name) if name.startswith("torch.distributed.") else OddTensor(f"a tensor subclass ({clean(name)})")
+
+
+def _shard(name: str, _: object = None) -> OddTensor:
+    """A part of a tensor that is spread over several machines."""
+    hint = "gather the whole tensors (get_model_state_dict with full_state_dict=True) and save those"
+    return OddTensor(f"sharded training state ({clean(name)}): consolidate first", hint=hint)
 
 
 def _odd(kind: str) -> Constructor:
@@ -141,6 +152,5 @@ CONSTRUCTORS: dict[str, Constructor] = {
     "torch._utils._rebuild_meta_tensor_no_storage": _odd("a meta tensor, no values"),
     "torch._utils._rebuild_wrapper_subclass": _odd("a tensor subclass without values"),
     "torch._utils._rebuild_device_tensor_from_numpy": _odd("a device tensor saved through numpy"),
-    "torch.distributed.tensor.DTensor": _odd("sharded training state (DTensor): consolidate first"),
-    "torch.distributed._shard.sharded_tensor.api.ShardedTensor": _odd("sharded training state: consolidate first"),
+    **{name: partial(_shard, name) for name in SHARDS},
 }

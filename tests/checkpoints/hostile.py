@@ -307,7 +307,7 @@ TENSORS = {
     "nested tensor size": _raw(b"ctorch._utils\n_rebuild_tensor_v2\n(NK\x00))\x89NtR.", "no tensors", 3),
     "rebuild without arguments": _raw(b"ctorch._utils\n_rebuild_tensor_v2\n)R.", "damaged", 3),
     "DTensor": _raw(b"}Vw\nctorch.distributed.tensor\nDTensor\n)\x81s.", "consolidate first", 3),
-    "ten thousand characters in a name": _fixed(lambda: saved({"w" * 10_000: torch.zeros(2)}), "--max-name-chars", 4),
+    "a hundred thousand characters in a name": _fixed(lambda: saved({"w" * 100_000: torch.zeros(2)}), "--max-name-chars", 4),
 }
 
 ARCHIVES = {
