@@ -17,7 +17,7 @@ STOREYS = [
     {"stats", "ascent"},
     {"metrics", "curvature", "corruptions", "attacks", "store", "device"},
     {"checkpoints", "data", "compare", "gate"},
-    {"workbench", "report"},
+    {"workbench", "decision", "report"},
     {"probes"},
     {"plan"},
     {"execute"},

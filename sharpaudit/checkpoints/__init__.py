@@ -6,6 +6,7 @@ file is ever imported or run, and torch is imported only when a network is built
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,6 @@ from typing import TYPE_CHECKING
 from sharpaudit.card import Subject
 from sharpaudit.checkpoints import contents, fingerprint, preprocessing, state_dict
 from sharpaudit.checkpoints.contents import FileContents
-from sharpaudit.checkpoints.decision import Decide, Decision, clearly_best
 from sharpaudit.checkpoints.limits import DEFAULT, Limits
 from sharpaudit.checkpoints.preprocessing import PreprocessingOverrides
 from sharpaudit.checkpoints.statements import Statements
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sharpaudit.checkpoints.fitting import Resolved
     from sharpaudit.checkpoints.functions import Function
 
-__all__ = ["Decide", "Decision", "Limits", "LoadedModel", "PreprocessingOverrides", "clearly_best", "load"]
+__all__ = ["Decide", "Decision", "Limits", "LoadedModel", "PreprocessingOverrides", "load"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,18 @@ class LoadedModel:
     subject: Subject
     classes: tuple[str, ...] | None = None
     """Class names, where the file states them; untrusted text."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Which of several models to take, and why; or why none."""
+
+    index: int | None
+    reason: str
+
+
+Decide = Callable[[Sequence[LoadedModel]], Decision]
+"""Chooses among models of the same weights in networks that compute different functions."""
 
 
 def load(
