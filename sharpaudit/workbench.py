@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Literal
 
@@ -28,7 +29,7 @@ from sharpaudit.curvature.head import last_linear
 from sharpaudit.curvature.objective import Objective
 from sharpaudit.data import ImageSet, to_input
 from sharpaudit.metrics.predictions import Predictions
-from sharpaudit.stats import Resamples
+from sharpaudit.stats import Resamples, evenly_spaced
 
 CLEAN = "clean"
 TRAIN = "train"
@@ -234,6 +235,18 @@ class Workbench:
         if n not in self._shelf.resamples:
             self._shelf.resamples[n] = Resamples(n, seed=self.settings.seed)
         return self._shelf.resamples[n]
+
+    @contextmanager
+    def beside(self, module: nn.Module, examples: int) -> Iterator[Workbench]:
+        """A bench of its own for another `module`, on `examples` images of the probe set, in float64; its passes count here too."""
+        self._touch(Need.OBJECTIVE)
+        rows = self._probe_indices[evenly_spaced(len(self._probe_indices), examples)]
+        settings = replace(self.settings, precision="float64", probe_examples=examples)
+        bench = Workbench(LoadedModel(module=module, subject=self.subject), self._probe_images.take(rows), settings=settings)
+        try:
+            yield bench
+        finally:
+            self._shelf.passes.update(bench.passes)
 
     # ---- the probe set ---------------------------------------------------------------------------------------------------
 
