@@ -15,6 +15,7 @@ from sharpaudit.card import Card, ProbeRun, Setting, Timing
 from sharpaudit.card.reading import reading
 from sharpaudit.checkpoints import Limits, LoadedModel, PreprocessingOverrides, load
 from sharpaudit.data import ImageSet, Reading, open_images, to_input
+from sharpaudit.decision import by_clean_loss
 from sharpaudit.device import available_device, compute_settings, environment, peak_memory_mib, useful_threads
 from sharpaudit.execute import Finished, execute, left_out
 from sharpaudit.plan import Step, plan, total
@@ -145,6 +146,7 @@ def prepare(request: Request, on_progress: Progress = lambda doing, fraction: No
         allow_code=request.allow_code,
         allow_inert=request.allow_inert,
         allow_nonfinite=request.allow_nonfinite,
+        decide=by_clean_loss(lambda m: _open(request.data, request, m, limit=request.limit), request.bench.seed),
     )
     on_progress("reading the data", 0.0)
     test = _open(request.data, request, model, limit=request.limit)
