@@ -37,6 +37,8 @@ class LoadedModel:
     subject: Subject
     classes: tuple[str, ...] | None = None
     """Class names, where the file states them; untrusted text."""
+    classes_origin: str = "metadata"
+    """Where they stand: ``metadata``, ``config.json``."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ def load(
     allow_code: bool = False,
     allow_inert: bool = False,
     allow_nonfinite: bool = False,
+    allow_missing: Sequence[str] = (),
     limits: Limits = DEFAULT,
     decide: Decide | None = None,
 ) -> LoadedModel:
@@ -72,10 +75,12 @@ def load(
             tries every known network.
         weights: ``auto`` (averaged weights first, as timm), ``ema``, ``raw`` or the key of a dictionary in the file.
         overrides: preprocessing that the user stated.
-        num_classes: what the head must have; None reads it from the weights.
+        num_classes: what the head must have; None takes what it has.
         allow_code: run ``file.py:factory``.
         allow_inert: read the tensors of a file that carries code; still nothing is run.
         allow_nonfinite: accept NaN and infinity.
+        allow_missing: patterns (``*.relative_position_index``) of tensors that the file may lack; they keep the values that the
+            network is built with, and the card says so.
         limits: budgets of the readers.
         decide: chooses where the weights fit networks that compute different functions; None refuses.
 
@@ -83,25 +88,31 @@ def load(
         CheckpointError: the file cannot be used as a checkpoint.
         ArchitectureError: names and shapes do not fit, or fit networks that compute different functions.
         UnsafeInput: the file carries code, lies or bombs.
+        EnvironmentFailure: there is not enough memory.
     """
     from sharpaudit.checkpoints.functions import distinct
 
+    notes: list[str] = []
     try:
         found = contents.read(path, limits)
         if not allow_inert:
             found.refuse_code()
+        notes = found.stated.notes
         chosen = state_dict.choose(found.root, weights, limits)
+        chosen.allow_missing = tuple(allow_missing)
         fits, origin = _find(architecture, found.stated, chosen, _image_size(overrides, found.stated), allow_code=allow_code)
         functions = distinct(fits, allow_nonfinite=allow_nonfinite)
-        models = [_model(path.name, found, chosen, function, origin, overrides, num_classes) for function in functions]
+        models = [_model(path, found, chosen, function, origin, overrides, num_classes) for function in functions]
         return models[0] if len(models) == 1 else _decided(models, [function.name for function in functions], decide)
     except SharpauditError as error:
         error.path = error.path or str(path)
+        if isinstance(error, ArchitectureError):
+            error.hint = "; ".join(filter(None, [error.hint, *notes]))
         raise
 
 
 def _model(
-    name: str,
+    path: Path,
     found: FileContents,
     chosen: state_dict.Weights,
     function: Function,
@@ -110,32 +121,44 @@ def _model(
     num_classes: int | None,
 ) -> LoadedModel:
     """The network with its record."""
+    from sharpaudit.checkpoints.classifier import make_classifier
+
     resolved, filled, stated = function.members[0], function.filled, found.stated
     architecture = resolved.architecture
     defaults = architecture.defaults(filled.module)
     others = [member.architecture.spec for member in function.members[1:]]
+    prepared = preprocessing.resolve(overrides, stated.preprocessing, stated.origin, defaults, resolved.settings)
+    seen = make_classifier(filled.module, prepared.input_size)
+    if num_classes not in (None, seen.num_classes):
+        raise ArchitectureError(
+            f"the head has {seen.num_classes} classes, {num_classes} were asked for", hint="--num-classes must fit the weights"
+        )
+    names, contradictions = _class_names(stated, seen.num_classes)
     return LoadedModel(
         filled.module,
         Subject(
-            file=clean(name, limit=255),
+            file=clean(path.name, limit=255),
             sha256=found.sha256,
             size_bytes=found.size_bytes,
             format=found.format,
             architecture=architecture.spec,
             architecture_origin=origin,
             num_parameters=sum(parameter.numel() for parameter in filled.module.parameters()),
-            num_classes=_num_classes(resolved, num_classes, stated.num_classes),
-            preprocessing=preprocessing.resolve(overrides, stated.preprocessing, stated.origin, defaults, resolved.settings),
+            num_classes=seen.num_classes,
+            preprocessing=prepared,
             steps=[
+                *_link(path),
                 *chosen.steps,
                 *resolved.alignment.steps,
                 *architecture.steps,
                 *filled.steps,
+                *seen.steps,
                 *[f"{', '.join(others)} compute the same function"] * bool(others),
             ],
             dropped=chosen.dropped,
             warnings=[
                 *stated.notes,
+                *contradictions,
                 *chosen.warnings,
                 *filled.warnings,
                 *preprocessing.assumptions(
@@ -149,8 +172,22 @@ def _model(
             clean_load=chosen.clean_load and not found.calls,
             ran_user_code=architecture.ran_user_code,
         ),
-        stated.classes,
+        names,
+        stated.origin,
     )
+
+
+def _link(path: Path) -> list[str]:
+    """Where a link on the command line led to."""
+    return [f"followed the link to {clean(path.resolve().name, limit=255)}"] if path.is_symlink() else []
+
+
+def _class_names(stated: Statements, num_classes: int) -> tuple[tuple[str, ...] | None, list[str]]:
+    """The stated names if there is one for every output, and what contradicts the weights."""
+    told = stated.num_classes or (len(stated.classes) if stated.classes else num_classes)
+    if told == num_classes:
+        return stated.classes, []
+    return None, [f"{stated.origin} states {told} classes, the weights have {num_classes}: the weights were believed"]
 
 
 def _decided(models: list[LoadedModel], names: list[str], decide: Decide | None) -> LoadedModel:
@@ -188,6 +225,7 @@ def _find(
 ) -> tuple[list[Resolved], str]:
     """The networks that the weights fit, the likeliest first, and who named them."""
     from sharpaudit.checkpoints import architectures, fitting
+    from sharpaudit.checkpoints.matching import rival_prefix
 
     if flag is not None:
         named, origin = architectures.parse(flag, allow_code=allow_code), "--arch"
@@ -198,22 +236,9 @@ def _find(
     resolved = fitting.sized(fitting.resolve(named, weights), image_size)
     if not resolved.fit.exact:
         message, hint = resolved.fit.explain(named.spec, len(resolved.shapes))
+        if rival := rival_prefix(weights.tensors, resolved.shapes):
+            message += f"; {rival}"
+        if known := fingerprint.candidates({name: tensor.shape for name, tensor in weights.tensors.items()}):
+            hint = f"they fit {', '.join(candidate.spec for candidate in known[:5])}"
         raise ArchitectureError(message, hint=hint)
     return [resolved], origin
-
-
-def _num_classes(resolved: Resolved, wanted: int | None, stated: int | None) -> int:
-    """Outputs of the network, which must be the number that was asked for.
-
-    Raises:
-        ArchitectureError: another number, or none can be told.
-    """
-    matrices = [int(parameter.shape[0]) for parameter in resolved.outline.parameters() if parameter.dim() == 2]
-    found = resolved.settings.get("num_classes") or stated or wanted or (matrices[-1] if matrices else None)
-    if found is None:
-        raise ArchitectureError("the number of classes is unknown", hint="give --num-classes")
-    if wanted not in (None, found):
-        raise ArchitectureError(
-            f"the head has {found} classes, {wanted} were asked for", hint="--num-classes must fit the weights"
-        )
-    return found

@@ -7,6 +7,7 @@ sees logits and names of parameters stay what they are.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,29 +22,34 @@ REFUSALS = (RuntimeError, TypeError, ValueError, IndexError, KeyError, Attribute
 """What networks raise for an input that they were not made for."""
 
 
-def make_classifier(module: nn.Module, input_size: Sequence[int], num_classes: int) -> list[str]:
-    """See that `module` maps images to logits, with a hook where the logits are inside something else; what was done.
+@dataclass(frozen=True)
+class Classifier:
+    """What was seen of a network that classifies images."""
 
-    Args:
-        module: in eval mode; a hook may be added to it.
-        input_size: channels, height, width.
-        num_classes: how many logits an image must have.
+    num_classes: int
+    steps: list[str]
+    """How the logits are taken out of its output, where they are inside something else."""
+
+
+def make_classifier(module: nn.Module, input_size: Sequence[int]) -> Classifier:
+    """See that `module` (in eval mode) maps images of `input_size` (channels, height, width) to logits; it may be given a hook.
 
     Raises:
-        CheckpointError: it cannot be run on images of that size, or gives something else.
+        CheckpointError: it cannot be run on images of that size, or gives something else than a row of logits for each.
     """
     output = _output(module, input_size)
-    if isinstance(output, Tensor):
-        _check(output, num_classes)
-        return []
-    named = _parts(output)
-    tables = [key for key, part in named.items() if isinstance(part, Tensor) and part.dim() == 2 and len(part) == IMAGES]
+    if _is_table(output):
+        return Classifier(output.shape[1], [])
+    parts = _parts(output)
+    tables = [key for key, part in parts.items() if _is_table(part)]
     if len(tables) != 1:
-        raise _refusal(output)
+        raise CheckpointError(
+            f"the network gives {_describe(output)} for {IMAGES} images, expected a row of logits for each",
+            hint="only classifiers of single images are measured",
+        )
     key = tables[0]
-    _check(named[key], num_classes)
     module.register_forward_hook(lambda _module, _inputs, result: _parts(result)[key])
-    return [f"took the logits from part {clean(str(key))!r} of {_describe(output)}"]
+    return Classifier(parts[key].shape[1], [f"took the logits from part {clean(repr(key))} of {_describe(output)}"])
 
 
 @torch.no_grad()
@@ -68,16 +74,14 @@ def _parts(output: Any) -> Mapping[Any, Any]:
     return dict(enumerate(output)) if isinstance(output, list | tuple) else {}
 
 
-def _check(logits: Tensor, num_classes: int) -> None:
-    if not logits.is_floating_point() or tuple(logits.shape) != (IMAGES, num_classes):
-        raise _refusal(logits, num_classes)
-
-
-def _refusal(output: Any, num_classes: int | None = None) -> CheckpointError:
-    wanted = f"({IMAGES}, {num_classes or 'classes'})"
-    return CheckpointError(
-        f"the network gives {_describe(output)} for {IMAGES} images, expected logits of shape {wanted}",
-        hint="only classifiers of single images are measured",
+def _is_table(output: Any) -> bool:
+    """Whether it is a row of logits for each image."""
+    return (
+        isinstance(output, Tensor)
+        and output.is_floating_point()
+        and output.dim() == 2
+        and len(output) == IMAGES
+        and output.shape[1] > 1
     )
 
 

@@ -9,8 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sharpaudit.checkpoints import contents, state_dict
-from sharpaudit.checkpoints.contents import FileContents
+from sharpaudit.checkpoints import contents, fingerprint, state_dict
 from sharpaudit.checkpoints.limits import DEFAULT, Limits
 from sharpaudit.checkpoints.statements import Statements
 from sharpaudit.checkpoints.tensors import StoredTensor, Tensor
@@ -66,8 +65,8 @@ class Inspection:
     """Names that its pickle mentions; none was imported."""
     code: list[str] = field(default_factory=list)
     """Those that it would have run."""
-    architectures: list[str] = field(default_factory=list)
-    """Known networks that names and shapes fit."""
+    networks: list[str] = field(default_factory=list)
+    """Known networks that names and shapes fit, with the settings these tell."""
     refusal: SharpauditError | None = None
     """Why it cannot be measured as it is."""
 
@@ -115,7 +114,7 @@ def inspect(path: Path, *, weights: str = "auto", limits: Limits = DEFAULT) -> I
         stated=found.stated,
         globals=[clean(name) for name in found.globals],
         code=[clean(name) for name in found.calls],
-        architectures=_architectures(chosen, found),
+        networks=[_network(c) for c in fingerprint.candidates({name: t.shape for name, t in chosen.tensors.items()})],
         refusal=refusal,
     )
 
@@ -136,5 +135,6 @@ def _choice(candidate: state_dict.Candidate) -> Choice:
     return Choice(clean(candidate.name), len(candidate.tensors), elements, candidate.is_average)
 
 
-def _architectures(chosen: state_dict.Weights, found: FileContents) -> list[str]:
-    return [clean(found.stated.architecture)] if found.stated.architecture else []
+def _network(candidate: fingerprint.Candidate) -> str:
+    settings = ", ".join(f"{key} {value}" for key, value in sorted(candidate.settings.items()))
+    return f"{candidate.spec} ({settings})" if settings else candidate.spec

@@ -70,7 +70,7 @@ def _document(found: Inspection) -> dict[str, Any]:
         },
         "globals": found.globals,
         "code": found.code,
-        "architectures": found.architectures,
+        "networks": found.networks,
         "error": found.refusal.as_json()["error"] if found.refusal else None,
     }
 
@@ -89,7 +89,7 @@ def _text(found: Inspection) -> str:
         ("code", [f"{name}: would be run by pickle; was not" for name in found.code]),
         ("states", _statements(found.stated)),
         ("metadata", _cut([f"{key}: {text}" for key, text in found.metadata.items()])),
-        ("networks", [", ".join(found.architectures)] if found.architectures else ["none known by these names and shapes"]),
+        ("networks", _cut(found.networks) or ["none known by these names and shapes"]),
         ("warnings", found.warnings),
     ]
     for label, values in rows:
