@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,13 @@ import torch
 from sharpaudit.card import Card, ProbeRun, Setting, Timing
 from sharpaudit.card.reading import reading
 from sharpaudit.checkpoints import Limits, LoadedModel, PreprocessingOverrides, load
+from sharpaudit.cost import fitting, unit_costs
 from sharpaudit.data import ImageSet, Reading, open_images, to_input
+from sharpaudit.data.corrupted import CorruptedSet
+from sharpaudit.data.paired import clean_spec, is_stored, open_paired
 from sharpaudit.decision import by_clean_loss
 from sharpaudit.device import available_device, compute_settings, environment, peak_memory_mib, useful_threads
-from sharpaudit.execute import Finished, execute, left_out
+from sharpaudit.execute import Finished, TimeIsUp, execute, left_out
 from sharpaudit.plan import Step, plan, total
 from sharpaudit.probes import Passes, Workload
 from sharpaudit.store import Parts, Run
@@ -47,6 +51,10 @@ class Request:
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     limit: int | None = None
     """Use only the first this many test images."""
+    synthesise: bool = False
+    """Corrupt the test images ourselves although `data` names a set whose corruptions are published."""
+    allow_partial: bool = False
+    """Go on without the cells that a published set lacks."""
     bench: BenchSettings = field(default_factory=BenchSettings)
     search: tuple[Path, ...] = ()
     """Folders in which data sets are looked up by name."""
@@ -75,28 +83,46 @@ def measure(request: Request, on_progress: Progress = lambda doing, fraction: No
 
 
 def run(
-    prepared: Prepared, on_progress: Progress = lambda doing, fraction: None, folder: Path | None = None, *, reuse: bool = True
+    prepared: Prepared,
+    on_progress: Progress = lambda doing, fraction: None,
+    folder: Path | None = None,
+    *,
+    reuse: bool = True,
+    max_seconds: float = math.inf,
 ) -> Run:
-    """The audit, made ready by `prepare`; with a run folder, finished probes are kept in it and not run again.
+    """The audit, made ready by `prepare`.
+
+    Args:
+        prepared: what to do.
+        on_progress: told how far the audit is.
+        folder: a run folder; finished probes are kept in it.
+        reuse: do not run again what `folder` holds.
+        max_seconds: leave out probes that would not end in time, the dearest first; `Card.incomplete` names them.
 
     Raises:
         SharpauditError: as `measure`.
         Stopped: the audit was asked to end; it carries the card of what was finished.
     """
     started = time.monotonic(), datetime.now(UTC)
-    progress = _Progress(on_progress, prepared)
-    bench = Workbench(prepared.model, prepared.test, prepared.train, prepared.settings, progress.within_step)
+    progress = _Progress(on_progress, prepared, started[0] + max_seconds)
+    bench = prepared.bench(progress.within_step)
     finished: list[Finished] = []
     with compute_settings(prepared.threads):
         begun = _beginning(prepared, bench)
-        parts = Parts(folder, _identity(begun), reuse=reuse) if folder else None
+        parts = Parts(folder, _identity(begun, bench), reuse=reuse) if folder else None
+        steps = prepared.steps
+        if max_seconds < math.inf:
+            on_progress("timing", 0.0)
+            steps, late = _in_time(prepared, costs(prepared, parts), started[0] + max_seconds - time.monotonic())
+            finished += late
         try:
-            for item in execute(prepared.steps, bench, parts, progress.step):
+            for item in execute(steps, bench, parts, progress.step):
                 finished.append(item)
         except BaseException as stop:
             if isinstance(stop, Exception):
                 raise
-            finished += [left_out(step, "the audit was interrupted") for step in prepared.steps[len(finished) :]]
+            ran = {item.outcome.probe for item in finished}
+            finished += [left_out(step, "the audit was interrupted") for step in steps if step.probe.name not in ran]
             raise Stopped(_run(begun, finished, started, prepared.settings.device)) from stop
         on_progress("writing the card", 1.0)
         return _run(begun, finished, started, prepared.settings.device)
@@ -112,6 +138,12 @@ class Prepared:
     test: ImageSet
     train: ImageSet | None
     settings: BenchSettings
+    corrupted: CorruptedSet | None = None
+    """Stored corrupted images of the test set; None where they are made as they are needed."""
+
+    def bench(self, on_progress: Callable[[float], None] = lambda fraction: None) -> Workbench:
+        """A new workbench."""
+        return Workbench(self.model, self.test, self.train, self.settings, on_progress, self.corrupted)
 
     @property
     def threads(self) -> int:
@@ -146,26 +178,85 @@ def prepare(request: Request, on_progress: Progress = lambda doing, fraction: No
         allow_code=request.allow_code,
         allow_inert=request.allow_inert,
         allow_nonfinite=request.allow_nonfinite,
-        decide=by_clean_loss(lambda m: _open(request.data, request, m, limit=request.limit), request.bench.seed),
+        decide=by_clean_loss(lambda m: _open_test(request, m)[0], request.bench.seed),
     )
     on_progress("reading the data", 0.0)
-    test = _open(request.data, request, model, limit=request.limit)
+    test, corrupted = _open_test(request, model)
     train = _open(request.train_data, request, model, limit=None) if request.train_data else None
-    return Prepared(request, steps, model, test, train, settings)
+    return Prepared(request, steps, model, test, train, settings, corrupted)
 
 
-def costs(prepared: Prepared) -> list[dict[str, str | int]]:
-    """What each step, and the shared clean views before them, will send through the model: rows of ``--dry-run``."""
+@dataclass(frozen=True)
+class Cost:
+    """What one probe sends through the model, and how long that will take."""
+
+    probe: str
+    passes: Passes
+    seconds: float
+    stored: bool = False
+    """An earlier run has it already."""
+
+
+def plan_costs(prepared: Prepared, folder: Path | None = None) -> list[Cost]:
+    """The costs of the shared clean views and of each probe, in order, timed on two batches: what ``--dry-run`` prints."""
+    bench = prepared.bench()
+    with compute_settings(prepared.threads):
+        parts = Parts(folder, _identity(_beginning(prepared, bench), bench)) if folder else None
+        return costs(prepared, parts)
+
+
+def costs(prepared: Prepared, parts: Parts | None) -> list[Cost]:
+    """As `plan_costs`, inside the compute settings of the audit."""
+    stored = [bool(parts and parts.find(step.probe.name, step.probe.version, step.settings())) for step in prepared.steps]
+    todo = [step for step, done in zip(prepared.steps, stored, strict=True) if not done]
+    units = unit_costs(prepared.model, prepared.test, prepared.settings, prepared.bench().precision, todo)
     workload = prepared.workload
-    shared = Passes(forward=workload.test + workload.train)
-    named = [("shared clean views", shared), *((step.probe.name, step.cost(workload)) for step in prepared.steps)]
-    return [{"probe": name, **asdict(passes)} for name, passes in named]
+    views = Passes(forward=workload.test + workload.train)
+    return [
+        Cost("shared clean views", views, views.forward * units.forward if todo else 0.0, not todo),
+        *(
+            Cost(step.probe.name, step.cost(workload), 0.0 if done else units.seconds(step, workload), done)
+            for step, done in zip(prepared.steps, stored, strict=True)
+        ),
+    ]
+
+
+def _in_time(prepared: Prepared, costs: Sequence[Cost], seconds: float) -> tuple[list[Step], list[Finished]]:
+    """The steps that will end within `seconds`, and the others as what stands on the card for them."""
+    views, *probes = costs
+    kept = fitting([cost.seconds for cost in probes], seconds - views.seconds)
+    late = [
+        left_out(step, f"left out to keep within the time allowed: it would take about {cost.seconds:.0f} s")
+        for step, cost, keep in zip(prepared.steps, probes, kept, strict=True)
+        if not keep
+    ]
+    return [step for step, keep in zip(prepared.steps, kept, strict=True) if keep], late
+
+
+def _open_test(request: Request, model: LoadedModel) -> tuple[ImageSet, CorruptedSet | None]:
+    """The clean test images and, where a stored set was asked for, its corrupted versions of them."""
+    if not is_stored(request.data, synthesise=request.synthesise):
+        return _open(clean_spec(request.data), request, model, limit=request.limit), None
+    images, corrupted = open_paired(
+        request.data,
+        limit=request.limit,
+        allow_partial=request.allow_partial,
+        preprocessing=model.subject.preprocessing,
+        search=request.search,
+        reading=request.reading,
+    )
+    return _fitted(images, model), corrupted
 
 
 def _open(spec: str, request: Request, model: LoadedModel, *, limit: int | None) -> ImageSet:
     images = open_images(
         spec, limit=limit, preprocessing=model.subject.preprocessing, search=request.search, reading=request.reading
     )
+    return _fitted(images, model)
+
+
+def _fitted(images: ImageSet, model: LoadedModel) -> ImageSet:
+    """The images as the network will see them: as many classes as it has outputs, and a note on what is adapted."""
     images = images.matched_to(model.subject.num_classes)
     return replace(images, notes=(*images.notes, *_adaptations(images, model.subject.preprocessing.input_size)))
 
@@ -182,10 +273,11 @@ def _adaptations(images: ImageSet, input_size: Sequence[int]) -> list[str]:
 
 
 class _Progress:
-    """Turns steps and fractions of views into one fraction of the whole plan, weighted by cost."""
+    """Turns steps and fractions of views into one fraction of the whole plan, weighted by cost; ends the audit in time."""
 
-    def __init__(self, report: Progress, prepared: Prepared) -> None:
+    def __init__(self, report: Progress, prepared: Prepared, deadline: float) -> None:
         self._report = report
+        self._deadline = deadline
         self._workload = prepared.workload
         self._total = max(1, total(prepared.steps, prepared.workload).forward_equivalents)
         self._behind = 0
@@ -197,6 +289,8 @@ class _Progress:
         self._report(step.probe.name, min(1.0, self._behind / self._total))
 
     def within_step(self, fraction: float) -> None:
+        if time.monotonic() > self._deadline:
+            raise TimeIsUp
         if self._current is not None:
             self._report(self._current.probe.name, min(1.0, (self._behind + fraction * self._cost()) / self._total))
 
@@ -211,21 +305,30 @@ def _beginning(prepared: Prepared, bench: Workbench) -> dict[str, Any]:
     """The fields of the card that are settled before the first probe runs."""
     request = prepared.request
     curved = any({Need.OBJECTIVE, Need.FEATURES} & step.probe.needs for step in prepared.steps)
+    corrupting = any(Need.CORRUPTED in step.probe.needs for step in prepared.steps)
     return {
         "subject": prepared.model.subject,
         "data": prepared.test.record(),
         "train_data": prepared.train.record() if prepared.train is not None else None,
         "probe_set": bench.probe_set if curved else None,
+        "corruptions": bench.corruption_source if corrupting else None,
         "environment": environment(prepared.settings.device),
         "config": dict(request.settings),
         "seed": request.bench.seed,
     }
 
 
-def _identity(begun: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides the findings of every probe, as JSON types: the file's name and the way a setting was given do not."""
-    identity = {name: value and value.model_dump(mode="json") for name, value in begun.items() if name not in ("config", "seed")}
-    return {**identity, "subject": {**identity["subject"], "file": None}, "seed": begun["seed"]}
+def _identity(begun: Mapping[str, Any], bench: Workbench) -> dict[str, Any]:
+    """What decides the findings of every probe, whichever of them are run; the file's name and origins of settings do not."""
+    decides = {"subject", "data", "train_data", "environment"}
+    identity = {name: value and value.model_dump(mode="json") for name, value in begun.items() if name in decides}
+    return {
+        **identity,
+        "subject": {**identity["subject"], "file": None},
+        "probe_set": bench.probe_set.model_dump(mode="json"),
+        "corruptions": bench.corruption_source.model_dump(mode="json"),
+        "seed": begun["seed"],
+    }
 
 
 def _run(begun: Mapping[str, Any], finished: Sequence[Finished], started: tuple[float, datetime], device: str) -> Run:

@@ -20,7 +20,7 @@ STOREYS = [
     {"workbench", "decision", "report"},
     {"probes"},
     {"plan"},
-    {"execute"},
+    {"execute", "cost"},
     {"audit", "study"},
     {"cli"},
 ]

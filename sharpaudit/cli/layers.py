@@ -47,7 +47,7 @@ COMMAND_LINE_ONLY = ("allow_", "follow_links", "plugins")
 ORIGINS = {"COMMANDLINE": "flag", "ENVIRONMENT": "environment", "DEFAULT": "default"}
 """What the parser calls the source of a value, and what the card calls it."""
 
-NOT_ON_THE_CARD = {"out", "json", "dry_run", "force", "config", "settings"}
+NOT_ON_THE_CARD = {"out", "json", "dry_run", "force", "max_time", "config", "settings"}
 """Parameters that decide nothing about the numbers, and ``--set``, whose parts stand there one by one."""
 
 WITH_PATHS = {"data", "train_data", "arch"}

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from math import isfinite
+from math import inf, isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from sharpaudit.cli.app import Json, app, option
+from sharpaudit.cli.app import Json, app, option, output
 from sharpaudit.cli.layers import ConfigFile, configured, probe_options
 from sharpaudit.errors import WORST_FIRST, ExitCode, SharpauditError, UsageError, clean
 
@@ -48,7 +50,7 @@ def measure(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="PROBE.OPTION=VALUE", help="One option of one probe; repeatable.")
     ] = None,
-    out: Annotated[Path | None, typer.Option("-o", "--out", metavar="RUN", help="Run folder [sharpaudit-runs/NAME].")] = None,
+    out: Annotated[Path | None, output("RUN", "Run folder [sharpaudit-runs/NAME].")] = None,
     limit: Annotated[int | None, option("--limit", "Use only the first N test images.", min=1)] = None,
     mean: Annotated[Text, option("--mean", "Normalisation mean per channel, e.g. 0.485,0.456,0.406.")] = None,
     std: Annotated[Text, option("--std", "Normalisation standard deviation per channel.")] = None,
@@ -76,6 +78,9 @@ def measure(
     seed: Annotated[int, option("--seed", "Of every random choice.", min=0, max=2**63 - 1)] = 0,
     config: ConfigFile = None,
     force: Annotated[bool, typer.Option("--force", help="Measure again what an earlier run has finished.")] = False,
+    max_time: Annotated[
+        Text, option("--max-time", "For each checkpoint: 90s, 10m, 1h30m, …; what would take longer is left out.", metavar="TIME")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost; measure nothing.")] = False,
     allow_code: Annotated[bool, typer.Option("--allow-code", help="Run the Python file that --arch names.")] = False,
     allow_inert: Annotated[bool, typer.Option("--allow-inert", help="Read tensors beside code in the file; run none.")] = False,
@@ -97,7 +102,11 @@ def measure(
         input_size=(int(size[0]), int(size[1]), int(size[2])) if size else None,
     )
     range_ = _numbers("--input-range", input_range, (2,))
-    given = {name: value for name, value in context.params.items() if name.startswith("max_") and value is not None}
+    given = {
+        name: value
+        for name, value in context.params.items()
+        if name.startswith("max_") and name != "max_time" and value is not None
+    }
     ours = {name: given.pop(name) for name in ("max_bytes", "max_pixels") if name in given}
     reading = Reading(
         input_range=(range_[0], range_[1]) if range_ else None, bad_samples=bad_sample, follow_links=follow_links, **ours
@@ -128,10 +137,10 @@ def measure(
         )
         for checkpoint in checkpoints
     ]
-    if dry_run:
-        return _print_plan(requests[0], as_json=json)
     folders = [out] if out is not None else run_folders(checkpoints)
-    return _audit_all(requests, folders, as_json=json, force=force)
+    if dry_run:
+        return _print_plan(requests[0], folders[0], as_json=json)
+    return _audit_all(requests, folders, as_json=json, force=force, max_seconds=duration("--max-time", max_time))
 
 
 def search_path() -> tuple[Path, ...]:
@@ -161,21 +170,45 @@ def _numbers(flag: str, text: str | None, counts: tuple[int, ...]) -> tuple[floa
     return numbers
 
 
-def _print_plan(request: Request, *, as_json: bool) -> int:
+def duration(flag: str, text: str | None) -> float:
+    """Seconds of a text such as 90s, 10m or 1h30m; infinite when there is none.
+
+    Raises:
+        UsageError: a text of another form.
+    """
+    if text is None:
+        return inf
+    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text)
+    seconds = sum(int(part or 0) * unit for part, unit in zip(found.groups(), (3600, 60, 1), strict=True)) if found else 0
+    if not seconds:
+        raise UsageError(f"{flag}: expected a time such as 90s, 10m or 1h30m, got '{clean(text)}'")
+    return float(seconds)
+
+
+def _print_plan(request: Request, folder: Path, *, as_json: bool) -> int:
+    from dataclasses import asdict
+
     from sharpaudit import audit
     from sharpaudit.card import codec
+    from sharpaudit.device import peak_memory_mib
 
-    rows = audit.costs(audit.prepare(request))
+    prepared = audit.prepare(request)
+    costs = audit.plan_costs(prepared, folder)
+    seconds, memory = sum(cost.seconds for cost in costs), peak_memory_mib(prepared.settings.device)
     if as_json:
-        print(codec.dumps({"plan": rows}), end="")
+        rows = [{**asdict(cost), "passes": asdict(cost.passes)} for cost in costs]
+        print(codec.dumps({"plan": rows, "seconds": seconds, "memory_mib": memory}), end="")
         return ExitCode.DONE
-    print(f"{'probe':<20}{'forward':>12}{'backward':>12}{'hvp':>12}   examples through the model")
-    for row in rows:
-        print(f"{row['probe']:<20}{row['forward']:>12,}{row['backward']:>12,}{row['hvp']:>12,}")
+    print(f"{'probe':<20}{'forward':>12}{'backward':>12}{'hvp':>12}{'seconds':>10}")
+    for cost in costs:
+        took = "stored" if cost.stored else f"{cost.seconds:,.1f}"
+        print(f"{cost.probe:<20}{cost.passes.forward:>12,}{cost.passes.backward:>12,}{cost.passes.hvp:>12,}{took:>10}")
+    print(f"{'':<20}{'examples through the model':>36}{seconds:>10,.1f}")
+    print(f"About {seconds:,.0f} s, timed on a few images, and at least {memory:,.0f} MiB of memory.")
     return ExitCode.DONE
 
 
-def _audit_all(requests: list[Request], folders: list[Path], *, as_json: bool, force: bool) -> int:
+def _audit_all(requests: list[Request], folders: list[Path], *, as_json: bool, force: bool, max_seconds: float) -> int:
     """Audit one after the other; a checkpoint that is refused does not keep the others from being measured."""
     from sharpaudit.card import codec
 
@@ -183,8 +216,9 @@ def _audit_all(requests: list[Request], folders: list[Path], *, as_json: bool, f
     codes: list[ExitCode] = []
     for request, folder in zip(requests, folders, strict=True):
         try:
-            documents.append(_audit_one(request, folder, as_json=as_json, force=force))
-            codes.append(ExitCode.DONE)
+            card = _audit_one(request, folder, as_json=as_json, force=force, max_seconds=max_seconds)
+            documents.append(card)
+            codes.append(ExitCode.INCONCLUSIVE if card["incomplete"] else ExitCode.DONE)
         except SharpauditError as error:
             if len(requests) == 1:
                 raise
@@ -196,19 +230,21 @@ def _audit_all(requests: list[Request], folders: list[Path], *, as_json: bool, f
     return next(code for code in WORST_FIRST if code in codes)
 
 
-def _audit_one(request: Request, folder: Path, *, as_json: bool, force: bool) -> dict[str, Any]:
+def _audit_one(request: Request, folder: Path, *, as_json: bool, force: bool, max_seconds: float) -> dict[str, Any]:
     from sharpaudit import store
     from sharpaudit.card import codec
     from sharpaudit.report.terminal import terminal
 
-    run = audit_into(folder, request, force=force)
+    run = audit_into(folder, request, force=force, max_seconds=max_seconds)
+    for probe in run.card.incomplete:
+        print(f"not measured: {probe}: {run.card.probes[probe].reason}", file=sys.stderr)
     if not as_json:
         print(terminal(run.card))
-        print(f"reports: {folder / 'report.html'} and report.md, report.json beside it", file=sys.stderr)
+        print(f"reports: {clean(str(folder / 'report.html'), 500)} and report.md, report.json beside it", file=sys.stderr)
     return codec.loads(codec.encode(run.card), source=store.REPORT)
 
 
-def audit_into(folder: Path, request: Request, *, force: bool = False) -> Run:
+def audit_into(folder: Path, request: Request, *, force: bool = False, max_seconds: float = inf) -> Run:
     """Audit one checkpoint under a progress bar and write its run folder: the card, its columns, and the card as documents.
 
     Probes that an earlier run finished are not run again, unless `force`. An interrupted audit leaves the card of what it has.
@@ -216,6 +252,7 @@ def audit_into(folder: Path, request: Request, *, force: bool = False) -> Run:
     from sharpaudit import audit, store
 
     store.check(folder)
+    started = time.monotonic()
     with progress_bar(request.checkpoint.name) as report:
         prepared = audit.prepare(request, report)
         with store.claimed(folder) as claim:
@@ -224,8 +261,9 @@ def audit_into(folder: Path, request: Request, *, force: bool = False) -> Run:
                 report(doing, fraction)
                 claim.progress(doing, fraction)
 
+            left = max_seconds - (time.monotonic() - started)
             try:
-                run = audit.run(prepared, progress, folder, reuse=not force)
+                run = audit.run(prepared, progress, folder, reuse=not force, max_seconds=left)
             except audit.Stopped as stop:
                 _write_documents(folder, stop.run)
                 raise

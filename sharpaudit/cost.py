@@ -1,0 +1,110 @@
+"""How long will an audit take, and what of it fits into a given time?
+
+The passes that a probe declares are turned into seconds by timing each kind of pass on a few images of this audit, with this
+model on this machine. What is not passes (bootstraps, eigenproblems of small matrices) is left out: little of any audit whose
+network is worth auditing, and most of the audit of a tiny one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+
+from sharpaudit import corruptions
+from sharpaudit.checkpoints import LoadedModel
+from sharpaudit.data import ImageSet
+from sharpaudit.plan import Step
+from sharpaudit.probes import Workload
+from sharpaudit.workbench import BenchSettings, Need, Workbench
+
+FORWARD_IMAGES = 256
+CURVATURE_IMAGES = 128
+CORRUPTED_IMAGES = 16
+"""Most images in each trial."""
+TRIAL_SECONDS = 2.0
+"""About how long the trial of the dearest pass may take; a slow network is tried on fewer images."""
+
+
+@dataclass(frozen=True)
+class UnitCosts:
+    """Seconds for one image."""
+
+    forward: float
+    """Through the network, without gradient, per-example columns included."""
+    loss: float = 0.0
+    """The same in the precision of the curvature computations."""
+    backward: float = 0.0
+    """A gradient, forward included."""
+    hvp: float = 0.0
+    """A Hessian-vector product on a retained graph."""
+    corruption: float = 0.0
+    """One corruption, mean over all of them."""
+
+    def seconds(self, step: Step, workload: Workload) -> float:
+        """What the passes of `step` take, beyond the shared clean views."""
+        passes, needs = step.cost(workload), step.probe.needs
+        forward = self.loss if Need.OBJECTIVE in needs else self.forward
+        if Need.CORRUPTED in needs:
+            forward += self.corruption
+        return passes.forward * forward + passes.backward * self.backward + passes.hvp * self.hvp
+
+
+def unit_costs(model: LoadedModel, test: ImageSet, settings: BenchSettings, precision: str, steps: Sequence[Step]) -> UnitCosts:
+    """Time what `steps` need, each kind of pass on a few images; leaves `model` as it was."""
+    needs = {need for step in steps for need in step.probe.needs}
+
+    def trial(images: int, **changes: Any) -> Workbench:
+        return Workbench(model, test.limited(min(images, len(test))), None, replace(settings, **changes))
+
+    def predict(images: int) -> float:
+        bench = trial(images)
+        return _seconds(lambda: bench.predictions) / len(bench.predictions)
+
+    predict(1)
+    forward = predict(max(1, min(FORWARD_IMAGES, settings.batch_size, int(TRIAL_SECONDS / max(predict(4), 1e-6)))))
+    costs = UnitCosts(forward)
+    if Need.OBJECTIVE in needs:
+        images = max(1, min(CURVATURE_IMAGES, settings.probe_examples, int(TRIAL_SECONDS / (20 * forward))))
+        objective = trial(images, probe_examples=images, precision=precision).objective
+        n, direction = objective.num_examples, torch.ones_like(objective.parameters)
+        costs = replace(
+            costs,
+            loss=_best(objective.losses) / n,
+            backward=_best(objective.gradient) / n,
+            hvp=_best(lambda: objective.hvp(direction)) / n,
+        )
+    if Need.CORRUPTED in needs:
+        some = torch.tensor(test.images[0 : min(CORRUPTED_IMAGES, len(test))], device=settings.device)
+        indices = torch.arange(len(some), device=settings.device)
+        each = [_best(partial(corruptions.corrupt, some, name, 3, indices=indices, seed=0)) for name in corruptions.NAMES]
+        costs = replace(costs, corruption=sum(each) / (len(each) * len(some)))
+    return costs
+
+
+def fitting(seconds: Sequence[float], budget: float) -> list[bool]:
+    """Which of the works that take `seconds` to do within `budget`: the dearest are left out first."""
+    kept = [True] * len(seconds)
+    for place in sorted(range(len(seconds)), key=lambda i: -seconds[i]):
+        if sum(s for s, keep in zip(seconds, kept, strict=True) if keep) <= budget:
+            break
+        kept[place] = False
+    return kept
+
+
+def _best(work: Callable[[], object]) -> float:
+    """Seconds of `work`, the faster of two runs after one that warms up."""
+    work()
+    return min(_seconds(work), _seconds(work))
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - started

@@ -1,0 +1,34 @@
+"""What a run will cost, and how it keeps within the time it is given."""
+
+from __future__ import annotations
+
+import pytest
+
+from sharpaudit.cost import UnitCosts
+from tests.cli.conftest import DEMO, Command
+
+
+@pytest.fixture
+def arguments() -> list[str]:
+    return ["measure", str(DEMO / "sam-seed0.safetensors"), "--data", "digits", "--probes", "accuracy", "--limit", "50"]
+
+
+def test_dry_run_lists_passes_seconds_and_memory(run: Command, arguments: list[str]) -> None:
+    found = run(*arguments, "--dry-run")
+    assert found.code == 0
+    assert "shared clean views            50           0           0" in found.out
+    assert "MiB of memory" in found.out
+
+
+def test_a_plan_cut_short_ends_in_six(run: Command, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(UnitCosts, "seconds", lambda self, step, workload: 100.0)
+    found = run(*arguments, "--max-time", "10s", "-o", "out")
+    assert found.code == 6
+    assert "not measured: accuracy: left out to keep within the time allowed: it would take about 100 s" in found.err
+
+
+@pytest.mark.parametrize("text", ["", "0s", "5", "-1m", "1m1h", "1.5h", "forever"])
+def test_times_of_another_form_are_refused(run: Command, arguments: list[str], text: str) -> None:
+    found = run(*arguments, "--max-time", text)
+    assert found.code == 2
+    assert "--max-time: expected a time such as 90s, 10m or 1h30m" in found.err
