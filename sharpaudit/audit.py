@@ -61,6 +61,8 @@ class Request:
     allow_code: bool = False
     allow_inert: bool = False
     allow_nonfinite: bool = False
+    allow_missing: tuple[str, ...] = ()
+    """Patterns of tensors that the checkpoint may lack."""
     settings: Mapping[str, Setting] = field(default_factory=dict)
     """The configuration as the card shows it, each value with its origin."""
 
@@ -178,6 +180,7 @@ def prepare(request: Request, on_progress: Progress = lambda doing, fraction: No
         allow_code=request.allow_code,
         allow_inert=request.allow_inert,
         allow_nonfinite=request.allow_nonfinite,
+        allow_missing=request.allow_missing,
         decide=by_clean_loss(lambda m: _open_test(request, m)[0], request.bench.seed),
     )
     on_progress("reading the data", 0.0)
@@ -257,8 +260,13 @@ def _open(spec: str, request: Request, model: LoadedModel, *, limit: int | None)
 
 def _fitted(images: ImageSet, model: LoadedModel) -> ImageSet:
     """The images as the network will see them: as many classes as it has outputs, and a note on what is adapted."""
+    named = images.classes_declared
     images = images.matched_to(model.subject.num_classes)
-    return replace(images, notes=(*images.notes, *_adaptations(images, model.subject.preprocessing.input_size)))
+    notes = [*images.notes, *_adaptations(images, model.subject.preprocessing.input_size)]
+    if not named and model.classes and len(set(model.classes)) == len(model.classes):
+        images = replace(images, classes=model.classes)
+        notes.append(f"names of the classes from the checkpoint's {model.classes_origin}")
+    return replace(images, notes=tuple(notes))
 
 
 def _adaptations(images: ImageSet, input_size: Sequence[int]) -> list[str]:

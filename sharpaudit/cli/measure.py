@@ -85,6 +85,10 @@ def measure(
     allow_code: Annotated[bool, typer.Option("--allow-code", help="Run the Python file that --arch names.")] = False,
     allow_inert: Annotated[bool, typer.Option("--allow-inert", help="Read tensors beside code in the file; run none.")] = False,
     allow_nonfinite: Annotated[bool, typer.Option("--allow-nonfinite", help="Measure NaN and infinite weights too.")] = False,
+    allow_missing: Annotated[
+        list[str] | None,
+        typer.Option("--allow-missing", metavar="PATTERN", help="Tensors that the file may lack, as in '*.bias'; repeatable."),
+    ] = None,
     json: Json = False,
 ) -> int:
     """Audit checkpoints on a data set and write a report card for each."""
@@ -133,6 +137,7 @@ def measure(
             allow_code=allow_code,
             allow_inert=allow_inert,
             allow_nonfinite=allow_nonfinite,
+            allow_missing=tuple(allow_missing or ()),
             settings=configured(context, options),
         )
         for checkpoint in checkpoints
