@@ -22,12 +22,13 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from torch import Tensor, nn
 
-from sharpaudit.card import ProbeSet
+from sharpaudit.card import CorruptionSource, ProbeSet
 from sharpaudit.checkpoints import LoadedModel
-from sharpaudit.corruptions import corrupt
+from sharpaudit.corruptions import NAMES, SEVERITIES, VERSION, corrupt
 from sharpaudit.curvature.head import last_linear
 from sharpaudit.curvature.objective import Objective
 from sharpaudit.data import ImageSet, to_input
+from sharpaudit.data.corrupted import Cell, CorruptedSet
 from sharpaudit.metrics.predictions import Predictions
 from sharpaudit.stats import Resamples, evenly_spaced
 
@@ -98,6 +99,8 @@ class _Shelf:
     """What has been computed so far; shared by all narrowed benches of one audit."""
 
     views: dict[str, Predictions] = field(default_factory=dict)
+    hashes: dict[str, str] = field(default_factory=dict)
+    """Of the corrupted images that were sent through, as `ImageSet.index_hash` is of clean ones; by view."""
     features: Features | None = None
     objective: Objective | None = None
     resamples: dict[int, Resamples] = field(default_factory=dict)
@@ -114,6 +117,7 @@ class Workbench:
         train: training images, or None.
         settings: seed, batch size, probe-set size, precision, device.
         on_progress: called with the fraction of the current view that is done.
+        stored: corrupted test images; without them, images are corrupted as they are needed.
     """
 
     def __init__(
@@ -123,8 +127,10 @@ class Workbench:
         train: ImageSet | None = None,
         settings: BenchSettings = BenchSettings(),
         on_progress: Callable[[float], None] = lambda fraction: None,
+        stored: CorruptedSet | None = None,
     ) -> None:
         self.settings = settings
+        self._stored = stored
         self.subject = model.subject
         self._module = model.module.to(settings.device)
         self._test = test
@@ -186,19 +192,45 @@ class Workbench:
         self._touch(Need.TRAIN)
         return self._view(TRAIN) if self._train is not None else None
 
+    @property
+    def corruption_source(self) -> CorruptionSource:
+        """Where the corrupted images come from; for the card, and for the words beside every number about them."""
+        return CorruptionSource(label="synthetic-c", version=VERSION) if self._stored is None else self._stored.record()
+
+    @property
+    def corruption_cells(self) -> list[Cell]:
+        """The corruptions and severities there are."""
+        if self._stored is not None:
+            return self._stored.cells
+        return [(name, severity) for name in NAMES for severity in SEVERITIES]
+
     def corrupted(self, name: str, severity: int, limit: int | None = None) -> Predictions:
-        """Per-example columns of the first `limit` test images under one corruption, made on the device."""
+        """Per-example columns of test images under one corruption: of all, or of `limit` that are evenly spaced."""
         self._touch(Need.CORRUPTED)
         view = f"corruption/{name}/{severity}"
         self.viewed.add(view)
         if view not in self._shelf.views:
-            images = self._test if limit is None else self._test.limited(min(limit, len(self._test)))
+            images = self._test if self._stored is None else self._stored.cell(name, severity)
+            rows = evenly_spaced(len(images), limit or len(images))
+            images = images if len(rows) == len(images) else images.take(rows)
 
             def corruption(batch: Tensor, indices: Tensor) -> Tensor:
-                return corrupt(batch, name, severity, indices=indices, seed=self.settings.seed)
+                if self._stored is not None:
+                    return batch
+                return corrupt(batch, name, severity, indices=torch.from_numpy(rows)[indices.cpu()], seed=self.settings.seed)
 
-            self._shelf.views[view] = self._forward(images, corruption)
+            digest = hashlib.sha256(repr((len(images), *images.shape)).encode())
+            self._shelf.views[view] = self._forward(
+                images, corruption, on_batch=lambda batch: digest.update(batch.cpu().numpy().tobytes())
+            )
+            digest.update(images.labels.astype("<i8").tobytes())
+            self._shelf.hashes[view] = digest.hexdigest()
         return self._shelf.views[view]
+
+    def corrupted_hash(self, name: str, severity: int) -> str:
+        """SHA-256 over the corrupted images that `corrupted` sent through, and their labels."""
+        self._touch(Need.CORRUPTED)
+        return self._shelf.hashes[f"corruption/{name}/{severity}"]
 
     @property
     def features(self) -> Features:
@@ -307,7 +339,13 @@ class Workbench:
         return last_linear(self._module, to_input(first, self.subject.preprocessing))
 
     def _forward(
-        self, images: ImageSet, corruption: Corruption | None = None, *, keep_logits: bool = False, tap: _FeatureTap | None = None
+        self,
+        images: ImageSet,
+        corruption: Corruption = lambda batch, indices: batch,
+        *,
+        keep_logits: bool = False,
+        tap: _FeatureTap | None = None,
+        on_batch: Callable[[Tensor], None] = lambda batch: None,
     ) -> Predictions:
         wanted = self._probe_indices
         parts = []
@@ -315,12 +353,15 @@ class Workbench:
         while start < n:
             indices = np.arange(start, min(n, start + self._shelf.batch_size))
             try:
-                logits = self._logits(images.images[indices[0] : indices[-1] + 1], indices, corruption)
+                batch = torch.tensor(images.images[indices[0] : indices[-1] + 1], device=self.settings.device)
+                batch = corruption(batch, torch.as_tensor(indices, device=self.settings.device))
+                logits = self._logits(batch)
             except torch.OutOfMemoryError:
                 if self._shelf.batch_size == 1:
                     raise
                 self._shelf.batch_size //= 2
                 continue
+            on_batch(batch)
             if tap is not None:
                 tap.keep(np.isin(indices, wanted))
             parts.append(Predictions.from_logits(logits, images.labels[indices], keep_logits=keep_logits))
@@ -330,12 +371,7 @@ class Workbench:
         return Predictions.concatenate(parts)
 
     @torch.inference_mode()
-    def _logits(
-        self, images: NDArray[np.uint8], indices: NDArray[np.int64], corruption: Corruption | None
-    ) -> NDArray[np.float32]:
-        batch = torch.tensor(images, device=self.settings.device)
-        if corruption is not None:
-            batch = corruption(batch, torch.as_tensor(indices, device=self.settings.device))
+    def _logits(self, batch: Tensor) -> NDArray[np.float32]:
         logits: NDArray[np.float32] = self._module(to_input(batch, self.subject.preprocessing)).float().cpu().numpy()
         return logits
 

@@ -160,6 +160,23 @@ class DataRecord(Record):
     """What was converted, reordered or left out on the way in."""
 
 
+class CorruptionSource(Record):
+    """Where the corrupted images came from. Numbers of different sources are not comparable."""
+
+    label: str
+    """``cifar10-c``, ``imagenet-c``, ... for published files; ``synthetic-c`` for those of sharpaudit's own functions."""
+    version: str | None = None
+    """Of sharpaudit's functions; None for published files."""
+    fingerprint: str | None = None
+    """SHA-256 over the labels and sixteen images of every cell of a stored set; None where images were made as needed. The table
+    ``corruption`` holds the hash of every image that was used."""
+    missing: list[str] = []
+    """Cells that the set should hold and does not."""
+    paired: bool = True
+    """Whether it is known which clean image each corrupted one comes from."""
+    notes: list[str] = []
+
+
 class ProbeSet(Record):
     """The frozen examples on which curvature and sharpness are measured."""
 
@@ -233,6 +250,8 @@ class Card(Record):
     data: DataRecord
     train_data: DataRecord | None = None
     probe_set: ProbeSet | None = None
+    corruptions: CorruptionSource | None = None
+    """None where nothing was corrupted, and on cards of earlier versions."""
     environment: Environment
     config: dict[str, Setting] = {}
     seed: int

@@ -41,6 +41,9 @@ def _fields(card: Card, strict: bool) -> Mapping[str, object]:
         "data.classes": card.data.classes,
         "seed": card.seed,
     }
+    if card.corruptions is not None:
+        source = card.corruptions
+        fields["corruptions"] = f"{source.label} {source.version or source.fingerprint}"
     if strict:
         fields["environment.dtype"] = card.environment.dtype
         fields["environment.tf32"] = card.environment.tf32

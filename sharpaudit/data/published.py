@@ -3,14 +3,13 @@
 CIFAR-10-C and CIFAR-100-C are one ``<corruption>.npy`` of 5 × n rows each, lowest severity first, beside ``labels.npy``.
 Tiny-ImageNet-C and ImageNet-C are trees ``<corruption>/<severity>/<wnid>/*.JPEG``, flat or under the groups in which they are
 distributed; their classes are matched by WordNet id. The standard fifteen corruptions are expected, the four extra ones are
-read where they are found. What sharpaudit synthesises is never read or named as one of these.
+read where they are found. What sharpaudit synthesises (see `synthetic`) is never read or named as one of these.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,13 @@ from sharpaudit.corruptions import NAMES as CORRUPTIONS
 from sharpaudit.corruptions import SEVERITIES, STANDARD15
 from sharpaudit.data.arrays import class_indices
 from sharpaudit.data.cifar import CIFAR10_CLASSES
-from sharpaudit.data.files import Reading, check_link, missing, named_path
+from sharpaudit.data.corrupted import NUM_SAMPLED, Cell, CorruptedSet, complete, listed
+from sharpaudit.data.files import Reading, check_link, missing, named_path, open_regular
 from sharpaudit.data.folder import LISTED, FolderImages, class_list, open_folder
 from sharpaudit.data.images import ImageSet, Labels, numbered
 from sharpaudit.data.npz import map_npy
-from sharpaudit.errors import DataError, UnknownName, clean
+from sharpaudit.errors import DataError, clean
+from sharpaudit.stats import evenly_spaced
 
 FOLDERS = {
     "cifar10-c": "CIFAR-10-C",
@@ -35,34 +36,15 @@ FOLDERS = {
 }
 """The folder in which each set is distributed."""
 
+MANIFEST = "manifest.json"
+"""Stands beside the arrays that sharpaudit made, and never beside published ones."""
+
+README = "README.txt"
+
+SAMPLE_BYTES = 1 << 16
+"""Of an image file, at most so much goes into the fingerprint."""
+
 CLASSES = {"cifar10-c": CIFAR10_CLASSES, "cifar100-c": numbered(100)}
-
-Cell = tuple[str, int]
-"""A corruption's name and its severity, 1 to 5."""
-
-
-@dataclass(frozen=True)
-class CorruptedSet:
-    """A published set: one `ImageSet` a cell, all of the same images in the same order."""
-
-    name: str
-    cells: list[Cell]
-    """Those that are there, in the order of `sharpaudit.corruptions.NAMES`."""
-    missing: tuple[str, ...]
-    """Cells of the standard fifteen that are not, or whose files are damaged; empty unless a partial set was allowed."""
-    notes: tuple[str, ...]
-    _read: Callable[[str, int], ImageSet]
-
-    def cell(self, name: str, severity: int) -> ImageSet:
-        """The images of one cell.
-
-        Raises:
-            UnknownName: the cell is not among `cells`.
-            DataError: its images are damaged, or are not those of the other cells.
-        """
-        if (name, severity) not in self.cells:
-            raise UnknownName("corruption cell", f"{name}/{severity}", (f"{name}/{level}" for name, level in self.cells))
-        return self._read(name, severity)
 
 
 def open_corrupted(
@@ -89,13 +71,17 @@ def open_corrupted(
     if name not in FOLDERS:
         raise DataError(f"unknown published set '{clean(name)}'", hint=f"known: {', '.join(FOLDERS)}")
     root = _root(name, [named_path(path)] if path else search, path)
-    read = _open_arrays if name in CLASSES else partial(_open_tree, classes=classes)
-    found = read(name, root, reading=reading or Reading())
-    if found.missing and not allow_partial:
+    if (root / MANIFEST).exists():
         raise DataError(
-            f"{name} is incomplete: {_listed(found.missing)}", hint="--allow-partial goes on without them", path=root.name
+            f"'{clean(root.name)}' holds corruptions that sharpaudit made, not the published {FOLDERS[name]}",
+            hint=f"synthetic-c:{clean(str(root))} reads them",
         )
-    return found
+    reading = reading or Reading()
+    if name in CLASSES:
+        found = open_arrays(root, Layout(name, CLASSES[name], STANDARD15, shape=(32, 32, 3)), reading=reading)
+    else:
+        found = _open_tree(name, root, classes=classes, reading=reading)
+    return found if allow_partial else complete(found, root)
 
 
 def _root(name: str, folders: Sequence[Path], typed: str) -> Path:
@@ -106,12 +92,28 @@ def _root(name: str, folders: Sequence[Path], typed: str) -> Path:
     if typed:
         raise missing(Path(typed))
     searched = ", ".join(clean(str(folder)) for folder in folders) or "nowhere (SHARPAUDIT_DATA is not set)"
-    raise DataError(f"no folder {FOLDERS[name]}", hint=f"searched: {searched}")
+    raise DataError(
+        f"no folder {FOLDERS[name]}", hint=f"searched: {searched}; --synthesise makes corruptions of our own, called synthetic-c"
+    )
 
 
-def _open_arrays(name: str, root: Path, *, reading: Reading) -> CorruptedSet:
+@dataclass(frozen=True)
+class Layout:
+    """What an array set should hold."""
+
+    name: str
+    classes: tuple[str, ...]
+    expected: tuple[str, ...]
+    """Corruptions without which it is incomplete."""
+    shape: tuple[int, int, int]
+    """(height, width, channels)."""
+    severities: tuple[int, ...] = SEVERITIES
+
+
+def open_arrays(root: Path, layout: Layout, *, reading: Reading) -> CorruptedSet:
     """A set of ``.npy`` files; each is opened once and memory-mapped, so the budget of `reading` is not touched."""
     stored = map_npy(root / "labels.npy")
+    blocks = len(layout.severities)
     mapped: dict[str, NDArray[Any]] = {}
     lacking: list[str] = []
     for corruption in CORRUPTIONS:
@@ -119,33 +121,42 @@ def _open_arrays(name: str, root: Path, *, reading: Reading) -> CorruptedSet:
         if path.exists():
             check_link(path, root, reading)
             images = map_npy(path)
-            if images.dtype != np.uint8 or images.shape[1:] != (32, 32, 3) or len(images) % 5 or not len(images):
-                lacking.append(f"{corruption} (expected 8-bit images (5n, 32, 32, 3), got {images.dtype} {images.shape})")
+            if images.dtype != np.uint8 or images.shape[1:] != layout.shape or len(images) % blocks or not len(images):
+                sides = ", ".join(map(str, layout.shape))
+                lacking.append(f"{corruption} (expected 8-bit images ({blocks}n, {sides}), got {images.dtype} {images.shape})")
             else:
                 mapped[corruption] = images
-        elif corruption in STANDARD15:
+        elif corruption in layout.expected:
             lacking.append(corruption)
-    n = max((len(images) // 5 for images in mapped.values()), default=0)
+    n = max((len(images) // blocks for images in mapped.values()), default=0)
     for corruption, images in list(mapped.items()):
-        if len(images) != 5 * n:
-            lacking.append(f"{corruption} ({len(images):,} rows, expected {5 * n:,})")
+        if len(images) != blocks * n:
+            lacking.append(f"{corruption} ({len(images):,} rows, expected {blocks * n:,})")
             del mapped[corruption]
     if not mapped:
-        raise _nothing_usable(name, root, lacking)
-    labels = _one_block(stored, n, len(CLASSES[name]))
+        raise _nothing_usable(layout.name, root, lacking)
+    labels = _one_block(stored, n, blocks, len(layout.classes))
+
+    def block(corruption: str, severity: int) -> NDArray[Any]:
+        start = layout.severities.index(severity) * n
+        return mapped[corruption][start : start + n]
 
     def read(corruption: str, severity: int) -> ImageSet:
-        rows = slice((severity - 1) * n, severity * n)
-        return ImageSet(f"{name}/{corruption}/{severity}", mapped[corruption][rows], labels, CLASSES[name])
+        return ImageSet(f"{layout.name}/{corruption}/{severity}", block(corruption, severity), labels, layout.classes)
 
-    others = sorted(path.name for path in root.iterdir() if path.stem not in (*CORRUPTIONS, "labels"))
-    return CorruptedSet(name, _all_severities(mapped), tuple(lacking), _left_out(others), read)
+    def sample(corruption: str, severity: int) -> list[bytes]:
+        return [image.tobytes() for image in block(corruption, severity)[evenly_spaced(n, NUM_SAMPLED)]]
+
+    known = (*CORRUPTIONS, "labels", "clean")
+    others = sorted(path.name for path in root.iterdir() if path.stem not in known and path.name not in (MANIFEST, README))
+    cells = [(name, severity) for name, severity in _all_severities(mapped) if severity in layout.severities]
+    return CorruptedSet(layout.name, cells, tuple(lacking), _left_out(others), read, sample)
 
 
-def _one_block(stored: NDArray[Any], n: int, num_classes: int) -> Labels:
+def _one_block(stored: NDArray[Any], n: int, blocks: int, num_classes: int) -> Labels:
     """The labels of one severity from ``labels.npy``, which repeats them for every severity or holds them once."""
-    if stored.shape not in ((n,), (5 * n,)):
-        raise DataError(f"labels.npy has shape {stored.shape}, expected ({n},) or ({5 * n},)", hint="fetch it again")
+    if stored.shape not in ((n,), (blocks * n,)):
+        raise DataError(f"labels.npy has shape {stored.shape}, expected ({n},) or ({blocks * n},)", hint="fetch it again")
     labels, _ = class_indices(stored, num_classes)
     if not np.array_equal(labels, np.tile(labels[:n], len(labels) // n)):
         raise DataError("labels.npy differs between severities, expected the same labels five times", hint="fetch it again")
@@ -188,9 +199,16 @@ def _open_tree(name: str, root: Path, *, classes: Sequence[str], reading: Readin
             )
         return replace(data, name=f"{name}/{corruption}/{severity}")
 
+    def sample(corruption: str, severity: int) -> Iterable[bytes]:
+        for index in evenly_spaced(len(expected), NUM_SAMPLED):
+            path = folders[corruption, severity] / expected[index]
+            if path.is_file():
+                with open_regular(path) as file:
+                    yield file.read(SAMPLE_BYTES)
+
     groups = {path.parent for path in places.values()}
     others = sorted(path.name for path in root.iterdir() if path not in groups and path.name not in (*places, LISTED))
-    return CorruptedSet(name, cells, tuple(lacking), _left_out(others), read)
+    return CorruptedSet(name, cells, tuple(lacking), _left_out(others), read, sample)
 
 
 def _label_order(name: str, present: Sequence[str], classes: Sequence[str]) -> tuple[str, ...]:
@@ -217,12 +235,8 @@ def _all_severities(names: Iterable[str]) -> list[Cell]:
 
 def _nothing_usable(name: str, root: Path, lacking: Sequence[str]) -> DataError:
     return DataError(
-        f"nothing of {name} can be used: {_listed(lacking)}", hint="expected the corruptions in the folder", path=root.name
+        f"nothing of {name} can be used: {listed(lacking)}", hint="expected the corruptions in the folder", path=root.name
     )
-
-
-def _listed(lacking: Sequence[str]) -> str:
-    return ", ".join(lacking[:8]) + (f" and {len(lacking) - 8} more" if len(lacking) > 8 else "")
 
 
 def _left_out(names: Sequence[str]) -> tuple[str, ...]:

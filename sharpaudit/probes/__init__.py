@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import pkgutil
+import re
 import typing
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -95,9 +96,11 @@ class Probe:
     def option_table(self) -> list[tuple[str, str, object]]:
         """(name, type, default) of each option."""
         hints = typing.get_type_hints(self.options)
-        return [
-            (f.name, getattr(hints[f.name], "__name__", str(hints[f.name])), f.default) for f in dataclasses.fields(self.options)
-        ]
+
+        def kind(hint: Any) -> str:
+            return getattr(hint, "__name__", re.sub(r"\w+\.", "", str(hint)).removesuffix(" | None"))
+
+        return [(f.name, kind(hints[f.name]), f.default) for f in dataclasses.fields(self.options)]
 
 
 def probe(

@@ -5,69 +5,148 @@ Why it matters
     cannot tell apart.
 
 How it is computed
-    Each test image is corrupted on the device by our own versioned functions (label ``synthetic-c``), quantised to 8 bits as the
-    published sets are, and sent through once; the same corrupted images for every checkpoint, batch size and machine. The mean
-    over cells (corruption × severity) is unweighted, as in the published protocols. Its interval is a bootstrap over *images*:
-    the same image stands in every cell, so cells are not independent samples.
+    Each test image is taken from a published set (``--data cifar10-c``), or corrupted on the device by our own versioned
+    functions and quantised to 8 bits as the published sets are (label ``synthetic-c``), and sent through once; the same corrupted
+    images for every checkpoint, batch size and machine. Where fewer images than the test set holds are used, they are evenly
+    spaced over it. The mean over cells (corruption × severity) is unweighted, as in the published protocols. Its interval is a
+    bootstrap over *images*: the same image stands in every cell, so cells are not independent samples. The mean corruption error
+    needs a reference: ``--set corruption.reference=RUN`` takes a model's card, ``alexnet`` the published unit of ImageNet-C.
 
 When not to trust it
     Our functions are not the published files: compare `synthetic-c` numbers with each other, never with published CIFAR-10-C
-    tables. Severity constants follow the image size; at 8×8 pixels the blurs remove most of the content.
+    tables. Severity constants follow the image size; at 8×8 pixels the blurs remove most of the content. A mean over nineteen
+    corruptions is not a mean over fifteen: the number of cells stands beside every mean.
 
 Sources
-    Hendrycks and Dietterich 2019 (ImageNet-C and CIFAR-10-C protocols).
+    Hendrycks and Dietterich 2019 (ImageNet-C and CIFAR-10-C protocols, mean corruption error).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BeforeValidator
 
-from sharpaudit import corruptions
-from sharpaudit.card import Measured, Table
-from sharpaudit.errors import UsageError
+from sharpaudit import corruptions, store
+from sharpaudit.card import CorruptionSource, Direction, Measured, Skipped, Table
+from sharpaudit.errors import CardError, UnknownName, UsageError, clean
 from sharpaudit.metrics import calibration
+from sharpaudit.metrics.corruption import ALEXNET, FAMILY, STANDARD15, Cell, Reference, mean_corruption_error, mean_over_cells
 from sharpaudit.metrics.predictions import Predictions
-from sharpaudit.probes import Finding, NamedTable, Need, Passes, Workbench, Workload, probe
-from sharpaudit.stats import bootstrap, first_mean, wilson
+from sharpaudit.probes import Finding, NamedTable, Need, NotApplicable, Passes, Workbench, Workload, probe
+from sharpaudit.stats import bootstrap, evenly_spaced, first_mean, wilson
+
+
+def _several(value: Any) -> Any:
+    """One text on a command line is a list of one."""
+    return [value] if isinstance(value, str) and value else value or ()
+
+
+def _reference(value: Any) -> Any:
+    """The model that a user named: ``alexnet``, or a card whose table of corruptions holds its errors."""
+    if not isinstance(value, str):
+        return value
+    if value == ALEXNET.name:
+        return ALEXNET
+    try:
+        card = store.load_run(Path(value)).card
+    except CardError as error:
+        raise UsageError(
+            f"corruption.reference: expected alexnet, a run folder or a report.json: {error.message}", path=clean(value)
+        ) from error
+    table = card.tables.get("corruption")
+    if table is None or card.corruptions is None:
+        raise UsageError("corruption.reference: this card has no corruption table with a source", path=clean(value))
+    errors = {f"{row['corruption']}/{row['severity']}": 1 - float(row["accuracy"] or 0) for row in table.records()}
+    return Reference(clean(card.subject.file), card.corruptions.label, errors)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CorruptionOptions:
     """Settings of the corruption probe."""
 
-    severities: tuple[int, ...] = (1, 2, 3, 4, 5)
+    severities: Annotated[tuple[int, ...], BeforeValidator(_several)] = (1, 2, 3, 4, 5)
     """Which of the severities 1 to 5."""
     names: Literal["all", "standard15"] = "all"
     """All nineteen corruptions, or the fifteen of the benchmark."""
+    cells: Annotated[tuple[str, ...], BeforeValidator(_several)] = ()
+    """Only these, as ``fog/3``, instead of `names` at `severities`."""
     samples: int = 1000
-    """Images per cell: the first this many of the test set."""
+    """Images per cell, evenly spaced over the test set."""
+    reference: Annotated[Reference | None, BeforeValidator(_reference)] = None
+    """Whose errors are the unit of `corruption.mce`: ``alexnet``, a run folder or a report.json."""
 
     def __post_init__(self) -> None:
         """Refuse settings that no run could honour."""
-        if not self.severities or not set(self.severities) <= {1, 2, 3, 4, 5}:
+        if not self.severities or not set(self.severities) <= set(corruptions.SEVERITIES):
             raise UsageError(f"corruption.severities: expected some of 1 to 5, got {list(self.severities)}")
         if self.samples < 1:
             raise UsageError(f"corruption.samples: expected at least 1, got {self.samples}")
+        for cell in self.cells:
+            name, _, severity = cell.partition("/")
+            if name not in FAMILY:
+                raise UnknownName("corruption", name, FAMILY)
+            if severity not in map(str, corruptions.SEVERITIES):
+                raise UsageError(f"corruption.cells: expected NAME/SEVERITY, severity 1 to 5, got '{clean(cell)}'")
 
     @property
-    def corruptions(self) -> tuple[str, ...]:
-        """The corruptions that are run, in the order of the card's table."""
-        return corruptions.NAMES if self.names == "all" else corruptions.STANDARD15
+    def wanted(self) -> list[Cell]:
+        """The cells that are run where they are there, in the order of the card's table."""
+        if self.cells:
+            return [(name, level) for name in FAMILY for level in corruptions.SEVERITIES if f"{name}/{level}" in self.cells]
+        names = FAMILY if self.names == "all" else STANDARD15
+        return [(name, level) for name in names for level in sorted(set(self.severities))]
 
 
 def cost(workload: Workload, options: CorruptionOptions) -> Passes:
     """One forward pass of the sampled images per cell."""
-    return Passes(forward=min(options.samples, workload.test) * len(options.severities) * len(options.corruptions))
+    return Passes(forward=min(options.samples, workload.test) * len(options.wanted))
+
+
+@dataclass(frozen=True)
+class _Means:
+    """Makes measurements of means over cells, which all carry the same words."""
+
+    bench: Workbench
+    source: CorruptionSource
+    n: int
+
+    def __call__(
+        self,
+        name: str,
+        per_image: NDArray[np.float64],
+        num_cells: int,
+        what: str,
+        unit: str = "fraction",
+        direction: Direction = "higher",
+    ) -> Measured:
+        found = bootstrap(per_image, first_mean, self.bench.resamples(self.n))
+        return Measured(
+            name=name,
+            value=found.value,
+            unit=unit,
+            direction=direction,
+            n=self.n,
+            ci=found.ci and found.ci.model_copy(update={"method": f"{found.ci.method}, images as clusters"}),
+            reason=found.reason,
+            method=f"{title(self.source)}, {what}, unweighted mean over {num_cells} cells",
+            options={"cells": num_cells, "samples": self.n, "source": self.source.label},
+        )
+
+
+def title(source: CorruptionSource) -> str:
+    """The source in words: ours with the version of the functions, never under the name of a published set."""
+    return f"{source.label} ({source.version})" if source.version else f"{source.label} (published files)"
 
 
 @probe(
     needs={Need.PREDICTIONS, Need.CORRUPTED, Need.RESAMPLES},
-    version=1,
+    version=2,
     measures=[
         "corruption.accuracy",
         "corruption.accuracy_standard15",
@@ -75,45 +154,32 @@ def cost(workload: Workload, options: CorruptionOptions) -> Passes:
         "corruption.ece",
         "corruption.nll",
         "corruption.flip_rate",
+        "corruption.mce",
     ],
     cost=cost,
 )
 def corruption(bench: Workbench, options: CorruptionOptions) -> Iterator[Finding]:
-    """Yield accuracy per cell, per corruption, per severity and over all cells, and the table behind them."""
-    clean = bench.predictions
-    cells = {
-        (name, severity): bench.corrupted(name, severity, options.samples)
-        for name in options.corruptions
-        for severity in options.severities
-    }
+    """Yield accuracy per cell, per corruption, family and severity and over all cells, and the table behind them."""
+    clean_predictions = bench.predictions
+    source, there = bench.corruption_source, set(bench.corruption_cells)
+    wanted = [cell for cell in options.wanted if cell in there]
+    if not wanted:
+        raise NotApplicable(f"{source.label} holds none of the cells that were asked for")
+    cells = {cell: bench.corrupted(*cell, options.samples) for cell in wanted}
     n = len(next(iter(cells.values())))
-    first = clean.prediction[:n]
+    measured = _Means(bench, source, n)
 
-    def mean(name: str, values: list[NDArray[np.float64]], unit: str, direction: Literal["higher", "lower"], of: str) -> Measured:
-        per_image = np.mean(np.stack(values), axis=0)
-        found = bootstrap(per_image, first_mean, bench.resamples(n))
-        return Measured(
-            name=name,
-            value=found.value,
-            unit=unit,
-            direction=direction,
-            n=n,
-            ci=found.ci and found.ci.model_copy(update={"method": f"{found.ci.method}, images as clusters"}),
-            reason=found.reason,
-            method=f"synthetic-c ({corruptions.VERSION}), {of}, unweighted mean over {len(values)} cells",
-            options={"cells": len(values), "samples": n},
-        )
+    def accuracy(name: str, chosen: Collection[Cell]) -> Measured:
+        return measured(name, mean_over_cells([cells[cell].correct for cell in chosen]), len(chosen), "top-1 accuracy")
 
-    def accuracy(name: str, chosen: list[tuple[str, int]]) -> Measured:
-        return mean(name, [cells[cell].correct.astype(float) for cell in chosen], "fraction", "higher", "top-1 accuracy")
-
-    yield accuracy("corruption.accuracy", list(cells))
-    standard = [cell for cell in cells if cell[0] in corruptions.STANDARD15]
-    yield accuracy("corruption.accuracy_standard15", standard)
-    for name in options.corruptions:
-        yield accuracy(f"corruption.accuracy/{name}", [cell for cell in cells if cell[0] == name])
-    for severity in options.severities:
-        yield accuracy(f"corruption.accuracy/*/{severity}", [cell for cell in cells if cell[1] == severity])
+    yield accuracy("corruption.accuracy", cells)
+    yield _standard15(cells, accuracy)
+    groups: dict[str, list[Cell]] = {}
+    for name, severity in cells:
+        for qualifier in (name, f"family/{FAMILY[name]}", f"*/{severity}"):
+            groups.setdefault(f"corruption.accuracy/{qualifier}", []).append((name, severity))
+    for name, chosen in groups.items():
+        yield accuracy(name, chosen)
     for (name, severity), seen in cells.items():
         hits = int(seen.correct.sum())
         yield Measured(
@@ -123,11 +189,17 @@ def corruption(bench: Workbench, options: CorruptionOptions) -> Iterator[Finding
             direction="higher",
             n=n,
             ci=wilson(hits, n),
-            method=f"synthetic-c ({corruptions.VERSION}), top-1 accuracy",
+            method=f"{title(source)}, top-1 accuracy",
         )
-    yield mean("corruption.nll", [seen.nll for seen in cells.values()], "nats", "lower", "mean −log p of the label")
-    flips = [(seen.prediction != first).astype(float) for seen in cells.values()]
-    yield mean("corruption.flip_rate", flips, "fraction", "lower", "share of predictions that differ from the clean one")
+    nll = mean_over_cells([seen.nll for seen in cells.values()])
+    yield measured("corruption.nll", nll, len(cells), "mean −log p of the label", "nats", "lower")
+    before = clean_predictions.prediction[evenly_spaced(len(clean_predictions), n)] if source.paired else None
+    if before is None:
+        yield Skipped(name="corruption.flip_rate", reason="it is not known which clean image each corrupted one comes from")
+    else:
+        flips = mean_over_cells([seen.prediction != before for seen in cells.values()])
+        words = "share of predictions that differ from the clean one"
+        yield measured("corruption.flip_rate", flips, len(cells), words, direction="lower")
     eces = {cell: calibration.ece(seen.confidence, seen.correct) for cell, seen in cells.items()}
     yield Measured(
         name="corruption.ece",
@@ -136,25 +208,59 @@ def corruption(bench: Workbench, options: CorruptionOptions) -> Iterator[Finding
         direction="lower",
         n=n,
         reason="a mean of per-cell ECEs, each biased upward at this n; compare it between models on the same images",
-        method=f"synthetic-c ({corruptions.VERSION}), ECE of 15 equal-width bins, unweighted mean over {len(cells)} cells",
-        options={"cells": len(cells), "samples": n},
+        method=f"{title(source)}, ECE of 15 equal-width bins, unweighted mean over {len(cells)} cells",
+        options={"cells": len(cells), "samples": n, "source": source.label},
     )
-    yield NamedTable("corruption", _table(cells, eces, first))
+    yield _mce(cells, options.reference, measured)
+    hashes = {cell: bench.corrupted_hash(*cell) for cell in cells}
+    yield NamedTable("corruption", _table(cells, eces, before, hashes))
 
 
-def _table(cells: dict[tuple[str, int], Predictions], eces: dict[tuple[str, int], float], clean: NDArray[np.int64]) -> Table:
+def _standard15(cells: Collection[Cell], accuracy: Callable[[str, Collection[Cell]], Measured]) -> Finding:
+    """The benchmark's mean, only where it is the mean of all fifteen at the same severities."""
+    severities = {level for _, level in cells}
+    lacking = [f"{name}/{level}" for name in STANDARD15 for level in sorted(severities) if (name, level) not in cells]
+    if lacking:
+        shown = ", ".join(lacking[:5]) + (f" and {len(lacking) - 5} more" if len(lacking) > 5 else "")
+        return Skipped(name="corruption.accuracy_standard15", reason=f"not all of the fifteen were measured: {shown}")
+    return accuracy("corruption.accuracy_standard15", [cell for cell in cells if cell[0] in STANDARD15])
+
+
+def _mce(cells: Mapping[Cell, Predictions], reference: Reference | None, measured: _Means) -> Finding:
+    """The mean corruption error, where a reference was named that fits."""
+    name, label = "corruption.mce", measured.source.label
+    if reference is None:
+        return Skipped(name=name, reason="no reference model was named (--set corruption.reference=RUN)")
+    if reference.source != label:
+        return Skipped(name=name, reason=f"{reference.name} was measured on {reference.source}, this is {label}")
+    standard = {cell: seen.correct for cell, seen in cells.items() if cell[0] in STANDARD15}
+    try:
+        per_image = mean_corruption_error(standard, reference)
+    except ValueError as error:
+        return Skipped(name=name, reason=str(error))
+    words = f"error relative to {reference.name}"
+    return measured(name, per_image, len(standard), words, unit="1", direction="lower")
+
+
+def _table(
+    cells: Mapping[Cell, Predictions],
+    eces: Mapping[Cell, float],
+    before: NDArray[np.int64] | None,
+    hashes: Mapping[Cell, str],
+) -> Table:
     return Table(
-        columns=["corruption", "family", "severity", "n", "accuracy", "ece", "nll", "flip_rate"],
+        columns=["corruption", "family", "severity", "n", "accuracy", "ece", "nll", "flip_rate", "sha256"],
         rows=[
             [
                 name,
-                corruptions.FAMILY[name],
+                FAMILY[name],
                 severity,
                 len(seen),
                 float(seen.correct.mean()),
                 eces[name, severity],
                 float(seen.nll.mean()),
-                float((seen.prediction != clean).mean()),
+                None if before is None else float((seen.prediction != before).mean()),
+                hashes[name, severity],
             ]
             for (name, severity), seen in cells.items()
         ],
