@@ -41,7 +41,8 @@ def measure(
     context: typer.Context,
     checkpoints: Annotated[list[Path], typer.Argument(metavar="CKPT...", help=".safetensors, .pt, .pth, .th, .bin or a folder.")],
     data: Annotated[
-        str, typer.Option("--data", metavar="D", help="Test images: digits, npz:PATH, imagefolder:PATH, mnist, cifar10, …")
+        str,
+        typer.Option("--data", metavar="D", help="Test images: digits, npz:PATH, imagefolder:PATH, cifar10, cifar10-c, …"),
     ],
     train_data: Annotated[Text, option("--train-data", "Training images: generalisation gap and curvature.", metavar="D")] = None,
     arch: Annotated[Text, option("--arch", "timm:NAME, torchvision:NAME, zoo:NAME, file.py:factory; else from the file.")] = None,
@@ -59,6 +60,9 @@ def measure(
         int | None, option("--num-classes", "Outputs the network must have; else from its weights.", min=2)
     ] = None,
     input_range: Annotated[Text, option("--input-range", "Black and white of floating-point images.", metavar="LOW,HIGH")] = None,
+    synthesise: Annotated[
+        bool, option("--synthesise", "Corrupt the images of a -c set ourselves (synthetic-c), reading no published files.")
+    ] = False,
     bad_sample: Annotated[OnBadSample, option("--on-bad-sample", "What an image that cannot be decoded does.")] = "fail",
     follow_links: Annotated[bool, typer.Option("--follow-links", help="Follow links out of the image folder.")] = False,
     max_bytes: Annotated[int | None, _budget("--max-bytes")] = None,
@@ -85,6 +89,7 @@ def measure(
     allow_code: Annotated[bool, typer.Option("--allow-code", help="Run the Python file that --arch names.")] = False,
     allow_inert: Annotated[bool, typer.Option("--allow-inert", help="Read tensors beside code in the file; run none.")] = False,
     allow_nonfinite: Annotated[bool, typer.Option("--allow-nonfinite", help="Measure NaN and infinite weights too.")] = False,
+    allow_partial: Annotated[bool, typer.Option("--allow-partial", help="Go on without cells that a -c set lacks.")] = False,
     allow_missing: Annotated[
         list[str] | None,
         typer.Option("--allow-missing", metavar="PATTERN", help="Tensors that the file may lack, as in '*.bias'; repeatable."),
@@ -130,6 +135,8 @@ def measure(
             probes=probes,
             options=options,
             limit=limit,
+            synthesise=synthesise,
+            allow_partial=allow_partial,
             bench=BenchSettings(
                 seed=seed, batch_size=batch_size, probe_examples=probe_examples, precision=precision, device=device
             ),

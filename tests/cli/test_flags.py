@@ -13,8 +13,6 @@ from sharpaudit.cli.app import command_names, option_names
 
 PACKAGE = Path(sharpaudit.__file__).parent
 FLAG = re.compile(r"(?<![\w-])--[a-z]+(?:-[a-z]+)*")
-WITHOUT_COMMAND = {"--allow-partial"}
-"""Of the readers of published corruption sets, which no command reaches yet."""
 
 
 def flags_in_messages(path: Path) -> set[str]:
@@ -35,7 +33,7 @@ BELOW = [path for path in sorted(PACKAGE.rglob("*.py")) if path.relative_to(PACK
 
 @pytest.mark.parametrize("path", BELOW, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_flags_named_in_messages_exist(path: Path) -> None:
-    known = {option for command in command_names() for option in option_names(command)} | WITHOUT_COMMAND | {"--help"}
+    known = {option for command in command_names() for option in option_names(command)} | {"--help"}
     assert flags_in_messages(path) - known == set()
 
 
