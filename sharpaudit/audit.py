@@ -125,9 +125,9 @@ def run(
                 raise
             ran = {item.outcome.probe for item in finished}
             finished += [left_out(step, "the audit was interrupted") for step in steps if step.probe.name not in ran]
-            raise Stopped(_run(begun, finished, started, prepared.settings.device)) from stop
+            raise Stopped(_run(begun, finished, started, bench)) from stop
         on_progress("writing the card", 1.0)
-        return _run(begun, finished, started, prepared.settings.device)
+        return _run(begun, finished, started, bench)
 
 
 @dataclass(frozen=True)
@@ -339,7 +339,7 @@ def _identity(begun: Mapping[str, Any], bench: Workbench) -> dict[str, Any]:
     }
 
 
-def _run(begun: Mapping[str, Any], finished: Sequence[Finished], started: tuple[float, datetime], device: str) -> Run:
+def _run(begun: Mapping[str, Any], finished: Sequence[Finished], started: tuple[float, datetime], bench: Workbench) -> Run:
     """The card and the columns, from what the audit began with and what came of each probe."""
     outcomes = [item.outcome for item in finished]
     measurements = sorted((m for outcome in outcomes for m in outcome.measurements), key=lambda m: m.name)
@@ -361,7 +361,8 @@ def _run(begun: Mapping[str, Any], finished: Sequence[Finished], started: tuple[
             probe_seconds={outcome.probe: outcome.seconds for outcome in outcomes},
             passes={outcome.probe: outcome.passes for outcome in outcomes},
             reused=[item.outcome.probe for item in finished if item.reused],
-            peak_memory_mib=peak_memory_mib(device),
+            peak_memory_mib=peak_memory_mib(bench.settings.device),
+            batch_size=bench.batch_size,
         ),
     )
     return Run(card, {view: named for item in finished for view, named in item.columns.items()})

@@ -68,6 +68,13 @@ def useful_threads(module: nn.Module, example: Tensor, batch_size: int) -> int:
     return 1 if counter.get_total_flops() * batch_size < FLOPS_WORTH_SHARING else torch.get_num_threads()
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether `error` says that an allocation failed: on a GPU, or on the CPU, where torch has no class of its own for it."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+        isinstance(error, RuntimeError) and "you tried to allocate" in str(error)
+    )
+
+
 def environment(device: str) -> Environment:
     """Versions and device of this process."""
     packages = ("sharpaudit", "torch", "torchvision", "timm", "numpy", "scipy", "safetensors")

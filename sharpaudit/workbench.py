@@ -29,6 +29,7 @@ from sharpaudit.curvature.head import last_linear
 from sharpaudit.curvature.objective import Objective
 from sharpaudit.data import ImageSet, to_input
 from sharpaudit.data.corrupted import Cell, CorruptedSet
+from sharpaudit.device import is_out_of_memory
 from sharpaudit.metrics.predictions import Predictions
 from sharpaudit.stats import Resamples, evenly_spaced
 
@@ -174,6 +175,21 @@ class Workbench:
         """The columns of every view computed so far, by view name."""
         return self._shelf.views
 
+    @property
+    def batch_size(self) -> int:
+        """Images in one forward pass: what was set, halved whenever memory ran out."""
+        return self._shelf.batch_size
+
+    def halve_batch(self) -> bool:
+        """Use half as much memory from now on; False when it is one image at a time already."""
+        if self._shelf.batch_size == 1:
+            return False
+        self._shelf.batch_size //= 2
+        if self._shelf.objective is not None:
+            self._shelf.passes += self._shelf.objective.passes
+            self._shelf.objective = None
+        return True
+
     def progress(self, start: float, stop: float) -> Callable[[float], None]:
         """A callback for a part of the probe's work: its fraction 0 to 1 becomes `start` to `stop` of the whole probe."""
         return lambda fraction: self._on_progress(start + (stop - start) * fraction)
@@ -257,7 +273,7 @@ class Workbench:
                 deepcopy(self._module).to(dtype),
                 to_input(batch, self.subject.preprocessing).to(dtype),
                 torch.tensor(images.labels, device=self.settings.device),
-                batch_size=self.settings.batch_size,
+                batch_size=self._shelf.batch_size,
             )
         return self._shelf.objective
 
@@ -270,7 +286,7 @@ class Workbench:
 
     @contextmanager
     def beside(self, module: nn.Module, examples: int) -> Iterator[Workbench]:
-        """A bench of its own for another `module`, on `examples` images of the probe set, in float64; its passes count here too."""
+        """A bench for another `module`, on `examples` images of the probe set, in float64; its passes count here too."""
         self._touch(Need.OBJECTIVE)
         rows = self._probe_indices[evenly_spaced(len(self._probe_indices), examples)]
         settings = replace(self.settings, precision="float64", probe_examples=examples)
@@ -356,10 +372,9 @@ class Workbench:
                 batch = torch.tensor(images.images[indices[0] : indices[-1] + 1], device=self.settings.device)
                 batch = corruption(batch, torch.as_tensor(indices, device=self.settings.device))
                 logits = self._logits(batch)
-            except torch.OutOfMemoryError:
-                if self._shelf.batch_size == 1:
+            except Exception as error:
+                if not (is_out_of_memory(error) and self.halve_batch()):
                     raise
-                self._shelf.batch_size //= 2
                 continue
             on_batch(batch)
             if tap is not None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor, nn
 
 from sharpaudit import audit
-from sharpaudit.card import Card, codec
+from sharpaudit.card import Card, Measured, codec
 from sharpaudit.cli.compare import compared
 from sharpaudit.errors import EnvironmentFailure
 from sharpaudit.store import Run
@@ -86,6 +89,28 @@ def test_numbers_do_not_depend_on_the_batch_size(batch_size: int) -> None:
         found = reference.measured(m.name)
         if found is not None:
             assert value(other, m.name) == pytest.approx(found.value, rel=1e-6, abs=1e-9), m.name
+
+
+def test_running_out_of_memory_changes_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every network has memory for nine images, in whatever precision and wherever it is used."""
+    whole, most = demo().card, 0
+    forward: Callable[..., Any] = nn.Sequential.forward
+
+    def starved(self: nn.Sequential, x: Tensor) -> Any:
+        nonlocal most
+        if len(x) > 9:
+            raise torch.OutOfMemoryError("too many")
+        most = max(most, len(x))
+        return forward(self, x)
+
+    monkeypatch.setattr(nn.Sequential, "forward", starved)
+    card = demo().card
+    assert most == 8, "256 halved five times"
+    assert card.timing is not None and card.timing.batch_size == 8
+    assert [m.status for m in card.measurements] == [m.status for m in whole.measurements]
+    for m in whole.measurements:
+        if isinstance(m, Measured):
+            assert value(card, m.name) == pytest.approx(m.value, rel=1e-9, abs=1e-12), m.name
 
 
 def test_the_card_says_how_it_came_about() -> None:

@@ -227,6 +227,32 @@ class Outcome(ProbeRun):
     seconds: FiniteFloat = 0.0
 
 
+class Check(Record):
+    """One question about the set-up and what a small sample answered."""
+
+    name: str
+    """``labels``, ``normalisation``, ``batch_norm``, ..."""
+    status: Literal["passed", "flagged", "not applicable"]
+    message: str
+    evidence: dict[str, Scalar | list[Scalar]] = {}
+    """The numbers behind it."""
+
+
+class SetupCheck(Record):
+    """Whether the network was fed what it was trained on, asked before anything was measured. Nothing is changed by it."""
+
+    n: int
+    """Images of the sample."""
+    forward: int
+    """Images that were sent through the network for it."""
+    checks: list[Check]
+
+    @property
+    def flagged(self) -> list[Check]:
+        """The checks that found something."""
+        return [check for check in self.checks if check.status == "flagged"]
+
+
 class Timing(Record):
     """What differs from run to run; left out of the canonical form."""
 
@@ -236,6 +262,8 @@ class Timing(Record):
     probe_seconds: dict[str, FiniteFloat] = {}
     passes: dict[str, dict[str, int]] = {}
     """probe → kind of pass → examples sent through the model; the first to need a shared view is charged with it."""
+    batch_size: int | None = None
+    """Images in one forward pass at the end of the audit: what was set, halved whenever memory ran out."""
     reused: list[str] = []
     """Probes whose outcome an earlier run of the same audit had stored."""
     peak_memory_mib: FiniteFloat
@@ -252,6 +280,8 @@ class Card(Record):
     probe_set: ProbeSet | None = None
     corruptions: CorruptionSource | None = None
     """None where nothing was corrupted, and on cards of earlier versions."""
+    setup: SetupCheck | None = None
+    """None where it was not asked for, and on cards of earlier versions."""
     environment: Environment
     config: dict[str, Setting] = {}
     seed: int
