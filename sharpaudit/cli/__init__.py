@@ -16,15 +16,16 @@ import signal
 import sys
 import tempfile
 import traceback
-from pathlib import Path
+from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
 import typer
 
-from sharpaudit.cli import compare, config, convert, demo, gate, inspect, measure, probes, schema, show  # noqa: F401 - each import registers a command
-from sharpaudit.cli.app import app, command_names, option_names
-from sharpaudit.errors import ExitCode, Interrupted, SharpauditError, UsageError, clean, closest
+from sharpaudit.cli import compare, config, convert, demo, gate, inspect, measure, probes, schema, show, streams  # noqa: F401 - each import registers a command
+from sharpaudit.cli.app import app
+from sharpaudit.cli.usage import refusal
+from sharpaudit.errors import EnvironmentFailure, ExitCode, Interrupted, SharpauditError, clean
 
 __all__ = ["main"]
 
@@ -32,18 +33,20 @@ __all__ = ["main"]
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and leave the process with one of `ExitCode`."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    streams.prepare()
     signal.signal(signal.SIGTERM, _terminate)
     os.environ.setdefault(
         "OMP_WAIT_POLICY", "PASSIVE"
     )  # spinning threads make small networks 2 to 7 times slower on a shared machine
     logging.basicConfig(level=logging.CRITICAL, format="%(name)s: %(message)s")
-    sys.exit(_run(arguments))
+    code = _run(arguments)
+    failure = streams.flush()
+    sys.exit(code if failure is None else _lost(failure, code))
 
 
 def _run(arguments: list[str]) -> int:
     try:
         result = app(arguments, prog_name="sharpaudit", standalone_mode=False)
-        sys.stdout.flush()
         if result == ExitCode.INTERRUPTED:  # what the parser makes of Ctrl-C outside an audit
             return _stopped(arguments, terminated=False)
         return int(result or ExitCode.DONE)
@@ -55,10 +58,10 @@ def _run(arguments: list[str]) -> int:
         if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help of the command
             print(error.format_message(), file=sys.stderr)
             return ExitCode.USAGE
-        return _fail(_usage(error, arguments), arguments)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes stdout once more at exit
-        return ExitCode.DONE
+        return _fail(refusal(error), arguments)
+    except OSError:
+        failure = streams.flush()
+        return _fail(_crash(), arguments) if failure is None else _lost(failure, ExitCode.DONE)
     except Exception:
         return _fail(_crash(), arguments)
     except BaseException as stop:
@@ -72,33 +75,31 @@ def _stopped(arguments: list[str], *, terminated: bool) -> int:
 
 
 def _fail(error: SharpauditError, arguments: list[str]) -> int:
-    print(error, file=sys.stderr)
+    with suppress(OSError):  # nobody listens, and the exit code still speaks
+        print(error, file=sys.stderr)
     if "--json" in arguments:
         print(json.dumps(error.as_json(), indent=2, sort_keys=True))
     return error.exit_code
 
 
-def _usage(error: typer.TyperException, arguments: list[str]) -> SharpauditError:
-    """What the parser refused, in our one-line form with the closest option."""
-    message = clean(" ".join(error.format_message().split()), limit=300)
-    command = next((argument for argument in arguments if not argument.startswith("-")), "")
-    unknown = getattr(error, "option_name", None)
-    if unknown and (close := closest(unknown, option_names(command), limit=1)):
-        message = f"no such option '{clean(unknown)}'; did you mean '{close[0]}'?"
-    elif "No such command" in message and (close := closest(command, command_names(), limit=1)):
-        message = f"no such command '{clean(command)}'; did you mean '{close[0]}'?"
-    return UsageError(message, hint=f"see sharpaudit {command if command in command_names() else ''} --help".replace("  ", " "))
+def _lost(failure: OSError, code: int) -> int:
+    """The exit code when stdout cannot be written; a reader that has seen enough is no error."""
+    if isinstance(failure, BrokenPipeError):
+        return code
+    return _fail(EnvironmentFailure(f"cannot write to stdout: {failure.strerror}", hint="free space, or write with -o"), [])
 
 
 def _crash() -> SharpauditError:
     """A defect of ours: the traceback goes to a file, one line to the user."""
-    handle, name = tempfile.mkstemp(prefix="sharpaudit-crash-", suffix=".txt")
-    with os.fdopen(handle, "w") as file:
-        traceback.print_exc(file=file)
     kind = sys.exc_info()[0]
-    return SharpauditError(
-        f"a defect in sharpaudit ({kind.__name__ if kind else 'unknown'})", path=str(Path(name)), hint="please report this file"
-    )
+    message = f"a defect in sharpaudit ({kind.__name__ if kind else 'unknown'})"
+    try:
+        handle, name = tempfile.mkstemp(prefix="sharpaudit-crash-", suffix=".txt")
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+            traceback.print_exc(file=file)
+    except OSError as error:
+        return SharpauditError(message, hint=f"no crash file: {error.strerror}; set TMPDIR and run it again")
+    return SharpauditError(message, path=name, hint="please report this file")
 
 
 class _Terminated(BaseException):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from sharpaudit import __version__
+from sharpaudit.errors import UnsafeInput, UsageError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,6 +25,20 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and 
 def option(flag: str, description: str, **settings: Any) -> Any:
     """An option that can also be set by ``SHARPAUDIT_FLAG`` in the environment."""
     return typer.Option(flag, help=description, envvar="SHARPAUDIT_" + flag.strip("-").replace("-", "_").upper(), **settings)
+
+
+def output(metavar: str, description: str) -> Any:
+    """The option ``-o``."""
+    return typer.Option("-o", "--out", metavar=metavar, help=description, callback=_named)
+
+
+def _named(path: Path | None) -> Path | None:
+    """Refuse what is no name of a file or folder: a dash, which elsewhere means stdout, and what no terminal shows as it is."""
+    if path == Path("-"):
+        raise UsageError("-o names a file or a folder, not '-'", hint="--json prints the result on stdout")
+    if path is not None and re.search(r"[\x00-\x1f\x7f-\x9f]", str(path)):
+        raise UnsafeInput("the name of the output holds control characters", path=str(path), hint="pass another -o")
+    return path
 
 
 def command_names() -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sharpaudit.cli.app import Json, app, option
+from sharpaudit.cli.app import Json, app, option, output
 from sharpaudit.cli.layers import ConfigFile, layers
 from sharpaudit.errors import CardError, UsageError, clean
 
@@ -31,9 +31,7 @@ def compare(
     conditions: Annotated[
         str | None, typer.Option(metavar="REGEX", help="Its first group is a model's condition, found in the file name.")
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option("-o", "--out", metavar="FOLDER", help="Write comparison.json, .md and .html there.")
-    ] = None,
+    out: Annotated[Path | None, output("FOLDER", "Write comparison.json, .md and .html there.")] = None,
     config: ConfigFile = None,
     json: Json = False,
 ) -> None:

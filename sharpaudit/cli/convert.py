@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sharpaudit.cli.app import Json, app
+from sharpaudit.cli.app import Json, app, output
 from sharpaudit.cli.budgets import with_budgets
 from sharpaudit.errors import clean
 
@@ -16,9 +16,7 @@ from sharpaudit.errors import clean
 @with_budgets
 def convert(
     checkpoint: Annotated[Path, typer.Argument(metavar="CKPT", help=".safetensors, .pt, .pth, .th, .bin or a folder.")],
-    out: Annotated[
-        Path, typer.Option("-o", "--out", metavar="X.safetensors", help="The file to write; its manifest goes beside it.")
-    ],
+    out: Annotated[Path, output("X.safetensors", "The file to write; its manifest goes beside it.")],
     limits: Any,  # a checkpoints.Limits, made by with_budgets
     weights: Annotated[str, typer.Option("--weights", help="Of a training checkpoint: auto, ema, raw or a key.")] = "auto",
     allow_inert: Annotated[bool, typer.Option("--allow-inert", help="Read tensors beside code in the file; run none.")] = False,

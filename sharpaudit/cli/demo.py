@@ -8,14 +8,14 @@ from typing import Annotated
 
 import typer
 
-from sharpaudit.cli.app import app
+from sharpaudit.cli.app import app, output
 
 CHECKPOINTS = Path(__file__).parents[1] / "demo"
 CONDITION = r"(.+)-seed"
 """Where the file names say how a network was trained."""
 SHOWN = ("baseline", "weight_decay", "augmentation", "sam")
 """The conditions that are audited unless all are asked for."""
-OPTIONS = {"spectrum": {"all_extremes": False}}
+OPTIONS = {"spectrum": {"all_extremes": False, "density_starts": 0, "soft_rank_starts": 0}}
 """What differs from the standard probes, for the time it saves."""
 PAIR = ("baseline-seed0", "augmentation-seed0")
 """The two that are shown side by side."""
@@ -23,7 +23,7 @@ PAIR = ("baseline-seed0", "augmentation-seed0")
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where the reports go.")] = Path("sharpaudit-demo"),
+    out: Annotated[Path, output("FOLDER", "Where the reports go.")] = Path("sharpaudit-demo"),
     everything: Annotated[bool, typer.Option("--all", help="All six ways of training, not four.")] = False,
 ) -> None:
     """Audit the bundled networks on the bundled digits, compare them, and say where the reports are.

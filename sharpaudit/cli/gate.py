@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sharpaudit.cli.app import Json, app
+from sharpaudit.cli.app import Json, app, output
 from sharpaudit.errors import WORST_FIRST, UsageError, clean
 
 if TYPE_CHECKING:
@@ -86,9 +86,7 @@ def gate(
 @policies.command()
 def init(
     card: Annotated[Path, typer.Option("--from", metavar="RUN", help="A measured run.")],
-    out: Annotated[
-        Path | None, typer.Option("-o", "--out", metavar="FILE", help="Write it there instead of printing it.")
-    ] = None,
+    out: Annotated[Path | None, output("FILE", "Write it there instead of printing it.")] = None,
 ) -> None:
     """Write a first policy, with limits from the intervals of a measured card."""
     from sharpaudit import store
