@@ -38,7 +38,8 @@ def available_device(name: str) -> str:
         why = f"torch was built for CUDA {built} but finds no working driver" if built else "this torch was built without CUDA"
         raise EnvironmentFailure(f"no CUDA device: {why}", hint="use --device auto")
     if int(index or "0") >= torch.cuda.device_count():
-        raise EnvironmentFailure(f"'{name}' was asked for and there are {torch.cuda.device_count()} CUDA devices")
+        found = torch.cuda.device_count()
+        raise EnvironmentFailure(f"'{name}' was asked for and there are {found} CUDA devices", hint="use --device auto")
     return name if index else "cuda:0"
 
 

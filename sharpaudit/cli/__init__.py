@@ -16,7 +16,6 @@ import signal
 import sys
 import tempfile
 import traceback
-from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
@@ -40,8 +39,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     )  # spinning threads make small networks 2 to 7 times slower on a shared machine
     logging.basicConfig(level=logging.CRITICAL, format="%(name)s: %(message)s")
     code = _run(arguments)
-    failure = streams.flush()
-    sys.exit(code if failure is None else _lost(failure, code))
+    failure = streams.failure()
+    if failure is not None:
+        code = _fail(EnvironmentFailure(f"cannot write to stdout: {failure.strerror}", hint="free space, or write with -o"), [])
+    sys.exit(code)
 
 
 def _run(arguments: list[str]) -> int:
@@ -59,9 +60,6 @@ def _run(arguments: list[str]) -> int:
             print(error.format_message(), file=sys.stderr)
             return ExitCode.USAGE
         return _fail(refusal(error), arguments)
-    except OSError:
-        failure = streams.flush()
-        return _fail(_crash(), arguments) if failure is None else _lost(failure, ExitCode.DONE)
     except Exception:
         return _fail(_crash(), arguments)
     except BaseException as stop:
@@ -75,18 +73,10 @@ def _stopped(arguments: list[str], *, terminated: bool) -> int:
 
 
 def _fail(error: SharpauditError, arguments: list[str]) -> int:
-    with suppress(OSError):  # nobody listens, and the exit code still speaks
-        print(error, file=sys.stderr)
+    print(error, file=sys.stderr)
     if "--json" in arguments:
         print(json.dumps(error.as_json(), indent=2, sort_keys=True))
     return error.exit_code
-
-
-def _lost(failure: OSError, code: int) -> int:
-    """The exit code when stdout cannot be written; a reader that has seen enough is no error."""
-    if isinstance(failure, BrokenPipeError):
-        return code
-    return _fail(EnvironmentFailure(f"cannot write to stdout: {failure.strerror}", hint="free space, or write with -o"), [])
 
 
 def _crash() -> SharpauditError:

@@ -3,31 +3,51 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
-from io import TextIOWrapper
+from io import BufferedWriter, FileIO, TextIOWrapper
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+
+class Sink(FileIO):
+    """A descriptor that is written to until it fails; the failure is kept and the rest discarded, so that work goes on."""
+
+    failure: OSError | None = None
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        """Write `data`, waiting where the other end takes no more for now."""
+        if self.failure is None:
+            try:
+                while (written := super().write(data)) is None:
+                    select.select([], [self], [])
+                return written
+            except OSError as error:
+                self.failure = error
+        return memoryview(data).nbytes
 
 
 def prepare() -> None:
-    """Make stdout and stderr take every text: UTF-8 as JSON asks for, odd bytes of file names escaped, closed ones discarded.
+    """Make stdout and stderr take every text: UTF-8 as JSON asks for, odd bytes of file names escaped, failures kept for later.
 
     A closed descriptor is opened on the null device, so that no file of ours gets its number.
     """
-    for name in ("stdin", "stdout", "stderr"):
+    for name, number in (("stdin", 0), ("stdout", 1), ("stderr", 2)):
         stream = getattr(sys, name)
         if stream is None:
-            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - for the life of the process
-        elif isinstance(stream, TextIOWrapper) and name != "stdin":
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+        if number and stream is getattr(sys, f"__{name}__"):
+            binary = BufferedWriter(Sink(number, "w", closefd=False))
+            text = TextIOWrapper(
+                binary, encoding="utf-8", errors="backslashreplace", line_buffering=binary.isatty() or number == 2
+            )
+            setattr(sys, name, text)
 
 
-def flush() -> OSError | None:
-    """Why what was printed cannot be written, or None.
-
-    Text that could not be written stays in the buffer and would fail once more when the interpreter ends, so it is let go.
-    """
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return error
-    return None
+def failure() -> OSError | None:
+    """Why stdout did not take everything, or None; a reader that had seen enough is no failure."""
+    sys.stdout.flush()
+    sink = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    return sink.failure if isinstance(sink, Sink) and not isinstance(sink.failure, BrokenPipeError) else None
