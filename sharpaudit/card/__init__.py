@@ -137,6 +137,9 @@ class Subject(Record):
     num_parameters: int
     num_classes: int
     preprocessing: Preprocessing
+    origins: dict[str, str] = {}
+    """Who told ``num_classes``, ``in_channels``, ``image_size`` and ``labels``: ``shape of fc.weight``, ``config.json``,
+    ``flags``, ``data``, or the architecture whose default was assumed."""
     steps: list[str] = []
     """What was done to the file's tensors before they fitted: wrappers opened, prefixes stripped, dtypes cast."""
     dropped: list[str] = []

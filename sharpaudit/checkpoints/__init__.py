@@ -134,6 +134,8 @@ def _model(
             f"the head has {seen.num_classes} classes, {num_classes} were asked for", hint="--num-classes must fit the weights"
         )
     names, contradictions = _class_names(stated, seen.num_classes)
+    told = _told_by_shapes(architecture.spec)
+    size_from = preprocessing.origin_of("input_size", overrides, stated.preprocessing, stated.origin, defaults)
     return LoadedModel(
         filled.module,
         Subject(
@@ -146,6 +148,13 @@ def _model(
             num_parameters=sum(parameter.numel() for parameter in filled.module.parameters()),
             num_classes=seen.num_classes,
             preprocessing=prepared,
+            origins={
+                "num_classes": "output of the network",
+                "in_channels": size_from,
+                "image_size": size_from,
+                "labels": stated.origin if names else "data",
+                **told,
+            },
             steps=[
                 *_link(path),
                 *chosen.steps,
@@ -166,7 +175,7 @@ def _model(
                     stated.preprocessing,
                     {key: (resolved.settings[key], architecture.published[key]) for key in resolved.changed},
                     [member.architecture.defaults(member.outline) for member in function.members],
-                    sized=fingerprint.shipped().reads(architecture.spec, "image_size"),
+                    sized="image_size" in told,
                 ),
             ],
             clean_load=chosen.clean_load and not found.calls,
@@ -175,6 +184,13 @@ def _model(
         names,
         stated.origin,
     )
+
+
+def _told_by_shapes(spec: str) -> dict[str, str]:
+    """The settings of a network that its weights tell, and the tensors that do."""
+    settings = ("num_classes", "in_channels", "image_size")
+    told = {setting: fingerprint.shipped().tells(spec, setting) for setting in settings}
+    return {setting: f"shape of {tensor}" for setting, tensor in told.items() if tensor}
 
 
 def _link(path: Path) -> list[str]:

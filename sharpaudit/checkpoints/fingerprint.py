@@ -94,8 +94,11 @@ class Index:
         counted = any(name.endswith(COUNTER) for name in shapes)
         found = []
         for spec, network in self.networks.items():
+            surplus = len(network.names) - len(given)
+            if surplus < 0 or (surplus > 0 and counted):
+                continue
             wanted = dict(zip(network.names, network.shapes, strict=True))
-            if not counted and len(wanted) > len(given):
+            if surplus:
                 wanted = {number: shape for number, shape in wanted.items() if not self.names[number].endswith(COUNTER)}
             if wanted.keys() == given.keys() and all(self._fits(given[number], shape) for number, shape in wanted.items()):
                 found.append(Candidate(spec, self._settings(network, given)))
@@ -111,9 +114,11 @@ class Index:
             shares[spec] = common / (len(shapes) + len(network.names) - common)
         return sorted(((spec, share) for spec, share in shares.items() if share), key=lambda pair: (-pair[1], pair[0]))[:limit]
 
-    def reads(self, spec: str, setting: str) -> bool:
-        """Whether the weights of a network tell one of its settings."""
-        return spec in self.networks and setting in self.networks[spec].witnesses
+    def tells(self, spec: str, setting: str) -> str | None:
+        """The tensor whose shape tells a setting of the network that `spec` names, with or without tag and options."""
+        network = self.networks.get(spec.partition("?")[0].partition(".")[0])
+        witness = network and network.witnesses.get(setting)
+        return self.names[network.names[witness.tensor]] if network and witness else None
 
     def _fits(self, given: Shape, number: int) -> bool:
         wanted = self.shapes[number]

@@ -12,10 +12,13 @@ from sharpaudit.checkpoints.architectures import Architecture
 from sharpaudit.checkpoints.fingerprint import Index
 from sharpaudit.checkpoints.matching import Alignment, Fit, Shape, compare, solve, variants
 from sharpaudit.checkpoints.state_dict import Weights
-from sharpaudit.errors import ArchitectureError
+from sharpaudit.errors import ArchitectureError, clean
 
 IMAGE_SIZES = (28, 32, 64, 96, 112, 128, 160, 192, 224, 240, 256, 288, 299, 320, 336, 384, 448, 512)
 """Tried in this order where the weights depend on the image size and neither the default nor the fingerprint tells it."""
+
+FAMILIES = ("torchvision", "zoo", "timm")
+"""Bare files of torchvision's networks are the commonest."""
 
 
 @dataclass(frozen=True)
@@ -54,28 +57,29 @@ def sized(resolved: Resolved, image_size: int | None) -> Resolved:
     return other if other and other.fit.exact else resolved
 
 
-def identify(weights: Weights) -> list[Resolved]:
+def identify(weights: Weights, index: Index | None = None) -> list[Resolved]:
     """Every known network that `weights` fit, the likeliest first.
 
     Likeliest is the one with the fewest settings that differ from those of its published weights, torchvision's before the
-    zoo's before timm's, then the one of the shortest name.
+    zoo's before timm's, then the one of the shortest name. An index of other versions than those installed is completed with
+    the networks that it lacks before the weights are refused.
 
     Raises:
         ArchitectureError: none; the message names the nearest.
     """
-    index = fingerprint.shipped()
+    index = index or fingerprint.shipped()
     found = _fitting(index, weights)
     if not found and index.stale:
         index = fingerprint.completed(index)
         found = _fitting(index, weights)
     if not found:
         raise _unknown(index, weights)
-    families = ("torchvision", "zoo", "timm")
-    specs = {id(fit): fit.architecture.spec for fit in found}
-    return sorted(
-        found,
-        key=lambda fit: (len(fit.changed), families.index(specs[id(fit)].partition(":")[0]), len(specs[id(fit)]), specs[id(fit)]),
-    )
+    return sorted(found, key=_unlikeliness)
+
+
+def _unlikeliness(fit: Resolved) -> tuple[int, int, int, str]:
+    spec = fit.architecture.spec
+    return len(fit.changed), FAMILIES.index(spec.partition(":")[0]), len(spec), spec
 
 
 def _fitting(index: Index, weights: Weights) -> list[Resolved]:
@@ -141,9 +145,10 @@ def _built(architecture: Architecture, settings: Mapping[str, int], alignment: A
     """The architecture at `settings`, or None where its builder refuses them."""
     try:
         outline = architecture.outline(**settings)
-    except architectures.REFUSALS:
+    except architectures.REFUSALS as error:
         if settings == architecture.settings:
-            raise
+            reason = f"{type(error).__name__}: {clean(str(error))}"
+            raise ArchitectureError(f"{architecture.spec} cannot be built: {reason}") from error
         return None
     shapes = {name: tuple(tensor.shape) for name, tensor in outline.state_dict().items()}
     return Resolved(architecture, dict(settings), outline, alignment, compare(alignment.tensors, shapes, alignment.allow_missing))

@@ -6,7 +6,7 @@ image goes through both, in float64 where the network allows it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sharpaudit.checkpoints.architectures import REFUSALS
-from sharpaudit.checkpoints.fitting import Resolved
+from sharpaudit.checkpoints.fitting import Resolved, sized
 from sharpaudit.checkpoints.weights import Filled, fill
 
 TOLERANCE = {torch.float64: 1e-7, torch.float32: 1e-4}
@@ -41,14 +41,15 @@ class Function:
 
 
 def distinct(fits: Sequence[Resolved], *, allow_nonfinite: bool) -> list[Function]:
-    """The different functions among `fits`, in their order.
+    """The different functions among `fits`, in their order, each for images of the size that the first of all fits takes.
 
     Raises:
         CheckpointError: values that no working network has.
     """
+    shape = _input_shape(fits[0])
     alike: list[tuple[object, list[Resolved]]] = []
-    for fit in fits:
-        made = _construction(fit.outline)
+    for fit in (sized(fit, shape[1]) for fit in fits):
+        made = construction(fit.outline)
         same = next((members for other, members in alike if other == made), None)
         if same is None:
             alike.append((made, same := []))
@@ -56,7 +57,7 @@ def distinct(fits: Sequence[Resolved], *, allow_nonfinite: bool) -> list[Functio
     found: list[tuple[Function, Tensor | None]] = []
     for _, members in alike:
         filled = fill(members[0], allow_nonfinite=allow_nonfinite)
-        out = _logits(members[0], filled.module) if len(alike) > 1 else None
+        out = _logits(filled.module, shape) if len(alike) > 1 else None
         for function, other in found:
             if out is not None and other is not None and _agree(out, other):
                 function.members += members
@@ -66,7 +67,7 @@ def distinct(fits: Sequence[Resolved], *, allow_nonfinite: bool) -> list[Functio
     return [function for function, _ in found]
 
 
-def _construction(module: nn.Module) -> dict[str, list[object]]:
+def construction(module: nn.Module) -> dict[str, list[object]]:
     """What the network is made of: the class of each part and its plain attributes, which decide what it computes.
 
     Attributes without a value of their own (closures, objects) are compared by identity, so networks that hold any count as
@@ -82,24 +83,29 @@ def _attributes(part: nn.Module) -> Iterator[tuple[str, object]]:
     yield "hooks", (len(part._forward_hooks), len(part._forward_pre_hooks))
 
 
-@torch.no_grad()
-def _logits(fit: Resolved, module: nn.Module) -> Tensor | None:
-    """Outputs for one random image, or None where the network cannot run or they tell nothing."""
-    defaults = fit.architecture.defaults(module)
+def _input_shape(fit: Resolved) -> tuple[int, int, int]:
+    """Channels, height and width of the images that a network takes."""
+    defaults = fit.architecture.defaults(fit.outline)
     channels, height, width = defaults.input_size if defaults else (3, 224, 224)
-    channels = fit.settings.get("in_channels", channels)
-    if "image_size" in fit.settings and fit.settings["image_size"] != height:
-        height = width = fit.settings["image_size"]
-    image = torch.randn(1, channels, height, width, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    size = fit.settings.get("image_size", height)
+    return fit.settings.get("in_channels", channels), size, width if size == height else size
+
+
+@torch.no_grad()
+def _logits(module: nn.Module, shape: tuple[int, int, int]) -> Tensor | None:
+    """Outputs for one random image, or None where the network cannot run or they tell nothing."""
+    image = torch.randn(1, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     for dtype in TOLERANCE:
         try:
-            out: Any = module.to(dtype)(image.to(dtype))
+            cast = module.double() if dtype == torch.float64 else module.float()  # `to` would cut complex buffers
+            out: Any = cast(image.to(dtype))
         except REFUSALS:
             continue
         finally:
             module.float()
-        logits = out if isinstance(out, Tensor) else torch.cat([part.flatten() for part in out if isinstance(part, Tensor)])
-        return logits.flatten() if bool(torch.isfinite(logits).all()) and logits.std() > 0 else None
+        parts = [out] if isinstance(out, Tensor) else out.values() if isinstance(out, Mapping) else out
+        logits = torch.cat([part.flatten() for part in parts if isinstance(part, Tensor)])
+        return logits if bool(torch.isfinite(logits).all()) and logits.std() > 0 else None
     return None
 
 

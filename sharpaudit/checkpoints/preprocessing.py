@@ -77,6 +77,21 @@ def resolve(
     return _checked(chosen, "; ".join(parts))
 
 
+def origin_of(
+    field: str,
+    overrides: PreprocessingOverrides | None,
+    stated: Mapping[str, Any],
+    stated_origin: str,
+    defaults: Defaults | None,
+) -> str:
+    """Who decides one field of the preprocessing."""
+    if overrides and getattr(overrides, field) is not None:
+        return "flags"
+    if field in stated:
+        return stated_origin
+    return defaults.source if defaults else "default"
+
+
 def assumptions(
     overrides: PreprocessingOverrides | None,
     stated: Mapping[str, Any],

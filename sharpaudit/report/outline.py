@@ -145,12 +145,14 @@ def facts(card: Card) -> list[Fact]:
     subject, data, env = card.subject, card.data, card.environment
     pre = subject.preprocessing
     shape = "×".join(map(str, pre.input_size))
+    told = "; ".join(f"{setting.replace('_', ' ')} from {origin}" for setting, origin in sorted(subject.origins.items()))
     lines = [
         Fact("Checkpoint", f"{subject.file} ({subject.format}, {size(subject.size_bytes)})"),
         Fact("SHA-256", subject.sha256),
         Fact("Architecture", f"{subject.architecture}, decided by {subject.architecture_origin}"),
         Fact("Parameters", f"{wording.count(subject.num_parameters)}; {wording.count(subject.num_classes)} classes"),
         Fact("Preprocessing", f"mean {_listed(pre.mean)}, std {_listed(pre.std)}, input {shape} ({pre.origin})"),
+        *([Fact("Told by", told)] if told else []),
         Fact("Data", _images(data)),
     ]
     if card.train_data:
