@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from sharpaudit.card import Card, ProbeRun, Setting, Timing
+from sharpaudit.card import Card, ProbeRun, Setting, SetupCheck, Timing
 from sharpaudit.card.reading import reading
 from sharpaudit.checkpoints import Limits, LoadedModel, PreprocessingOverrides, load
 from sharpaudit.cost import fitting, unit_costs
@@ -24,6 +24,7 @@ from sharpaudit.device import available_device, compute_settings, environment, p
 from sharpaudit.execute import Finished, TimeIsUp, execute, left_out
 from sharpaudit.plan import Step, plan, total
 from sharpaudit.probes import Passes, Workload
+from sharpaudit.setup_check import check_setup
 from sharpaudit.store import Parts, Run
 from sharpaudit.workbench import BenchSettings, Need, Workbench
 
@@ -55,6 +56,8 @@ class Request:
     """Corrupt the test images ourselves although `data` names a set whose corruptions are published."""
     allow_partial: bool = False
     """Go on without the cells that a published set lacks."""
+    setup_check: bool = True
+    """Ask first, of a few images, whether the network is fed what it was trained on."""
     bench: BenchSettings = field(default_factory=BenchSettings)
     search: tuple[Path, ...] = ()
     """Folders in which data sets are looked up by name."""
@@ -110,7 +113,8 @@ def run(
     bench = prepared.bench(progress.within_step)
     finished: list[Finished] = []
     with compute_settings(prepared.threads):
-        begun = _beginning(prepared, bench)
+        on_progress("checking the set-up", 0.0)
+        begun = _beginning(prepared, bench) | {"setup": _setup(prepared)}
         parts = Parts(folder, _identity(begun, bench), reuse=reuse) if folder else None
         steps = prepared.steps
         if max_seconds < math.inf:
@@ -324,6 +328,16 @@ def _beginning(prepared: Prepared, bench: Workbench) -> dict[str, Any]:
         "config": dict(request.settings),
         "seed": request.bench.seed,
     }
+
+
+def _setup(prepared: Prepared) -> SetupCheck | None:
+    """What a few images say about the set-up; it decides no finding, so it is no part of the audit's identity."""
+    if not prepared.request.setup_check:
+        return None
+    model, settings = prepared.model, prepared.settings
+    return check_setup(
+        model.module, model.subject.preprocessing, prepared.test, device=settings.device, seed=prepared.request.bench.seed
+    )
 
 
 def _identity(begun: Mapping[str, Any], bench: Workbench) -> dict[str, Any]:

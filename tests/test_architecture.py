@@ -17,7 +17,7 @@ STOREYS = [
     {"stats", "ascent"},
     {"metrics", "curvature", "corruptions", "attacks", "store", "device"},
     {"checkpoints", "data", "compare", "gate"},
-    {"workbench", "decision", "report"},
+    {"workbench", "decision", "setup_check", "report"},
     {"probes"},
     {"plan"},
     {"execute", "cost"},

@@ -94,6 +94,9 @@ def measure(
         list[str] | None,
         typer.Option("--allow-missing", metavar="PATTERN", help="Tensors that the file may lack, as in '*.bias'; repeatable."),
     ] = None,
+    no_setup_check: Annotated[
+        bool, typer.Option("--no-setup-check", hidden=True, help="Do not ask a few images whether the set-up is right.")
+    ] = False,
     json: Json = False,
 ) -> int:
     """Audit checkpoints on a data set and write a report card for each."""
@@ -144,6 +147,7 @@ def measure(
             allow_code=allow_code,
             allow_inert=allow_inert,
             allow_nonfinite=allow_nonfinite,
+            setup_check=not no_setup_check,
             allow_missing=tuple(allow_missing or ()),
             settings=configured(context, options),
         )

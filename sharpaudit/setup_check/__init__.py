@@ -1,0 +1,57 @@
+"""Is the network fed what it was trained on, and are the labels the ones it learned? Asked of a small sample, before any probe.
+
+A wrong set-up gives a perfectly plausible card of another model. So the same images go through the network again as it might
+have wanted them, and what is clearly better than the given set-up is flagged, with the numbers; nothing is ever changed. An
+alternative is tried only where it could be that much better: of a network that is right on all of the sample, none is.
+
+- `sample`: the images, and the network's answers to them
+- `network`: BatchNorm that never saw data, active dropout, logits that are no fixed function of one image
+- `answers`: constant predictions, guessing, permuted labels
+- `alternatives`: another normalisation, channel order or pixel range
+- `findings`: when a difference is clear, and how a check is written down
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from sharpaudit.card import Preprocessing, SetupCheck
+from sharpaudit.data import ImageSet
+from sharpaudit.setup_check import alternatives, answers, network
+from sharpaudit.setup_check.sample import draw
+
+__all__ = ["check_setup"]
+
+
+def check_setup(
+    module: nn.Module, preprocessing: Preprocessing, images: ImageSet, *, device: str = "cpu", seed: int = 0
+) -> SetupCheck:
+    """What the sample says about the set-up.
+
+    Args:
+        module: the network, on `device`; it is left as it was, and so is torch's random generator.
+        preprocessing: as it was decided.
+        images: the test images.
+        device: where the sample goes.
+        seed: of the audit; decides which images are looked at.
+    """
+    sample = draw(module, preprocessing, images, device=device, seed=seed)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        predicted = sample.answers()
+        given = predicted == sample.labels
+        relabelled = answers.relabelled(predicted, sample.labels, len(sample.classes))
+        found = alternatives.tried(sample, given)
+        renewed = network.renewed(sample, given)
+        best = max([given, relabelled.hits, renewed, *(hits for kind in found.values() for hits in kind.values())], key=np.sum)
+        checks = [
+            answers.labels(given, relabelled, best, sample.classes),
+            answers.constant(predicted, sample.labels, sample.classes),
+            answers.guessing(predicted, sample.labels),
+            *alternatives.checks(found, given, best),
+            network.statistics(module, given, renewed, best),
+            network.repeatability(sample),
+        ]
+    return SetupCheck(n=len(sample.labels), forward=sample.forward, checks=checks)

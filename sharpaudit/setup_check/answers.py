@@ -1,0 +1,150 @@
+"""Do the answers look like those of a network that knows these labels? Only predictions and labels are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sharpaudit.card import Check
+from sharpaudit.errors import clean
+from sharpaudit.setup_check.findings import LEVEL, Evidence, Hits, clear, flagged, inapplicable, p_value, passed, percent
+from sharpaudit.stats import clopper_pearson
+
+Classes = NDArray[np.int64]
+
+CONSTANT = 0.95
+"""Share of one class among the predictions from which they are called constant."""
+
+MOST_GUESSABLE = 0.6
+"""Where guessing is right more often than this, a sample cannot tell guessing from knowing."""
+
+CLOSE = 0.1
+"""Accuracy that is surely less than this above guessing is close to it."""
+
+GAIN = 0.1
+"""Accuracy that permuted labels must cost."""
+
+TIMES = 3
+"""With many classes and few images of each an order is learned only in part: this many times the right answers are enough too."""
+
+NAMED = 4
+"""Classes of a permutation that a message names."""
+
+
+def constant(predicted: Classes, labels: Classes, classes: Sequence[str]) -> Check:
+    """Whether the network answers one class whatever it is shown."""
+    if len(np.unique(labels)) < 2:
+        return inapplicable("predictions", "the sample holds a single class")
+    from scipy.stats import binomtest
+
+    common = int(np.bincount(predicted).argmax())
+    count, share = int((predicted == common).sum()), float((labels == common).mean())
+    evidence: Evidence = {"class": clean(classes[common]), "predicted_share": count / len(labels), "label_share": share}
+    if count >= CONSTANT * len(labels) and binomtest(count, len(labels), share, "greater").pvalue < LEVEL:
+        return flagged(
+            "predictions",
+            f"'{clean(classes[common])}' is predicted for {percent(count / len(labels))} of the images and is the label of "
+            f"{percent(share)}: the network hardly reacts to its input",
+            evidence,
+        )
+    return passed(
+        "predictions", f"no class takes all predictions; the most common takes {percent(count / len(labels))}", evidence
+    )
+
+
+def guessing(predicted: Classes, labels: Classes) -> Check:
+    """Whether the accuracy is what the same predictions, dealt out at random, would have."""
+    from scipy.stats import binomtest
+
+    num_classes = int(max(predicted.max(), labels.max())) + 1
+    shares = [np.bincount(answers, minlength=num_classes) / len(labels) for answers in (predicted, labels)]
+    chance, hits = float(shares[0] @ shares[1]), int((predicted == labels).sum())
+    highest = clopper_pearson(hits, len(labels)).high
+    evidence = {"accuracy": hits / len(labels), "guessing": chance, "accuracy_at_most": highest}
+    if len(np.unique(labels)) < 2 or chance > MOST_GUESSABLE:
+        return inapplicable("guessing", "one class makes up most of the sample")
+    by_chance = binomtest(hits, len(labels), chance, "greater").pvalue >= 0.05
+    if highest <= chance + CLOSE and (by_chance or highest <= TIMES * chance):
+        return flagged(
+            "guessing",
+            f"right on {percent(hits / len(labels))} of the sample, hardly more than by guessing ({percent(chance)}): untrained "
+            "weights, other labels, or images it was not trained on",
+            evidence,
+        )
+    if by_chance:
+        return inapplicable("guessing", f"{len(labels)} images are too few to tell the answers from guesses")
+    return passed("guessing", f"right on {percent(hits / len(labels))}, by guessing {percent(chance)}", evidence)
+
+
+@dataclass(frozen=True)
+class Relabelled:
+    """The answers read in the best other order of the labels."""
+
+    name: str
+    order: Classes
+    """The label that each output stands for."""
+    hits: Hits
+
+
+def relabelled(predicted: Classes, labels: Classes, num_classes: int) -> Relabelled:
+    """Under which other order of the labels are most answers right?
+
+    One of the usual accidents, or the best one-to-one assignment of outputs to labels (Kuhn 1955); whether an answer is right by
+    that is judged by the assignment learned on the other half of the sample, so it owes nothing to having been chosen.
+    """
+    found = [Relabelled(name, order, order[predicted] == labels) for name, order in _accidents(num_classes).items()]
+    crossed = _crossed(predicted, labels, num_classes)
+    found.append(Relabelled("best assignment", assignment(predicted, labels, num_classes), crossed))
+    return max(found, key=lambda each: int(each.hits.sum()))
+
+
+def labels(given: Hits, other: Relabelled, best: Hits, classes: Sequence[str]) -> Check:
+    """Whether the labels are those of the network's outputs in another order, and the `best` other explanation is no better."""
+    accuracy, mapped = float(given.mean()), float(other.hits.mean())
+    evidence: Evidence = {"accuracy": accuracy, "order": other.name, "accuracy_in_that_order": mapped}
+    if not (clear(other.hits, given, GAIN) or (mapped >= TIMES * accuracy and clear(other.hits, given, 0))):
+        return passed("labels", "no other order of the labels is clearly better", evidence)
+    if clear(best, other.hits, 0):
+        return passed("labels", "images shown in another way explain more than another order of the labels", evidence)
+    changed = [label for label, output in enumerate(other.order.tolist()) if label != output]
+    meanings = [f"'{clean(classes[i], 20)}' means '{clean(classes[other.order[i]], 20)}'" for i in changed[:NAMED]]
+    shown = ", ".join(meanings) + (f" and {len(changed) - NAMED} more" if len(changed) > NAMED else "")
+    return flagged(
+        "labels",
+        f"the labels look permuted ({other.name}): output {shown}; so read, {percent(mapped)} are right instead of "
+        f"{percent(accuracy)}",
+        {**evidence, "p_value": p_value(other.hits, given), "label_of_output": other.order.tolist()},
+    )
+
+
+def assignment(predicted: Classes, labels: Classes, num_classes: int) -> Classes:
+    """The label that each output stands for so that most answers are right; itself where nothing speaks against it."""
+    from scipy.optimize import linear_sum_assignment
+
+    counts = np.bincount(predicted * num_classes + labels, minlength=num_classes**2).reshape(num_classes, num_classes)
+    order: Classes = linear_sum_assignment(counts + 0.51 * np.eye(num_classes), maximize=True)[1]
+    return order
+
+
+def _crossed(predicted: Classes, labels: Classes, num_classes: int) -> NDArray[np.bool_]:
+    """Which answers are right by the assignment that the other half of the sample asks for."""
+    hits = np.zeros(len(labels), dtype=bool)
+    for half in (np.arange(len(labels)) % 2 == 0, np.arange(len(labels)) % 2 == 1):
+        hits[half] = assignment(predicted[~half], labels[~half], num_classes)[predicted[half]] == labels[half]
+    return hits
+
+
+def _accidents(num_classes: int) -> dict[str, Classes]:
+    """Orders that labels end up in by mistake: the label of each output."""
+    numbers = np.arange(num_classes)
+    as_text = np.array(sorted(numbers, key=str))
+    found = {
+        "labels one too high": (numbers + 1) % num_classes,
+        "labels one too low": (numbers - 1) % num_classes,
+        "folders sorted as numbers, outputs as text": as_text,
+        "folders sorted as text, outputs as numbers": np.argsort(as_text),
+    }
+    return {name: order for name, order in found.items() if (order != numbers).any()}
