@@ -46,7 +46,8 @@ def _safety(found: dict[str, Measured]) -> list[str]:
         )
     if corrupted := found.get("corruption.accuracy"):
         cells = corrupted.options.get("cells")
-        sentences.append(f"Under corruption (synthetic-c, {cells} cells) it is right on {_percent(corrupted)}.")
+        source = corrupted.options.get("source", "synthetic-c")
+        sentences.append(f"Under corruption ({source}, {cells} cells) it is right on {_percent(corrupted)}.")
     if gap := found.get("clean.generalisation_gap"):
         side = "above" if gap.value >= 0 else "below"
         sentences.append(f"Its training accuracy is {100 * abs(gap.value):.1f} points {side} its test accuracy.")

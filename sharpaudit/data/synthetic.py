@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sharpaudit.card import DataRecord
 from sharpaudit.corruptions import NAMES, SEVERITIES, VERSION, Table, corrupt, table_for
@@ -49,9 +49,9 @@ synthetic-c:PATH; manifest.json holds the SHA-256 of every file.
 class Manifest(BaseModel):
     """What the folder is and what lies in it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
 
-    schema_: str = SCHEMA
+    schema_: str = Field(default=SCHEMA, alias="schema")
     label: str = LABEL
     version: str
     data: DataRecord

@@ -79,13 +79,16 @@ def mean_corruption_error(correct: Mapping[Cell, ArrayLike], reference: Referenc
     Hendrycks and Dietterich 2019, section 4. 1 is the reference's own; lower is better.
 
     Raises:
-        ValueError: the reference has no errors for a cell; the message lists what is missing.
+        ValueError: the reference's errors are not known for a cell, or are zero; the message lists for which corruptions.
     """
     names = list(dict.fromkeys(name for name, _ in correct))
     units = {name: reference.error(name, [level for other, level in correct if other == name]) for name in names}
-    unknown = [name for name, unit in units.items() if not unit]
+    unknown = [name for name, unit in units.items() if unit is None]
     if unknown or not names:
         raise ValueError(f"{reference.name} has no errors for these severities of {', '.join(unknown) or 'anything'}")
+    if 0 in units.values():
+        perfect = ", ".join(name for name, unit in units.items() if unit == 0)
+        raise ValueError(f"{reference.name} makes no error under {perfect}, which is no unit")
     wrong = {cell: 1 - np.asarray(column, dtype=np.float64) for cell, column in correct.items()}
     relative = [sum(wrong[cell] for cell in correct if cell[0] == name) / (units[name] or 1.0) for name in names]
     return mean_over_cells(relative)

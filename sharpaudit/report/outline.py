@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from sharpaudit.card import Card, DataRecord, Failed, Measured, Skipped
+from sharpaudit.card import Card, CorruptionSource, DataRecord, Failed, Measured, SetupCheck, Skipped
 from sharpaudit.report import tables, wording
 
 FLATNESS = (
@@ -157,9 +157,13 @@ def facts(card: Card) -> list[Fact]:
     ]
     if card.train_data:
         lines.append(Fact("Training data", _images(card.train_data)))
+    if card.corruptions:
+        lines.append(Fact("Corruptions", _corruptions(card.corruptions)))
     if frozen := card.probe_set:
         images = f"{wording.count(frozen.n)} frozen {frozen.source} images"
         lines.append(Fact("Probe set", f"{images} in {frozen.precision}, index {short(frozen.index_hash)}"))
+    if card.setup:
+        lines.append(Fact("Set-up check", _asked(card.setup)))
     precision = env.dtype + (", TF32" if env.tf32 else "")
     lines.append(Fact("Device", f"{env.device}, {precision}, {env.threads} thread{'s' * (env.threads != 1)}"))
     if env.versions:
@@ -175,13 +179,32 @@ def facts(card: Card) -> list[Fact]:
     return lines
 
 
+def _corruptions(source: CorruptionSource) -> str:
+    if source.version:
+        return f"{source.label}, made by {source.version}, no published files"
+    return f"{source.label}, published files, fingerprint {short(source.fingerprint or '-')}"
+
+
+def _asked(setup: SetupCheck) -> str:
+    """How many images were asked what, and with which result."""
+    named = [(status, [c.name for c in setup.checks if c.status == status]) for status in ("flagged", "passed", "not applicable")]
+    results = "; ".join(f"{status} {', '.join(names)}" for status, names in named if names)
+    return f"{wording.count(setup.n)} images, {wording.count(setup.forward)} forward passes: {results}"
+
+
 def cautions(card: Card) -> list[str]:
     """What to know before trusting any number of this card."""
     found = list(card.subject.warnings)
+    if card.corruptions and card.corruptions.missing:
+        found.append(f"The corrupted set {card.corruptions.label} lacks {', '.join(card.corruptions.missing)}.")
+    found += [f"Set-up suspect, {check.name}: {check.message}." for check in (card.setup.flagged if card.setup else [])]
     if not card.subject.clean_load:
         found.append("The file held code that was ignored on request.")
     if card.subject.ran_user_code:
         found.append("The architecture came from a Python file that was executed on request.")
+    for name, run in sorted(card.probes.items()):
+        if run.distribution is not None:
+            found.append(f"The probe {name} is not part of sharpaudit: it came from {run.distribution}.")
     return found
 
 

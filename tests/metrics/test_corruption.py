@@ -66,6 +66,8 @@ def test_the_reference_against_itself_is_one_and_alexnet_needs_all_severities() 
         mean_corruption_error({cell: column for cell, column in seen.items() if cell != ("frost", 3)}, ALEXNET)
     with pytest.raises(ValueError, match="alexnet has no errors for these severities of anything"):
         mean_corruption_error({}, ALEXNET)
+    with pytest.raises(ValueError, match="r makes no error under fog, which is no unit"):
+        mean_corruption_error({("fog", 1): hits(1, 2)}, Reference("r", "x-c", {"fog/1": 0.0}))
 
 
 def test_alexnets_errors_are_those_that_robustbench_measured() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from sharpaudit.card import (
     Card,
+    CorruptionSource,
     DataRecord,
     Direction,
     Environment,
@@ -236,9 +237,7 @@ def full(
         seed=0,
         probes={
             "accuracy": ProbeRun(status="measured", version=1),
-            "spectrum": ProbeRun(
-                status="failed", version=1, reason="Lanczos broke down", options={"steps": 80}
-            ),
+            "spectrum": ProbeRun(status="failed", version=1, reason="Lanczos broke down", options={"steps": 80}),
             "disagreement": ProbeRun(status="skipped", version=1, reason="needs a peer"),
         },
         measurements=sorted(measurements, key=lambda m: m.name),
@@ -302,6 +301,7 @@ def hostile(payload: str, *, num_classes: int = 3) -> Card:
         update={
             "subject": subject,
             "data": card.data.model_copy(update={"name": payload}),
+            "corruptions": CorruptionSource(label=payload, fingerprint=payload, missing=[payload], notes=[payload]),
             "config": {payload: Setting(value=payload, origin=payload)},
             "environment": card.environment.model_copy(update={"versions": {payload: payload}, "device": payload}),
             "measurements": [*card.measurements, number(f"sharpness.average/{payload}", 1.0, 0.1, unit=payload, method=payload)],
