@@ -361,7 +361,11 @@ def _run(begun: Mapping[str, Any], finished: Sequence[Finished], started: tuple[
         **begun,
         probes={
             outcome.probe: ProbeRun(
-                status=outcome.status, version=outcome.version, reason=outcome.reason, options=outcome.options
+                status=outcome.status,
+                version=outcome.version,
+                reason=outcome.reason,
+                options=outcome.options,
+                distribution=outcome.distribution,
             )
             for outcome in outcomes
         },

@@ -52,7 +52,7 @@ def execute(
     late = False
     for step in steps:
         found = parts.find(step.probe.name, step.probe.version, step.settings()) if parts else None
-        if found:
+        if found and found[0].distribution == step.probe.distribution:
             yield Finished(*found, reused=True)
             continue
         try:
@@ -84,7 +84,10 @@ def run(step: Step, bench: Workbench) -> Outcome:
     reason: str | None = None
     found: list[Measured | Skipped | NamedTable] = []
     try:
-        found.extend(probe(narrowed, step.options))
+        for item in probe(narrowed, step.options):
+            if not isinstance(item, NamedTable) and not probe.declares(item.name):
+                raise ValueError(f"it yields {item.name}, which it does not declare")
+            found.append(item)
     except (UndeclaredNeed, TimeIsUp):
         raise
     except NotApplicable as refusal:
@@ -102,6 +105,7 @@ def run(step: Step, bench: Workbench) -> Outcome:
         status=status,
         reason=reason,
         options=step.settings(),
+        distribution=probe.distribution,
         measurements=[*measurements, *_missing(step, {m.name for m in measurements}, status, reason)],
         tables={item.name: item.table for item in found if isinstance(item, NamedTable)},
         views=sorted(narrowed.viewed),
@@ -113,7 +117,14 @@ def run(step: Step, bench: Workbench) -> Outcome:
 def left_out(step: Step, reason: str) -> Finished:
     """What stands on the card for a step that was planned and did not run."""
     missing = list(_missing(step, set(), "skipped", reason))
-    outcome = Outcome(**_stamp(step), status="skipped", reason=reason, options=step.settings(), measurements=missing)
+    outcome = Outcome(
+        **_stamp(step),
+        status="skipped",
+        reason=reason,
+        options=step.settings(),
+        distribution=step.probe.distribution,
+        measurements=missing,
+    )
     return Finished(outcome, {}, left_out=True)
 
 

@@ -58,7 +58,7 @@ def plan(selection: str, options: Mapping[str, Mapping[str, Any]] | None = None)
     """The steps for `selection`, a preset or probe names separated by commas, in an order that serves shared needs first.
 
     Args:
-        selection: ``quick``, ``standard``, ``deep``, or for example ``accuracy,spectrum``.
+        selection: presets and probes, for example ``standard`` or ``quick,spectrum``; plug-ins only by their names.
         options: probe → option → value; values may be text, as on a command line.
 
     Raises:
@@ -66,7 +66,7 @@ def plan(selection: str, options: Mapping[str, Mapping[str, Any]] | None = None)
         UsageError: a value of the wrong type, a probe named twice, options for a probe that is not run.
     """
     options = options or {}
-    chosen: dict[str, Mapping[str, Any]] = {name: {} for name in _names(selection)} | dict(PRESETS.get(selection, {}))
+    chosen = _chosen(selection)
     idle = sorted(set(options) - set(chosen))
     if idle:
         probes.find(idle[0])
@@ -75,19 +75,23 @@ def plan(selection: str, options: Mapping[str, Mapping[str, Any]] | None = None)
     return sorted(steps, key=lambda step: (Need.OBJECTIVE in step.probe.needs, Need.CORRUPTED in step.probe.needs))
 
 
-def _names(selection: str) -> list[str]:
-    if selection in PRESETS:
-        return probes.names() if selection == "deep" else list(PRESETS[selection])
-    names = [name.strip() for name in selection.split(",")]
-    if not all(names):
+def _chosen(selection: str) -> dict[str, Mapping[str, Any]]:
+    """Every probe that is asked for, with the options that its preset gives it."""
+    words = [word.strip() for word in selection.split(",")]
+    if not all(words):
         raise UsageError("no probe was named", hint=f"presets: {', '.join(PRESETS)}; probes: {', '.join(probes.names())}")
-    for name in names:
-        if name not in probes.names():
-            raise UnknownName("probe or preset", name, [*PRESETS, *probes.names()])
-    repeated = next((name for name in names if names.count(name) > 1), None)
+    repeated = next((word for word in words if words.count(word) > 1), None)
     if repeated:
         raise UsageError(f"probe '{repeated}' is named twice")
-    return names
+    known = [*PRESETS, *probes.names(), *probes.plugins()]
+    chosen: dict[str, Mapping[str, Any]] = {}
+    for word in words:
+        if word not in known:
+            raise UnknownName("probe or preset", word, known)
+        if word == "deep":
+            chosen |= {name: {} for name in probes.names()}
+        chosen |= PRESETS.get(word, {word: chosen.get(word, {})})
+    return chosen
 
 
 def _step(probe: Probe, options: Mapping[str, Any]) -> Step:

@@ -215,6 +215,8 @@ class ProbeRun(Record):
     version: int
     reason: str | None = None
     options: dict[str, Any] = {}
+    distribution: str | None = None
+    """The package and version that a plug-in came from; None for the probes of sharpaudit."""
 
 
 class Outcome(ProbeRun):

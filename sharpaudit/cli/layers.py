@@ -115,6 +115,25 @@ def configured(context: typer.Context, options: Options) -> dict[str, Setting]:
     return found | {name: setting for name, setting in probe_settings(context).items() if name.split(".")[1] in options}
 
 
+def probe_selection(context: typer.Context) -> str:
+    """The probes to run: those that were asked for, and with ``--plugins`` every installed one beside ``deep``.
+
+    Raises:
+        UnsafeInput: a file or a variable names a probe of another package, which is code, without ``--plugins``.
+    """
+    from sharpaudit.probes import plugins
+
+    asked: str = context.params["probes"]
+    installed, words = plugins(), asked.split(",")
+    if context.params["plugins"]:
+        return ",".join([asked, *(name for name in installed if name not in words)]) if "deep" in words else asked
+    named = next((word for word in words if word in installed), None)
+    if named is not None and origin(context, "probes") != "flag":
+        hint = "name it with --probes, or pass --plugins"
+        raise UnsafeInput(f"the probe '{clean(named)}' is code of {installed[named]} and was not named by you", hint=hint)
+    return asked
+
+
 def probe_options(context: typer.Context, selection: str) -> dict[str, dict[str, Any]]:
     """The options of probes that are in force: those of ``--set``, and under them those of the files.
 

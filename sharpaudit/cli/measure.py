@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from sharpaudit.cli.app import Json, app, option, output
-from sharpaudit.cli.layers import ConfigFile, configured, probe_options
+from sharpaudit.cli.layers import ConfigFile, configured, probe_options, probe_selection
 from sharpaudit.errors import WORST_FIRST, ExitCode, SharpauditError, UsageError, clean
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ def measure(
         Text, option("--max-time", "For each checkpoint: 90s, 10m, 1h30m, …; what would take longer is left out.", metavar="TIME")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost; measure nothing.")] = False,
+    plugins: Annotated[bool, typer.Option("--plugins", help="Run probes of other packages with deep, or named in a file.")] = False,
     allow_code: Annotated[bool, typer.Option("--allow-code", help="Run the Python file that --arch names.")] = False,
     allow_inert: Annotated[bool, typer.Option("--allow-inert", help="Read tensors beside code in the file; run none.")] = False,
     allow_nonfinite: Annotated[bool, typer.Option("--allow-nonfinite", help="Measure NaN and infinite weights too.")] = False,
@@ -123,7 +124,8 @@ def measure(
     reading = Reading(
         input_range=(range_[0], range_[1]) if range_ else None, bad_samples=bad_sample, follow_links=follow_links, **ours
     )
-    options = probe_options(context, probes)
+    selection = probe_selection(context)
+    options = probe_options(context, selection)
     requests = [
         Request(
             checkpoint=checkpoint,
@@ -135,7 +137,7 @@ def measure(
             num_classes=num_classes,
             limits=Limits(**given),
             reading=reading,
-            probes=probes,
+            probes=selection,
             options=options,
             limit=limit,
             synthesise=synthesise,

@@ -3,8 +3,10 @@
     @probe(needs={Need.PREDICTIONS}, version=1, measures=["clean.accuracy"], cost=no_passes)
     def accuracy(bench: Workbench, options: AccuracyOptions) -> Iterator[Finding]: ...
 
-The file is the registry: `find("accuracy")` imports `sharpaudit.probes.accuracy` and takes the probe of that name; packages add
-theirs through the entry-point group ``sharpaudit.probes``. The module docstring is what ``sharpaudit probes NAME`` prints.
+The file is the registry: `find("accuracy")` imports `sharpaudit.probes.accuracy` and takes the probe of that name. The module
+docstring is what ``sharpaudit probes NAME`` prints. Other packages add theirs through the entry-point group
+``sharpaudit.probes``: code of others, which runs only where it is asked for by name, never takes the place of ours, and stands on
+the card with its package.
 """
 
 from __future__ import annotations
@@ -17,15 +19,28 @@ import typing
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from inspect import getdoc, signature
 from typing import Any
 
 from sharpaudit.card import Measured, Skipped, Table
-from sharpaudit.errors import UnknownName
+from sharpaudit.errors import EnvironmentFailure, UnknownName, clean
 from sharpaudit.workbench import Need, NotApplicable, Workbench
 
-__all__ = ["Finding", "NamedTable", "Need", "NotApplicable", "Passes", "Probe", "Workbench", "Workload", "find", "names", "probe"]
+__all__ = [
+    "Finding",
+    "NamedTable",
+    "Need",
+    "NotApplicable",
+    "Passes",
+    "Probe",
+    "Workbench",
+    "Workload",
+    "find",
+    "names",
+    "plugins",
+    "probe",
+]
 
 ENTRY_POINTS = "sharpaudit.probes"
 
@@ -79,6 +94,8 @@ class Probe:
     measures: tuple[str, ...]
     """Every name it may yield; ``*`` stands for a qualifier."""
     cost: Callable[[Workload, Any], Passes]
+    distribution: str | None = None
+    """The package and version it came from; None for ours."""
 
     def __call__(self, bench: Workbench, options: Any) -> Iterator[Finding]:
         """Run on a bench narrowed to what was declared."""
@@ -124,20 +141,54 @@ def probe(
 
 
 def names() -> list[str]:
-    """The probes there are: one per file of this package, and those of installed plug-ins."""
-    ours = [module.name for module in pkgutil.iter_modules(__path__)]
-    return sorted({*ours, *(entry.name for entry in entry_points(group=ENTRY_POINTS))})
+    """The bundled probes: one per file of this package."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def plugins() -> dict[str, str]:
+    """The probes that other packages announce, each with its distribution and version; nothing of theirs is imported."""
+    return {entry.name: _distribution(entry) for entry in _entries() if entry.name not in names()}
 
 
 def find(name: str) -> Probe:
-    """The probe called `name`.
+    """The probe called `name`; for one of another package this runs that package's code.
 
     Raises:
         UnknownName: there is none; the message lists those there are.
+        EnvironmentFailure: a package announces it and does not deliver.
     """
-    if name not in names():
-        raise UnknownName("probe", name, names())
-    plugins = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
-    found = plugins[name].load() if name in plugins else getattr(import_module(f"{__name__}.{name}"), name)
-    assert isinstance(found, Probe), f"{name} is not declared with @probe"
-    return found
+    if name in names():
+        found = getattr(import_module(f"{__name__}.{name}"), name)
+        assert isinstance(found, Probe), f"{name} is not declared with @probe"
+        return found
+    entries = [entry for entry in _entries() if entry.name == name]
+    if not entries:
+        raise UnknownName("probe", name, [*names(), *plugins()])
+    packages = sorted(_distribution(entry) for entry in entries)
+    if len(packages) > 1:
+        raise EnvironmentFailure(f"probe '{clean(name)}' is in {' and in '.join(packages)}", hint="uninstall all but one")
+    return _foreign(entries[0], packages[0])
+
+
+def _foreign(entry: EntryPoint, package: str) -> Probe:
+    try:
+        found = entry.load()
+    except Exception as error:  # whatever the code of others does while it is imported
+        reason = clean(f"{type(error).__name__}: {error}")
+        raise EnvironmentFailure(f"probe '{clean(entry.name)}' of {package} cannot be loaded: {reason}") from error
+    if not isinstance(found, Probe) or found.name != entry.name:
+        raise EnvironmentFailure(f"'{clean(entry.name)}' of {package} is no probe of that name", hint="declare it with @probe")
+    for ours in map(find, names()):
+        taken = [m for m in found.measures if ours.declares(m) or any(fnmatch.fnmatchcase(o, m) for o in ours.measures)]
+        if taken:
+            what = f"takes the name {clean(taken[0])}, which '{ours.name}' measures"
+            raise EnvironmentFailure(f"probe '{clean(entry.name)}' of {package} {what}")
+    return dataclasses.replace(found, distribution=package)
+
+
+def _entries() -> list[EntryPoint]:
+    return sorted(entry_points(group=ENTRY_POINTS), key=lambda entry: (entry.name, _distribution(entry)))
+
+
+def _distribution(entry: EntryPoint) -> str:
+    return clean(f"{entry.dist.name} {entry.dist.version}") if entry.dist else "an unnamed package"

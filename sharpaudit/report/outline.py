@@ -202,6 +202,9 @@ def cautions(card: Card) -> list[str]:
         found.append("The file held code that was ignored on request.")
     if card.subject.ran_user_code:
         found.append("The architecture came from a Python file that was executed on request.")
+    for name, run in sorted(card.probes.items()):
+        if run.distribution is not None:
+            found.append(f"The probe {name} is not part of sharpaudit: it came from {run.distribution}.")
     return found
 
 
