@@ -97,8 +97,8 @@ def _parse(file: Source, limits: Limits) -> FileContents:
 
 
 def _of_pickle(kind: str, found: Contents, file: Source) -> FileContents:
-    for name in found.globals:
-        library = OBJECT_LIBRARIES.get(name.partition(".")[0])
-        if library:
-            raise CheckpointError(f"a pickle of {library}, not the weights of a network")
+    libraries = [name.partition(".")[0] for name in found.globals]
+    foreign = [OBJECT_LIBRARIES[library] for library in libraries if library in OBJECT_LIBRARIES]
+    if foreign and "torch" not in libraries:
+        raise CheckpointError(f"a pickle of {foreign[0]}, not the weights of a network")
     return FileContents(kind, found.root, file.sha256, len(file.data), globals=found.globals, calls=found.calls)

@@ -23,6 +23,14 @@ INDEX_SUFFIX = ".safetensors.index.json"
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.safetensors", "pytorch_model.bin", "model.pth", "model.pt")
 """Looked for in this order."""
 
+FOREIGN = {
+    "saved_model.pb": "a TensorFlow SavedModel",
+    "tf_model.h5": "TensorFlow weights",
+    "flax_model.msgpack": "Flax weights",
+    "checkpoint": "a TensorFlow or Orbax checkpoint",
+}
+"""Files that only checkpoints of other libraries have."""
+
 SHARDED = {
     ".distcp": "python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER weights.pt",
     "zero_pp_rank_": "python zero_to_fp32.py FOLDER weights.pt (DeepSpeed puts the script beside the shards)",
@@ -60,6 +68,9 @@ def weights_file(folder: Path) -> Path:
     ):
         raise CheckpointError("sharded training state: consolidate first", path=str(folder), hint=shards)
     found = indices[:1] or usual[:1] or others
+    foreign = next((kind for mark, kind in FOREIGN.items() if mark in names), None)
+    if not found and foreign:
+        raise CheckpointError(f"{foreign}, not a checkpoint of torch", path=str(folder), hint="save the weights as safetensors")
     if not found:
         shown = ", ".join(clean(name, 40) for name in names[:5]) + (", …" if len(names) > 5 else "")
         raise CheckpointError(f"a folder, not a checkpoint: it holds {shown or 'nothing'}", path=str(folder))
@@ -90,8 +101,9 @@ def read_shards(index: Source, limits: Limits) -> Shards:
     tensors: dict[str, StoredTensor] = {}
     metadata: dict[str, str] = {}
     hashes, size = [], 0
-    for name in sorted(set(weight_map.values())):
-        shard = source.read(member(index.path.parent, name), limits)
+    shards = {name: member(index.path.parent, name) for name in sorted(set(weight_map.values()))}
+    for name, path in shards.items():
+        shard = source.read(path, limits)
         size += len(shard.data)
         limits.check("max_file_bytes", size, "bytes in the shards")
         found = safetensors_header.read(shard.data, limits)
