@@ -86,7 +86,9 @@ def measure(
         Text, option("--max-time", "For each checkpoint: 90s, 10m, 1h30m, …; what would take longer is left out.", metavar="TIME")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost; measure nothing.")] = False,
-    plugins: Annotated[bool, typer.Option("--plugins", help="Run probes of other packages with deep, or named in a file.")] = False,
+    plugins: Annotated[
+        bool, typer.Option("--plugins", help="Run probes of other packages: with deep, or named in a file.")
+    ] = False,
     allow_code: Annotated[bool, typer.Option("--allow-code", help="Run the Python file that --arch names.")] = False,
     allow_inert: Annotated[bool, typer.Option("--allow-inert", help="Read tensors beside code in the file; run none.")] = False,
     allow_nonfinite: Annotated[bool, typer.Option("--allow-nonfinite", help="Measure NaN and infinite weights too.")] = False,
