@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -30,7 +31,7 @@ def dumps(document: Any) -> str:
 
 def canonical(card: Card) -> str:
     """The card without its timing: equal for equal audits, byte for byte."""
-    return dumps(card.model_dump(mode="json", exclude={"timing", "digest"}))
+    return _canonical(card.model_dump(mode="json"))
 
 
 def encode(card: Card) -> str:
@@ -42,7 +43,7 @@ def encode(card: Card) -> str:
 
 def digest(card: Card) -> str:
     """``sha256:…`` of the canonical form."""
-    return "sha256:" + hashlib.sha256(canonical(card).encode()).hexdigest()
+    return _digest(canonical(card))
 
 
 def decode(text: str | bytes, *, source: str) -> Card:
@@ -51,6 +52,11 @@ def decode(text: str | bytes, *, source: str) -> Card:
     Raises:
         CardError: not JSON, not a card, a card of another major version, or one whose digest does not fit its content.
     """
+    return _decode(text, source)[0]
+
+
+def _decode(text: str | bytes, source: str) -> tuple[Card, str]:
+    """The card and its digest, which is of the document itself: a card of an older version lacks fields that ours has."""
     document = loads(text, source=source)
     schema = document.get("schema")
     if not isinstance(schema, str) or not schema.startswith("sharpaudit.card/"):
@@ -60,7 +66,8 @@ def decode(text: str | bytes, *, source: str) -> Card:
     stated = document.pop("digest", None)
     try:
         card = Card.model_validate(document)
-        found = digest(card)
+        canonical(card)  # what could not be written again is refused here
+        found = _digest(_canonical(document))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -69,7 +76,15 @@ def decode(text: str | bytes, *, source: str) -> Card:
         raise CardError(f"not a valid card: {clean(str(error))}", path=source) from error
     if stated is not None and stated != found:
         raise CardError("the card was edited: its digest does not fit its content", path=source, hint="measure again")
-    return card
+    return card, found
+
+
+def _canonical(document: Mapping[str, Any]) -> str:
+    return dumps({name: value for name, value in document.items() if name not in ("timing", "digest")})
+
+
+def _digest(canonical: str) -> str:
+    return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def read(path: Path) -> Card:
@@ -78,11 +93,20 @@ def read(path: Path) -> Card:
     Raises:
         CardError: as `decode`, or the file cannot be read or is too large.
     """
+    return read_with_digest(path)[0]
+
+
+def read_with_digest(path: Path) -> tuple[Card, str]:
+    """The card stored at `path`, and the digest that belongs to it.
+
+    Raises:
+        CardError: as `decode`, or the file cannot be read or is too large.
+    """
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise CardError(f"{size} bytes are more than a card may have ({MAX_BYTES})", path=str(path))
-        return decode(path.read_bytes(), source=str(path))
+        return _decode(path.read_bytes(), str(path))
     except OSError as error:
         raise CardError(f"cannot read the card: {error.strerror}", path=str(path)) from error
 

@@ -46,7 +46,7 @@ def load_run(path: Path) -> Run:
         CardError: no readable card, or columns that belong to another card.
     """
     report = path / REPORT if path.is_dir() else path
-    card = codec.read(report)
+    card, digest = codec.read_with_digest(report)
     arrays = report.with_name(COLUMNS)
     if report.name != REPORT or not arrays.exists():
         return Run(card, {})
@@ -54,7 +54,7 @@ def load_run(path: Path) -> Run:
         columns, metadata = unpack(arrays.read_bytes())
     except (OSError, ValueError) as error:
         raise CardError("the stored predictions cannot be read", path=str(arrays), hint="measure again") from error
-    if metadata.get("card") != codec.digest(card):
+    if metadata.get("card") != digest:
         raise CardError("the stored predictions belong to another card", path=str(arrays), hint="measure again")
     return Run(card, columns)
 

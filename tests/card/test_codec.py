@@ -70,6 +70,18 @@ def test_read_from_a_file(tmp_path: Path) -> None:
     assert codec.read(path) == cards.full()
 
 
+def test_a_card_of_the_first_version_reads_and_keeps_its_digest() -> None:
+    """Written by the code of schema 1.0 before any field was added; later versions add fields with defaults."""
+    path = Path(__file__).with_name("card-1.0.json")
+    card, digest = codec.read_with_digest(path)
+    assert digest == json.loads(path.read_text())["digest"]
+    assert card.measured("clean.accuracy")
+    assert card.incomplete == []
+    edited = path.read_text().replace('"n": 40', '"n": 41', 1)
+    with pytest.raises(CardError, match="the card was edited"):
+        codec.decode(edited, source="card-1.0.json")
+
+
 REFUSED: dict[str, tuple[str | bytes, str]] = {
     "empty": ("", "not readable as JSON"),
     "truncated": (codec.encode(cards.minimal())[:-40], "not readable as JSON"),
