@@ -17,6 +17,8 @@ from sharpaudit.errors import clean, closest
 
 Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
+MAX_PREFIXES = 4
+"""Common prefixes that are taken off, one after the other; a name may be nothing but dots."""
 COUNTER = "num_batches_tracked"
 """BatchNorm counters: absent from checkpoints of torch < 0.4.1, and used by nothing in eval mode."""
 
@@ -86,25 +88,28 @@ def compare(tensors: Mapping[str, Tensor], shapes: Shapes, allow_missing: Sequen
 
 
 def variants(weights: Weights) -> list[Alignment]:
-    """The weights as they are, then without the one prefix that all names share."""
-    found = [Alignment(weights.tensors, allow_missing=weights.allow_missing)]
-    prefix = common_prefix(list(weights.tensors))
-    if prefix:
-        shorter = {name.removeprefix(prefix): tensor for name, tensor in weights.tensors.items()}
-        steps = [f"stripped prefix '{clean(prefix)}' from {len(shorter)} names"]
-        found.append(Alignment(shorter, steps, weights.allow_missing))
+    """The weights as they are, then without the prefix that all names share, then without the next one."""
+    tensors, steps = weights.tensors, list[str]()
+    found = [Alignment(tensors, allow_missing=weights.allow_missing)]
+    for _ in range(MAX_PREFIXES):
+        prefix = common_prefix(list(tensors))
+        if not prefix:
+            break
+        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+        steps = [*steps, f"stripped prefix '{clean(prefix)}' from {len(tensors)} names"]
+        found.append(Alignment(tensors, steps, weights.allow_missing))
     return found
 
 
 def rival_prefix(tensors: Mapping[str, Tensor], shapes: Shapes) -> str | None:
-    """What to say where some names fit `shapes` as they are or under one prefix, and more fit under another one."""
+    """What to say where some names fit `shapes` as they are or under one prefix, and others under another one."""
     fitting = Counter("" for name, tensor in tensors.items() if shapes.get(name) == tensor.shape)
     for name, tensor in tensors.items():
         prefix, dot, rest = name.partition(".")
         if dot and shapes.get(rest) == tensor.shape:
             fitting[prefix + dot] += 1
     best = fitting.most_common(2)
-    if not best or best[0][0] == "" or len(fitting) < 2:
+    if len(fitting) < 2:
         return None
     rates = [
         f"{_share(count, len(tensors))} fit {f'under {clean(prefix)!r}' if prefix else 'as they are'}" for prefix, count in best

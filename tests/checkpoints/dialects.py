@@ -241,6 +241,7 @@ DIALECTS: dict[str, Dialect] = {
     "AveragedModel": Dialect(_torch(lambda m: torch.optim.swa_utils.AveragedModel(m).state_dict())),
     "Lightning, model.": Dialect(_lightning("model.")),
     "Lightning, net.": Dialect(_lightning("net.")),
+    "a network in a model": Dialect(_renamed(lambda name: f"model.net.{name}")),
     "Lightning of a compiled model": Dialect(_lightning("model._orig_mod.")),
     "plain objects beside": Dialect(_torch(_namespaces)),
     "parameters, not tensors": Dialect(
