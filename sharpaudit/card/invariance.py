@@ -1,0 +1,46 @@
+"""Which numbers of a card moved when its network was rescaled without changing its function?
+
+The table ``reparametrisation`` of a card holds what was tried on that very network. A stored card is untrusted: rows that do not
+fit count as not tested.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Literal, cast, get_args
+
+from sharpaudit.card import Card, Measured
+
+TABLE = "reparametrisation"
+COLUMNS = ("measure", "before", "after", "ratio", "ratio_by_unit", "verdict", "reason")
+
+Verdict = Literal["invariant", "invariant for whole layers", "not invariant", "not tested"]
+"""Whole layers: it stayed when layers were rescaled and moved when each unit had a factor of its own."""
+
+FAMILIES = ("sharpness.", "flatness.")
+"""Names of what is tried."""
+
+
+def verdicts(card: Card) -> dict[str, Verdict]:
+    """The verdict on every sharpness and flatness number of the card; empty for a card on which nothing was tried.
+
+    A number stands in the table under its own name, or under the same with another radius: the last qualifier.
+    """
+    table = card.tables.get(TABLE)
+    if table is None:
+        return {}
+    tried = {row[0]: row[5] for row in table.rows if len(row) == len(COLUMNS) and isinstance(row[0], str)}
+    names = [m.name for m in card.measurements if isinstance(m, Measured) and m.name.startswith(FAMILIES)]
+    return {name: next(_found(name, tried), "not tested") for name in names}
+
+
+def _found(name: str, tried: Mapping[str, object]) -> Iterator[Verdict]:
+    """What was found for `name`, or else for all of its siblings alike."""
+    siblings = {verdict for other, verdict in tried.items() if "/" in name and _stem(other) == _stem(name)}
+    for verdict in (tried.get(name), *(siblings if len(siblings) == 1 else ())):
+        if verdict in get_args(Verdict):
+            yield cast(Verdict, verdict)
+
+
+def _stem(name: str) -> str:
+    return name.rpartition("/")[0]
