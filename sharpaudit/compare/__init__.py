@@ -102,6 +102,7 @@ def _models(cards: Sequence[Card], conditions: Mapping[str, str]) -> list[Model]
             sha256=card.subject.sha256,
             architecture=card.subject.architecture,
             condition=conditions.get(card.subject.file),
+            suspicions=[check.name for check in card.setup.flagged] if card.setup else [],
         )
         for name, card in zip(names, cards, strict=True)
     ]

@@ -16,6 +16,7 @@ FEW = 6
 def read_pair(models: Sequence[Model], pair: Pair) -> list[str]:
     """The sentences for two models, A and B."""
     return [
+        *_setups(models),
         *_accuracy(pair),
         *_disagreement(pair),
         *_safety(pair.differences),
@@ -27,7 +28,16 @@ def read_pair(models: Sequence[Model], pair: Pair) -> list[str]:
 
 def read_fleet(models: Sequence[Model], fleet: Fleet) -> list[str]:
     """The sentences for three or more models."""
-    return [*_standing(fleet), *_agreement(models, fleet), *_associations(fleet.associations)]
+    return [*_setups(models), *_standing(fleet), *_agreement(models, fleet), *_associations(fleet.associations)]
+
+
+def _setups(models: Sequence[Model]) -> Iterator[str]:
+    suspect = [f"{clean(model.label)} ({', '.join(map(clean, model.suspicions))})" for model in models if model.suspicions]
+    if suspect:
+        yield (
+            f"The set-up of {'; '.join(suspect)} is suspect: differences may come from how the images were shown, not from the "
+            "models."
+        )
 
 
 def _accuracy(pair: Pair) -> Iterator[str]:

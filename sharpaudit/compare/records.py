@@ -26,6 +26,8 @@ class Model(Record):
     architecture: str
     condition: str | None = None
     """How it was trained, when the caller knows."""
+    suspicions: list[str] = []
+    """What the set-up check of its card flagged."""
 
 
 class Difference(Record):

@@ -46,6 +46,8 @@ def _of_defaults(policy: Policy) -> Iterator[str]:
         yield "on_missing: warn lets a checkpoint pass whose numbers were never measured"
     if policy.defaults.on_inconclusive == "warn":
         yield "on_inconclusive: warn lets a checkpoint pass that the data cannot judge"
+    if policy.defaults.on_suspect_setup == "warn":
+        yield "on_suspect_setup: warn lets a checkpoint pass that was perhaps never fed what it was trained on"
     if policy.defaults.multiplicity == "none" and sum(rule.test == "significant" for rule in policy.rules) > 1:
         yield "multiplicity: none raises a false alarm more often than the confidence says when several rules are significant"
 

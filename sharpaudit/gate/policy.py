@@ -95,6 +95,8 @@ class Defaults(Strict):
     """A number that was not measured: inconclusive (exit 6), or only a warning."""
     on_inconclusive: Literal["fail", "warn"] = "fail"
     """An interval that straddles the limit, or an iteration that did not converge: inconclusive (exit 6), or only a warning."""
+    on_suspect_setup: Literal["fail", "warn"] = "fail"
+    """A card or baseline whose set-up check flagged something: inconclusive (exit 6), or only a warning."""
     confidence: FiniteFloat = Field(default=0.95, ge=0.5, lt=1)
     multiplicity: Literal["holm", "none"] = "holm"
     """Correction over all rules with ``test: significant``."""

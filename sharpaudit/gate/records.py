@@ -18,7 +18,7 @@ class Verdict(Record):
     """What one rule comes to on one measurement."""
 
     rule: int
-    """Position in the policy, from 1; 0 for a requirement that is no rule (a clean load)."""
+    """Position in the policy, from 1; 0 for a requirement that is no rule (a clean load, a sound set-up)."""
     metric: str
     severity: Literal["fail", "warn", "info"]
     test: Literal["point", "bound", "significant"]

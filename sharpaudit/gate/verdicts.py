@@ -95,6 +95,22 @@ def clean_load(card: Card) -> Verdict:
     )
 
 
+def suspicions(card: Card, policy: Policy, whose: str = "") -> list[Verdict]:
+    """An inconclusive verdict for every flag of the set-up check: such numbers may describe the set-up, not the checkpoint."""
+    return [
+        Verdict(
+            rule=0,
+            metric=f"setup.{clean(check.name)}",
+            severity=policy.defaults.on_suspect_setup,
+            test="point",
+            status="inconclusive",
+            limit="a sound set-up",
+            reason=clean(f"{whose}the set-up is suspect: {check.message}", 1000),
+        )
+        for check in (card.setup.flagged if card.setup else [])
+    ]
+
+
 def _judged(case: _Case, m: Measurement, evidence: Evidence) -> Verdict:
     defaults, within = case.policy.defaults, limits(case.rule)
     if not isinstance(m, Measured):
