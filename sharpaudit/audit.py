@@ -357,6 +357,7 @@ def _run(begun: Mapping[str, Any], finished: Sequence[Finished], started: tuple[
     """The card and the columns, from what the audit began with and what came of each probe."""
     outcomes = [item.outcome for item in finished]
     measurements = sorted((m for outcome in outcomes for m in outcome.measurements), key=lambda m: m.name)
+    missing = [item.outcome.probe for item in finished if item.left_out]
     card = Card(
         **begun,
         probes={
@@ -371,8 +372,8 @@ def _run(begun: Mapping[str, Any], finished: Sequence[Finished], started: tuple[
         },
         measurements=measurements,
         tables={name: table for outcome in outcomes for name, table in outcome.tables.items()},
-        incomplete=[item.outcome.probe for item in finished if item.left_out],
-        reading=reading(measurements),
+        incomplete=missing,
+        reading=[*_incompleteness(missing), *reading(measurements)],
         timing=Timing(
             started=started[1].isoformat(timespec="seconds"),
             seconds=time.monotonic() - started[0],
@@ -384,3 +385,11 @@ def _run(begun: Mapping[str, Any], finished: Sequence[Finished], started: tuple[
         ),
     )
     return Run(card, {view: named for item in finished for view, named in item.columns.items()})
+
+
+def _incompleteness(missing: Sequence[str]) -> list[str]:
+    """The sentence that a card begins with when probes were left out."""
+    if not missing:
+        return []
+    were = "was" if len(missing) == 1 else "were"
+    return [f"This card is incomplete: {', '.join(missing)} {were} not measured. The same command, given again, continues."]
