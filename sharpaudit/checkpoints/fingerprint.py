@@ -13,7 +13,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import lzma
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from math import isqrt
@@ -84,6 +84,11 @@ class Index:
         return {name: number for number, name in enumerate(self.names)}
 
     @cached_property
+    def counters(self) -> frozenset[int]:
+        """The numbers of the names of BatchNorm counters."""
+        return frozenset(number for number, name in enumerate(self.names) if name.endswith(COUNTER))
+
+    @cached_property
     def stale(self) -> list[str]:
         """Libraries that are installed in another version than the index describes, as ``timm 1.0.31``."""
         return [f"{name} {version}" for name, version in self.versions.items() if importlib.metadata.version(name) != version]
@@ -91,28 +96,30 @@ class Index:
     def candidates(self, shapes: Shapes) -> list[Candidate]:
         """The networks with exactly these names and fixed axes; BatchNorm counters may all be absent."""
         given = {self.numbers.get(name, -1): shape for name, shape in shapes.items()}
-        counted = any(name.endswith(COUNTER) for name in shapes)
+        counted = not self.counters.isdisjoint(given)
         found = []
         for spec, network in self.networks.items():
             surplus = len(network.names) - len(given)
-            if surplus < 0 or (surplus > 0 and counted):
+            if surplus and (counted or sum(map(self.counters.__contains__, network.names)) != surplus):
                 continue
             wanted = dict(zip(network.names, network.shapes, strict=True))
             if surplus:
-                wanted = {number: shape for number, shape in wanted.items() if not self.names[number].endswith(COUNTER)}
+                wanted = {number: shape for number, shape in wanted.items() if number not in self.counters}
             if wanted.keys() == given.keys() and all(self._fits(given[number], shape) for number, shape in wanted.items()):
                 found.append(Candidate(spec, self._settings(network, given)))
         return found
 
-    def nearest(self, shapes: Shapes, limit: int = 3) -> list[tuple[str, float]]:
+    def nearest(self, shapes: Shapes, limit: int = 3) -> list[tuple[Candidate, float]]:
         """Networks and their share of tensors that fit, of all names in either; best first."""
         given = {self.numbers[name]: shape for name, shape in shapes.items() if name in self.numbers}
         shares = {}
         for spec, network in self.networks.items():
             pairs = zip(network.names, network.shapes, strict=True)
             common = sum(number in given and self._fits(given[number], shape) for number, shape in pairs)
-            shares[spec] = common / (len(shapes) + len(network.names) - common)
-        return sorted(((spec, share) for spec, share in shares.items() if share), key=lambda pair: (-pair[1], pair[0]))[:limit]
+            if common:
+                shares[spec] = common / (len(shapes) + len(network.names) - common)
+        best = sorted(shares, key=lambda spec: (-shares[spec], spec))[:limit]
+        return [(Candidate(spec, self._settings(self.networks[spec], given)), shares[spec]) for spec in best]
 
     def tells(self, spec: str, setting: str) -> str | None:
         """The tensor whose shape tells a setting of the network that `spec` names, with or without tag and options."""
@@ -126,9 +133,15 @@ class Index:
             return None not in wanted and same_shape(given, wanted)  # type: ignore[arg-type]  # no axis is open
         return all(there in (None, here) for here, there in zip(given, wanted, strict=True))
 
-    def _settings(self, network: Network, given: dict[int, Shape]) -> dict[str, int]:
-        read = {key: w.setting(given[network.names[w.tensor]][w.axis]) for key, w in network.witnesses.items()}
-        return {key: value for key, value in read.items() if value}
+    def _settings(self, network: Network, given: Mapping[int, Shape]) -> dict[str, int]:
+        """What the witnesses tell, as far as they are among the given tensors."""
+        settings = {}
+        for key, witness in network.witnesses.items():
+            shape = given.get(network.names[witness.tensor], ())
+            value = witness.setting(shape[witness.axis]) if witness.axis < len(shape) else None
+            if value:
+                settings[key] = value
+        return settings
 
 
 def candidates(shapes: Shapes) -> list[Candidate]:
@@ -141,12 +154,21 @@ def candidates(shapes: Shapes) -> list[Candidate]:
 @cache
 def shipped() -> Index:
     """The index that comes with the package."""
-    stored = json.loads(lzma.decompress(INDEX_FILE.read_bytes()))
+    return decoded(INDEX_FILE.read_bytes())
+
+
+def decoded(data: bytes) -> Index:
+    """The index that was `encoded`."""
+    stored = json.loads(lzma.decompress(data))
     networks = {
-        spec: Network(names, shapes, {key: Witness(*numbers) for key, numbers in witnesses.items()})
+        spec: Network(names, shapes, {key: _witness(*numbers) for key, numbers in witnesses.items()})
         for spec, (names, shapes, witnesses) in stored["networks"].items()
     }
     return Index(stored["versions"], stored["names"], [tuple(shape) for shape in stored["shapes"]], networks)
+
+
+def _witness(tensor: int, axis: int, power: int, settings: list[int], lengths: list[int]) -> Witness:
+    return Witness(tensor, axis, power, (settings[0], settings[1]), (lengths[0], lengths[1]))
 
 
 def encoded(index: Index) -> bytes:
@@ -179,10 +201,10 @@ def installed() -> list[str]:
     return [f"{family}:{name}" for family, names in known.items() for name in names]
 
 
-def build() -> Index:
-    """The index of what is installed."""
+def build(specs: Iterable[str]) -> Index:
+    """The index of some architectures, as they are installed."""
     versions = {library: importlib.metadata.version(library) for library in LIBRARIES}
-    return _described(installed(), Index(versions, [], [], {}))
+    return _described(specs, Index(versions, [], [], {}))
 
 
 def _described(specs: Iterable[str], index: Index) -> Index:
@@ -235,4 +257,4 @@ def _shapes(module: Any) -> dict[str, Shape]:
 
 
 if __name__ == "__main__":
-    INDEX_FILE.write_bytes(encoded(build()))
+    INDEX_FILE.write_bytes(encoded(build(installed())))

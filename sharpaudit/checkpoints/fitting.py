@@ -98,23 +98,18 @@ def _fitting(index: Index, weights: Weights) -> list[Resolved]:
 
 
 def _unknown(index: Index, weights: Weights) -> ArchitectureError:
-    shapes = {name: tensor.shape for name, tensor in variants(weights)[-1].tensors.items()}
-    near = index.nearest(shapes)
-    stale = (
-        f"the index of networks was built with {', '.join(index.stale)}: python -m sharpaudit.checkpoints.fingerprint renews it"
-    )
-    hints = [", ".join(f"--arch {spec} ({share:.0%} of names and shapes)" for spec, share in near) or "name it with --arch"]
-    if not near:
-        return ArchitectureError(
-            f"no architecture was named, and no name and shape among {len(shapes)} is that of a known network",
-            hint="; ".join([*hints, *[stale] * bool(index.stale)]),
-        )
-    best = resolve(architectures.parse(near[0][0]), weights)
-    message, _ = best.fit.explain(best.architecture.spec, len(best.shapes))
-    return ArchitectureError(
-        f"no architecture was named and none fits; the nearest: {message}",
-        hint="; ".join([f"nearest: {hints[0]}", *[stale] * bool(index.stale)]),
-    )
+    alignment = variants(weights)[-1]
+    near = index.nearest({name: tensor.shape for name, tensor in alignment.tensors.items()})
+    message = f"no architecture was named, and no name and shape among {len(alignment.tensors)} is that of a known network"
+    hint = "name it with --arch"
+    if near:
+        candidate = near[0][0]
+        best = _resolve(architectures.parse(candidate.spec), alignment, candidate.settings)
+        message = f"no architecture was named and none fits; the nearest: {best.fit.explain(candidate.spec, len(best.shapes))[0]}"
+        hint = "nearest: " + ", ".join(f"--arch {other.spec} ({share:.0%} of names and shapes)" for other, share in near)
+    if index.stale:
+        hint += f"; the index was built with {', '.join(index.stale)}: python -m sharpaudit.checkpoints.fingerprint renews it"
+    return ArchitectureError(message, hint=hint)
 
 
 def _resolve(architecture: Architecture, alignment: Alignment, read: Mapping[str, int] | None = None) -> Resolved:
