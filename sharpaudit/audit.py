@@ -4,70 +4,23 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from sharpaudit.card import Card, ProbeRun, Setting, SetupCheck, Timing
+from sharpaudit.card import Card, ProbeRun, SetupCheck, Timing
 from sharpaudit.card.reading import reading
-from sharpaudit.checkpoints import Limits, LoadedModel, PreprocessingOverrides, load
-from sharpaudit.cost import fitting, unit_costs
-from sharpaudit.data import ImageSet, Reading, open_images, to_input
-from sharpaudit.data.corrupted import CorruptedSet
-from sharpaudit.data.paired import clean_spec, is_stored, open_paired
-from sharpaudit.decision import by_clean_loss
-from sharpaudit.device import available_device, compute_settings, environment, peak_memory_mib, useful_threads
+from sharpaudit.cost import Cost, costs, fitting
+from sharpaudit.device import compute_settings, environment, peak_memory_mib
 from sharpaudit.execute import Finished, TimeIsUp, execute, left_out
-from sharpaudit.plan import Step, plan, total
-from sharpaudit.probes import Passes, Workload
+from sharpaudit.plan import Step, total
+from sharpaudit.preparation import Prepared, Progress, Request, prepare
 from sharpaudit.setup_check import check_setup
 from sharpaudit.store import Parts, Run
-from sharpaudit.workbench import BenchSettings, Need, Workbench
+from sharpaudit.workbench import Need, Workbench
 
-Progress = Callable[[str, float], None]
-"""Told what is being done and the fraction of the whole audit that is behind us."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """Everything that decides an audit."""
-
-    checkpoint: Path
-    data: str
-    train_data: str | None = None
-    architecture: str | None = None
-    weights: str = "auto"
-    preprocessing: PreprocessingOverrides = field(default_factory=PreprocessingOverrides)
-    num_classes: int | None = None
-    """Outputs the network must have; None reads it from the weights."""
-    limits: Limits = field(default_factory=Limits)
-    """Budgets of the checkpoint readers."""
-    reading: Reading = field(default_factory=Reading)
-    """Budgets and choices of the image readers."""
-    probes: str = "standard"
-    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    limit: int | None = None
-    """Use only the first this many test images."""
-    synthesise: bool = False
-    """Corrupt the test images ourselves although `data` names a set whose corruptions are published."""
-    allow_partial: bool = False
-    """Go on without the cells that a published set lacks."""
-    setup_check: bool = True
-    """Ask first, of a few images, whether the network is fed what it was trained on."""
-    bench: BenchSettings = field(default_factory=BenchSettings)
-    search: tuple[Path, ...] = ()
-    """Folders in which data sets are looked up by name."""
-    allow_code: bool = False
-    allow_inert: bool = False
-    allow_nonfinite: bool = False
-    allow_missing: tuple[str, ...] = ()
-    """Patterns of tensors that the checkpoint may lack."""
-    settings: Mapping[str, Setting] = field(default_factory=dict)
-    """The configuration as the card shows it, each value with its origin."""
+__all__ = ["Cost", "Prepared", "Progress", "Request", "Stopped", "measure", "plan_costs", "prepare", "run"]
 
 
 class Stopped(BaseException):
@@ -134,98 +87,12 @@ def run(
         return _run(begun, finished, started, bench)
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """An audit that is ready to run: everything that can be refused has been looked at."""
-
-    request: Request
-    steps: list[Step]
-    model: LoadedModel
-    test: ImageSet
-    train: ImageSet | None
-    settings: BenchSettings
-    corrupted: CorruptedSet | None = None
-    """Stored corrupted images of the test set; None where they are made as they are needed."""
-
-    def bench(self, on_progress: Callable[[float], None] = lambda fraction: None) -> Workbench:
-        """A new workbench."""
-        return Workbench(self.model, self.test, self.train, self.settings, on_progress, self.corrupted)
-
-    @property
-    def threads(self) -> int:
-        """How many threads the network is worth."""
-        example = to_input(torch.tensor(self.test.images[0:1]), self.model.subject.preprocessing)
-        return useful_threads(self.model.module, example, min(self.settings.batch_size, len(self.test)))
-
-    @property
-    def workload(self) -> Workload:
-        """What the costs of the steps depend on."""
-        return Workload(
-            test=len(self.test.labels),
-            train=0 if self.train is None else len(self.train.labels),
-            probe_set=min(self.settings.probe_examples, len((self.train or self.test).labels)),
-            classes=self.model.subject.num_classes,
-            parameters=self.model.subject.num_parameters,
-        )
-
-
-def prepare(request: Request, on_progress: Progress = lambda doing, fraction: None) -> Prepared:
-    """The plan, the device, the model and the data of an audit; bad options die before the checkpoint is opened."""
-    steps = plan(request.probes, request.options)
-    settings = replace(request.bench, device=available_device(request.bench.device))
-    on_progress("reading the checkpoint", 0.0)
-    model = load(
-        request.checkpoint,
-        architecture=request.architecture,
-        weights=request.weights,
-        overrides=request.preprocessing,
-        num_classes=request.num_classes,
-        limits=request.limits,
-        allow_code=request.allow_code,
-        allow_inert=request.allow_inert,
-        allow_nonfinite=request.allow_nonfinite,
-        allow_missing=request.allow_missing,
-        decide=by_clean_loss(lambda m: _open_test(request, m)[0], request.bench.seed),
-    )
-    on_progress("reading the data", 0.0)
-    test, corrupted = _open_test(request, model)
-    train = _open(request.train_data, request, model, limit=None) if request.train_data else None
-    return Prepared(request, steps, model, test, train, settings, corrupted)
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What one probe sends through the model, and how long that will take."""
-
-    probe: str
-    passes: Passes
-    seconds: float
-    stored: bool = False
-    """An earlier run has it already."""
-
-
 def plan_costs(prepared: Prepared, folder: Path | None = None) -> list[Cost]:
     """The costs of the shared clean views and of each probe, in order, timed on two batches: what ``--dry-run`` prints."""
     bench = prepared.bench()
     with compute_settings(prepared.threads):
         parts = Parts(folder, _identity(_beginning(prepared, bench), bench)) if folder else None
         return costs(prepared, parts)
-
-
-def costs(prepared: Prepared, parts: Parts | None) -> list[Cost]:
-    """As `plan_costs`, inside the compute settings of the audit."""
-    stored = [bool(parts and parts.find(step.probe.name, step.probe.version, step.settings())) for step in prepared.steps]
-    todo = [step for step, done in zip(prepared.steps, stored, strict=True) if not done]
-    units = unit_costs(prepared.model, prepared.test, prepared.settings, prepared.bench().precision, todo)
-    workload = prepared.workload
-    views = Passes(forward=workload.test + workload.train)
-    return [
-        Cost("shared clean views", views, views.forward * units.forward if todo else 0.0, not todo),
-        *(
-            Cost(step.probe.name, step.cost(workload), 0.0 if done else units.seconds(step, workload), done)
-            for step, done in zip(prepared.steps, stored, strict=True)
-        ),
-    ]
 
 
 def _in_time(prepared: Prepared, costs: Sequence[Cost], seconds: float) -> tuple[list[Step], list[Finished]]:
@@ -238,50 +105,6 @@ def _in_time(prepared: Prepared, costs: Sequence[Cost], seconds: float) -> tuple
         if not keep
     ]
     return [step for step, keep in zip(prepared.steps, kept, strict=True) if keep], late
-
-
-def _open_test(request: Request, model: LoadedModel) -> tuple[ImageSet, CorruptedSet | None]:
-    """The clean test images and, where a stored set was asked for, its corrupted versions of them."""
-    if not is_stored(request.data, synthesise=request.synthesise):
-        return _open(clean_spec(request.data), request, model, limit=request.limit), None
-    images, corrupted = open_paired(
-        request.data,
-        limit=request.limit,
-        allow_partial=request.allow_partial,
-        preprocessing=model.subject.preprocessing,
-        search=request.search,
-        reading=request.reading,
-    )
-    return _fitted(images, model), corrupted
-
-
-def _open(spec: str, request: Request, model: LoadedModel, *, limit: int | None) -> ImageSet:
-    images = open_images(
-        spec, limit=limit, preprocessing=model.subject.preprocessing, search=request.search, reading=request.reading
-    )
-    return _fitted(images, model)
-
-
-def _fitted(images: ImageSet, model: LoadedModel) -> ImageSet:
-    """The images as the network will see them: as many classes as it has outputs, and a note on what is adapted."""
-    named = images.classes_declared
-    images = images.matched_to(model.subject.num_classes)
-    notes = [*images.notes, *_adaptations(images, model.subject.preprocessing.input_size)]
-    if not named and model.classes and len(set(model.classes)) == len(model.classes):
-        images = replace(images, classes=model.classes)
-        notes.append(f"names of the classes from the checkpoint's {model.classes_origin}")
-    return replace(images, notes=tuple(notes))
-
-
-def _adaptations(images: ImageSet, input_size: Sequence[int]) -> list[str]:
-    """What stands between the stored images and the network's input, for the notes on the card."""
-    height, width, channels = images.shape
-    notes = []
-    if channels != input_size[0]:
-        notes.append(f"{channels} channels become {input_size[0]}, as the network takes them")
-    if [height, width] != [*input_size[1:]]:
-        notes.append(f"images of {height}×{width} are resized to the network's {input_size[1]}×{input_size[2]}")
-    return notes
 
 
 class _Progress:

@@ -19,7 +19,9 @@ from sharpaudit import corruptions
 from sharpaudit.checkpoints import LoadedModel
 from sharpaudit.data import ImageSet
 from sharpaudit.plan import Step
-from sharpaudit.probes import Workload
+from sharpaudit.preparation import Prepared
+from sharpaudit.probes import Passes, Workload
+from sharpaudit.store import Parts
 from sharpaudit.workbench import BenchSettings, Need, Workbench
 
 FORWARD_IMAGES = 256
@@ -84,6 +86,33 @@ def unit_costs(model: LoadedModel, test: ImageSet, settings: BenchSettings, prec
         each = [_best(partial(corruptions.corrupt, some, name, 3, indices=indices, seed=0)) for name in corruptions.NAMES]
         costs = replace(costs, corruption=sum(each) / (len(each) * len(some)))
     return costs
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one probe sends through the model, and how long that will take."""
+
+    probe: str
+    passes: Passes
+    seconds: float
+    stored: bool = False
+    """An earlier run has it already."""
+
+
+def costs(prepared: Prepared, parts: Parts | None) -> list[Cost]:
+    """The costs of the shared clean views and of each probe, in order; to be called inside the compute settings of the audit."""
+    stored = [bool(parts and parts.find(step.probe.name, step.probe.version, step.settings())) for step in prepared.steps]
+    todo = [step for step, done in zip(prepared.steps, stored, strict=True) if not done]
+    units = unit_costs(prepared.model, prepared.test, prepared.settings, prepared.bench().precision, todo)
+    workload = prepared.workload
+    views = Passes(forward=workload.test + workload.train)
+    return [
+        Cost("shared clean views", views, views.forward * units.forward if todo else 0.0, not todo),
+        *(
+            Cost(step.probe.name, step.cost(workload), 0.0 if done else units.seconds(step, workload), done)
+            for step, done in zip(prepared.steps, stored, strict=True)
+        ),
+    ]
 
 
 def fitting(seconds: Sequence[float], budget: float) -> list[bool]:

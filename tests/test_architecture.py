@@ -20,7 +20,8 @@ STOREYS = [
     {"workbench", "decision", "setup_check", "report"},
     {"probes"},
     {"plan"},
-    {"execute", "cost"},
+    {"execute", "preparation"},
+    {"cost"},
     {"audit", "study"},
     {"cli"},
 ]
