@@ -21,6 +21,11 @@ def gaussian(size: int, seed: int, draw: int) -> Tensor:
     return torch.randn(size, generator=generator(seed, draw))
 
 
+def uniform(size: int, seed: int, draw: int) -> Tensor:
+    """A vector of independent entries uniform on [−1, 1), float32."""
+    return torch.rand(size, generator=generator(seed, draw)).mul_(2).sub_(1)
+
+
 def rademacher(size: int, seed: int, draw: int) -> Tensor:
     """A vector of independent random signs, float32."""
     return torch.randint(0, 2, (size,), generator=generator(seed, draw), dtype=torch.int8).float().mul_(2).sub_(1)

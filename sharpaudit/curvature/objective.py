@@ -143,12 +143,12 @@ class Objective:
 
         Its passes are counted with those of this objective.
         """
+        assert self._bytes_per_example  # measured once, for all variants
         other = copy(self)
         other.inputs, other.labels = self.inputs[examples].contiguous(), self.labels[examples]
         other._readout = readout or self._readout
         other._kept = {}
-        for measured in ("_shard_size", "_bytes_per_example"):
-            other.__dict__.pop(measured, None)
+        other.__dict__.pop("_shard_size", None)
         return other
 
     def release(self) -> None:

@@ -1,0 +1,53 @@
+"""Which weights count as near? A ball around θ, of one radius in every coordinate or of radii that follow the weights.
+
+A perturbation is δ = c ∘ u with u in the ball of radius ρ about 0, in the ℓ2 or the ℓ∞ norm. The standard ball has c = 1. The
+adaptive one has c = |θ|, elementwise (Kwon et al. 2021, ASAM, 2102.11600): where a layer is scaled up and the next one down by
+the same factor the ball follows, and so what happens inside stays the same. Everything is computed in u, so nothing is divided
+by a weight, and a weight that is zero stays zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sharpaudit.ascent import Norm, lengths
+from sharpaudit.curvature.draws import gaussian, uniform
+from sharpaudit.curvature.objective import Objective
+
+
+@dataclass(frozen=True)
+class Ball:
+    """The perturbations c ∘ u with ‖u‖ ≤ `radius`."""
+
+    norm: Norm
+    radius: float
+    scale: Tensor
+    """c (P,), in the objective's floating type."""
+
+    @classmethod
+    def around(cls, objective: Objective, norm: Norm, radius: float, *, adaptive: bool = False) -> Ball:
+        """The standard or the adaptive ball around the objective's θ."""
+        theta = objective.parameters
+        return cls(norm, radius, theta.abs() if adaptive else torch.ones_like(theta))
+
+    @classmethod
+    def keskar(cls, objective: Objective, epsilon: float) -> Ball:
+        """The box |δ_i| ≤ ε(|θ_i| + 1) of Keskar et al. 2017 (1609.04836, equation 3 with A = I)."""
+        return cls("linf", epsilon, objective.parameters.abs() + 1)
+
+    def perturbation(self, u: Tensor) -> Tensor:
+        """δ (P,) of a vector u."""
+        return self.scale * u
+
+    def noise(self, seed: int, draw: int) -> Tensor:
+        """A random δ: independent N(0, ρ²c_i²) entries in ℓ2, uniform on [−ρc_i, ρc_i] in ℓ∞."""
+        make = gaussian if self.norm == "l2" else uniform
+        return self.perturbation(self.radius * make(len(self.scale), seed, draw).to(self.scale))
+
+    def direction(self, seed: int, draw: int) -> Tensor:
+        """A random u on the surface of the ball."""
+        u = gaussian(len(self.scale), seed, draw).to(self.scale)[None]
+        return (u * (self.radius / lengths(u, self.norm)).to(u.dtype))[0]

