@@ -23,7 +23,7 @@ from sharpaudit.errors import CardError, clean
 from sharpaudit.gate.evidence import Evidence
 from sharpaudit.gate.policy import Policy, require_known
 from sharpaudit.gate.records import Judgement, Verdict
-from sharpaudit.gate.verdicts import clean_load, significance, suspicions, verdicts_of, waived
+from sharpaudit.gate.verdicts import clean_load, incompleteness, significance, suspicions, verdicts_of, waived
 from sharpaudit.metrics.predictions import Predictions
 
 __all__ = ["Judgement", "Policy", "Verdict", "judge"]
@@ -70,7 +70,7 @@ def judge(
     verdicts = [waived(verdict, policy, today) for verdict in significance(list(chain.from_iterable(found)), policy)]
     if policy.require_clean_load:
         verdicts.append(clean_load(card))
-    verdicts += suspicions(card, policy)
+    verdicts += [*incompleteness(card, policy), *suspicions(card, policy)]
     if baseline is not None and any(rule.baseline for rule in policy.rules):
         verdicts += suspicions(baseline, policy, "of the baseline, ")
     return Judgement(

@@ -95,6 +95,24 @@ def clean_load(card: Card) -> Verdict:
     )
 
 
+def incompleteness(card: Card, policy: Policy) -> list[Verdict]:
+    """An inconclusive verdict for a card whose audit was interrupted or ran out of time."""
+    if not card.incomplete:
+        return []
+    missing = ", ".join(clean(probe) for probe in card.incomplete)
+    return [
+        Verdict(
+            rule=0,
+            metric="card.complete",
+            severity=policy.defaults.on_missing,
+            test="point",
+            status="inconclusive",
+            limit="a complete card",
+            reason=clean(f"not measured: {missing}; the `sharpaudit measure` command that made the card continues it", 1000),
+        )
+    ]
+
+
 def suspicions(card: Card, policy: Policy, whose: str = "") -> list[Verdict]:
     """An inconclusive verdict for every flag of the set-up check: such numbers may describe the set-up, not the checkpoint."""
     return [

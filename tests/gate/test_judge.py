@@ -163,6 +163,17 @@ def test_a_clean_load_can_be_required() -> None:  # P17
 DRIFT = {"metric": "clean.accuracy", "baseline": {"max_decrease": 0.01}}
 
 
+def test_an_incomplete_card_is_inconclusive_whatever_it_holds() -> None:  # P16
+    card = card_with(accuracy(0.95), incomplete=["spectrum", "corruption"])
+    judgement = judge(card, rules(FLOOR), today=TODAY)
+    assert judgement.exit_code == 6
+    found = judgement.verdicts[-1]
+    assert (found.metric, found.status) == ("card.complete", "inconclusive")
+    assert "not measured: spectrum, corruption; the `sharpaudit measure` command" in found.reason
+    lenient = rules(FLOOR, defaults={"on_missing": "warn"})
+    assert judge(card, lenient, today=TODAY).exit_code == 0
+
+
 def test_a_missing_baseline() -> None:  # P11
     with pytest.raises(CardError, match=r"rule 1 \(clean.accuracy\) compares with a baseline and none was given") as refused:
         verdict(card_with(accuracy(0.9)), DRIFT)
