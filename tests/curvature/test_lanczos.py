@@ -109,3 +109,25 @@ def test_starts_do_not_matter_and_progress_reaches_the_end() -> None:
     ]
     assert values == pytest.approx([2.0] * 3, rel=1e-9)
     assert 0 < max(seen) <= 1
+
+
+def test_a_given_start_is_where_the_space_begins() -> None:
+    """From an eigenvector the first step finds its eigenvalue, and nothing leads out but rounding."""
+    matrix = torch.diag(torch.tensor([3.0, 2.0, 1.0], dtype=torch.float64))
+    space = Krylov(product(matrix), 3, 0, torch.float64, start=torch.tensor([0.0, 5.0, 0.0]))
+    space.step()
+    assert (space.alpha, space.beta) == ([2.0], [0.0])
+
+
+def test_what_is_known_is_left_out() -> None:
+    """In the complement of the two largest eigenvectors the third is the largest, and there are two dimensions fewer."""
+    values = [100.0, 50.0, 7.0, *np.linspace(0, 1, 47)]
+    first = Krylov(product(rotated(values)), 50, 0, torch.float64)
+    first.grow(2, 0, 1e-8, 50)
+    known = first.outliers(1e-8)
+    second = Krylov(product(rotated(values)), 50, 1, torch.float64, known=known)
+    assert second.dimension == 50 - len(known.values)
+    while not second.complete:
+        second.step()
+    both = np.sort(np.concatenate([known.values, second.ritz()[0]]))
+    np.testing.assert_allclose(both, np.sort(values), atol=1e-10)
