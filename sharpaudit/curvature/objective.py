@@ -210,6 +210,15 @@ class Objective:
 
         return self._sum(product)
 
+    def logit_vjp(self, w: Tensor) -> Tensor:
+        """Jᵀw (P,) for weights w (n, classes) on the logits."""
+        self.passes["backward"] += self.num_examples
+        pairs = zip(self._graphs(), torch.split(w.to(self.dtype), self._shard_size), strict=True)
+        total = self._zeros()
+        for part in self._crew.map(lambda pair: _pull([pair[0].logits], self.theta, [pair[1]]), pairs):
+            total += part
+        return total.to(self.dtype)
+
     def logit_jvp(self, v: Tensor) -> Tensor:
         """Jv (n, classes): how fast each example's logits change when the parameters move along `v`."""
         tangent = self.split(v)

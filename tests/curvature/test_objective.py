@@ -32,7 +32,14 @@ def test_products_equal_dense_matrices_on_ragged_batches(name: str, dtype: torch
     v = direction(o).double()
     hessian, ggn = oracles.dense_hessian(*exact), oracles.dense_ggn(exact.module, exact.inputs)
     jacobian = oracles.dense_jacobian(exact.module, exact.inputs)
-    for found, truth in [(o.hvp(v), hessian @ v), (o.ggn_product(v), ggn @ v), (o.logit_jvp(v), jacobian @ v)]:
+    w = torch.randn(7, 3, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+    pulled = torch.einsum("ik,ikp->p", w, jacobian)
+    for found, truth in [
+        (o.hvp(v), hessian @ v),
+        (o.ggn_product(v), ggn @ v),
+        (o.logit_jvp(v), jacobian @ v),
+        (o.logit_vjp(w), pulled),
+    ]:
         assert found.dtype == dtype
         torch.testing.assert_close(found.double(), truth, rtol=0, atol=tolerance * max(1.0, truth.abs().max().item()))
 
