@@ -43,3 +43,12 @@ def dense_ggn(module: nn.Module, inputs: Tensor) -> Tensor:
     p = flat_logits(module, inputs, flat_parameters(module)).softmax(1)
     middle = torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
     return torch.einsum("ikp,ikl,ilq->pq", jacobian, middle, jacobian) / len(inputs)
+
+
+def dense_gradients(module: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+    """∇ℓᵢ of each example (n, P)."""
+
+    def losses(theta: Tensor) -> Tensor:
+        return functional.cross_entropy(flat_logits(module, inputs, theta), labels, reduction="none")
+
+    return torch.func.jacrev(losses)(flat_parameters(module))  # type: ignore[no-any-return]  # torch.func is untyped

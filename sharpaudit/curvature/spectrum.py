@@ -4,25 +4,33 @@ Stochastic Lanczos quadrature (Ubaru, Chen and Saad 2017; Golub and Meurant): fr
 nodes θ_j (Ritz values) and weights w_j (squared first components of T's eigenvectors) with vᵀf(A)v ≈ Σ_j w_j f(θ_j), exact for
 polynomials up to degree 2m − 1. The mean over starts, times the order P, estimates tr f(A) = Σᵢ f(λᵢ).
 
+Eigenpairs that are already known are left out of the starts and counted once each: with them goes most of the variance of the
+trace and the Frobenius norm, and the density shows them with their true weight 1/P. Where all P steps cost no more than the
+starts would, they are taken, and every eigenvalue is known.
+
 There are two errors, and each is reported: between starts (the standard error) and of too few steps. For an operator without
 negative eigenvalues the second is bracketed: the Gauss rule and the Gauss-Radau rule with a node at 0 bound soft rank and
-damped log-determinant from both sides (Golub and Meurant). Otherwise the rule is compared with that of half the steps. Trace
-and Frobenius norm need two steps; soft rank and log-determinant can need hundreds, because they bend near zero, where most
-eigenvalues lie, and there two successive rules agree long before either is right.
+damped log-determinant from both sides (Golub and Meurant). Otherwise the rule is compared with those of three quarters and of
+half the steps; and as functions of the sign bend at zero, the two nodes around it say how wrong the rule could be there, for it
+knows how many eigenvalues are negative only to about their two weights (Chebyshev, Markov, Stieltjes). Trace and Frobenius norm
+need two steps; soft rank and log-determinant can need hundreds, because they bend near zero, where most eigenvalues lie, and
+there two successive rules agree long before either is right.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.linalg import eigh_tridiagonal
+from torch import Tensor
 
-from sharpaudit.curvature.lanczos import TOLERANCE, Extremes, Krylov, Product
-from sharpaudit.curvature.records import Sampled
+from sharpaudit.card import Interval
+from sharpaudit.curvature.lanczos import Extremes, Krylov, Outliers, Product
+from sharpaudit.curvature.records import Eigenvalue, Sampled
 
 Floats = NDArray[np.float64]
 Function = Callable[[Floats], Floats]
@@ -44,14 +52,36 @@ class Rule:
 
 @dataclass(frozen=True)
 class Sum:
-    """An estimate of Σᵢ f(λᵢ)."""
+    """An estimate of Σᵢ f(λᵢ), or of something made of such sums."""
 
     sampled: Sampled
-    """Value and standard error over starts, and their number."""
+    """Value and standard error over starts, and their number; between the two ends where there are two."""
+    low: Sampled
+    high: Sampled
+    """The ends of the bracket of the steps; all are equal where there is none."""
     steps_error: float
-    """Relative difference of the two rules, averaged over starts."""
+    """Half-width of the bracket, or the largest difference of the rules; the mean over starts."""
     converged: bool
-    """Whether that is within the tolerance. The standard error is no part of this verdict."""
+    """Whether that is within the tolerance, relative to the value. The standard error is no part of this verdict."""
+
+    @classmethod
+    def exact(cls, value: float) -> Sum:
+        """A sum over all eigenvalues."""
+        known = Sampled(value, 0.0, 1)
+        return cls(known, known, known, 0.0, True)
+
+    @property
+    def relative_error(self) -> float:
+        """`steps_error` in units of the value; as it is where the value is 0."""
+        return self.steps_error / abs(self.sampled.value or 1.0)
+
+    @property
+    def interval(self) -> Interval | None:
+        """Student's interval over starts, from the lower end of the bracket to the upper; None for an exact value."""
+        if self.sampled.n == 1:
+            return None
+        low, high = self.low.interval(), self.high.interval()
+        return Interval(low=low.low, high=high.high, level=low.level, method="t" if self.low == self.high else "t over a bracket")
 
 
 @dataclass(frozen=True)
@@ -60,12 +90,14 @@ class Spectrum:
 
     size: int
     rules: tuple[Rule, ...]
-    """One a start."""
-    extremes: Extremes
-    """From the first start."""
+    """One a start; a single one where every eigenvalue is known."""
     sums: Mapping[str, Sum]
+    sampled_range: tuple[float, float]
+    """The smallest and largest Ritz value among what was sampled."""
     products: int
     """Products spent in all."""
+    whole: bool
+    """Whether the nodes are all eigenvalues, each as often as it occurs."""
 
     def density(self, grid: Floats, width: float) -> Floats:
         """The density of eigenvalues at the points of `grid`, smoothed by a Gaussian of standard deviation `width`.
@@ -78,6 +110,26 @@ class Spectrum:
         ]
         return np.array(shapes)
 
+    def verified(self, ends: Extremes, tolerance: float) -> Extremes:
+        """The extreme eigenvalues `ends` of this operator, held against the starts in the complement of what they found.
+
+        Where an eigenvalue turns up beyond one that was listed, the list has missed it: a multiple, or one that the first start
+        could not see. What then lies at or beyond its place is no longer called converged. A whole spectrum replaces the list.
+        """
+        if self.whole:
+            values = np.sort(self.rules[0].nodes)
+            exact = [Eigenvalue(float(value), 0.0, self.products, True) for value in values]
+            return Extremes(tuple(exact[::-1][: len(ends.top)]), tuple(exact[: len(ends.bottom)]))
+        low, high = self.sampled_range
+
+        def held(found: Eigenvalue, beyond: float) -> Eigenvalue:
+            return replace(found, converged=found.converged and beyond <= tolerance * abs(found.value))
+
+        return Extremes(
+            tuple(held(e, high - e.value) for e in ends.top),
+            tuple(held(e, e.value - low) for e in ends.bottom),
+        )
+
 
 def spectrum(
     product: Product,
@@ -86,70 +138,140 @@ def spectrum(
     *,
     starts: int,
     seed: int,
-    top: int = 1,
-    bottom: int = 1,
-    min_steps: int = 10,
+    known: Outliers | None = None,
+    min_steps: int = 8,
     max_steps: int = 100,
     nonnegative: bool = False,
-    tolerance: float = TOLERANCE,
-    sums_tolerance: float = 0.01,
+    tolerance: float = 0.01,
     dtype: torch.dtype = torch.float64,
     device: torch.device | str = "cpu",
     on_progress: Callable[[float], None] = lambda fraction: None,
 ) -> Spectrum:
-    """Sums of `functions` over the eigenvalues of a symmetric operator of order `size`, and its extreme eigenvalues.
+    """Sums of `functions` over the eigenvalues of a symmetric operator of order `size`.
 
-    Every start takes steps until its sums have settled to `sums_tolerance`, the first also until `top` and `bottom` eigenvalues
-    have a relative residual of `tolerance`; at most `max_steps`. Say `nonnegative` of a Gauss-Newton matrix.
+    Every start takes steps until its sums have settled to `tolerance`, at most `max_steps`. Say `nonnegative` of a Gauss-Newton
+    matrix, and only for functions like those of `soft_rank`, whose even derivatives are negative and odd ones positive. `known`
+    must come from another seed or stream.
     """
-    rules, settled, spent, extremes = [], [], 0, None
-    limit = min(max_steps, size)
+    if size <= starts * max_steps:
+        return _whole(Krylov(product, size, seed, dtype, device), functions, on_progress)
+    views = []
     for start in range(starts):
-        space = Krylov(product, size, seed, dtype, device, stream=start)
-        while True:
-            space.step()
-            steps = len(space.alpha)
-            on_progress((start + steps / limit) / starts)
-            if steps < min(min_steps, limit):
-                continue
-            rule = _rule(space.alpha, space.beta[:-1])
-            other = _radau(space) if nonnegative else _rule(space.alpha[: steps // 2], space.beta[: steps // 2 - 1])
-            changes = {name: _change(rule.integral(f), other.integral(f)) for name, f in functions.items()}
-            ends = space.extremes(top, bottom, tolerance) if extremes is None else extremes
-            done = max(changes.values(), default=0) <= sums_tolerance and all(e.converged for e in ends.top + ends.bottom)
-            if done or steps == limit:
-                break
-        if steps == size:
-            changes = dict.fromkeys(functions, 0.0)  # the whole space: nothing is left out
-        extremes = ends
-        rules.append(rule)
-        settled.append(changes)
-        spent += steps
-    assert extremes is not None
-    sums = {}
-    for name, function in functions.items():
-        error = float(np.mean([changes[name] for changes in settled]))
-        sums[name] = Sum(Sampled.of([size * rule.integral(function) for rule in rules]), error, error <= sums_tolerance)
-    return Spectrum(size, tuple(rules), extremes, sums, spent)
+        space = Krylov(product, size, seed, dtype, device, stream=start, known=known)
+        progress = _part(on_progress, start, starts)
+        views.append(_view(space, functions, min_steps, max_steps, nonnegative, tolerance, progress))
+    sums = {name: _sum([view.scaled(name, size) for view in views], tolerance) for name in functions}
+    nodes = np.concatenate([view.rule.nodes[view.num_known :] for view in views])
+    spent = sum(view.steps for view in views)
+    return Spectrum(size, tuple(view.rule for view in views), sums, (float(nodes.min()), float(nodes.max())), spent, whole=False)
 
 
-def soft_rank(damping: float) -> Function:
-    """λ/(λ + d): Σ is the number of directions whose curvature exceeds the damping d (Shoham et al. 2025, 2506.17809).
+def quadratic_form(
+    product: Product,
+    vectors: Iterable[Tensor],
+    function: Function,
+    *,
+    starts: int,
+    min_steps: int = 8,
+    max_steps: int = 100,
+    tolerance: float = 0.01,
+    on_progress: Callable[[float], None] = lambda fraction: None,
+) -> Sum:
+    """The mean of uᵀf(A)u over `starts` independent random `vectors` u, for an A without negative eigenvalues.
 
-    For positive semi-definite operators; rounding below zero counts as zero.
+    It is tr(f(A) E[uuᵀ]). `function` as for `spectrum`, or with all even derivatives positive and odd ones negative.
     """
-    return lambda values: values.clip(min=0) / (values.clip(min=0) + damping)
+    seen = []
+    for start, vector in enumerate(vectors):
+        square = vector.double().square().sum().item()
+        if square == 0:
+            seen.append((0.0, 0.0, 0.0))
+            continue
+        space = Krylov(product, len(vector), start, vector.dtype, vector.device, start=vector)
+        progress = _part(on_progress, start, starts)
+        view = _view(space, {"": function}, min_steps, max_steps, True, tolerance, progress)
+        seen.append(view.scaled("", square))
+    return _sum(seen, tolerance)
 
 
-def damped_log(damping: float) -> Function:
-    """log(λ⁺ + d): Σ is the damped log-determinant."""
-    return lambda values: np.log(values.clip(min=0) + damping)
+@dataclass(frozen=True)
+class _View:
+    """What one start saw."""
+
+    rule: Rule
+    num_known: int
+    """The first so many nodes were known before."""
+    ends: Mapping[str, tuple[float, float]]
+    """Means over the spectrum, by two rules where they bracket, else twice the same."""
+    errors: Mapping[str, float]
+    """Of the steps."""
+    steps: int
+
+    def scaled(self, name: str, size: float) -> tuple[float, float, float]:
+        """Both ends and the error, times `size`."""
+        low, high = self.ends[name]
+        return size * low, size * high, size * self.errors[name]
 
 
-def _rule(alpha: list[float], beta: list[float]) -> Rule:
-    """The Gauss rule of a tridiagonal matrix."""
-    nodes, vectors = eigh_tridiagonal(np.array(alpha), np.array(beta))
-    return Rule(np.asarray(nodes, np.float64), np.asarray(vectors[0], np.float64) ** 2)
+def _view(
+    space: Krylov,
+    functions: Mapping[str, Function],
+    min_steps: int,
+    max_steps: int,
+    nonnegative: bool,
+    tolerance: float,
+    on_progress: Callable[[float], None],
+) -> _View:
+    """Take steps until the sums of `functions` have settled, or there are `max_steps`."""
+    limit = min(max_steps, space.dimension)
+    known = space.known.values if space.known else np.empty(0)
+    while True:
+        space.step()
+        steps = len(space.alpha)
+        on_progress(steps / limit)
+        if steps < min(min_steps, limit):
+            continue
+        others = [_radau(space)] if nonnegative else [_gauss(space, max(1, steps * share // 4)) for share in (3, 2)]
+        rules = [_with_known(rule, known, space.size) for rule in (_gauss(space, steps), *others)]
+        values = {name: [rule.integral(function) for rule in rules] for name, function in functions.items()}
+        if space.complete:
+            errors = dict.fromkeys(functions, 0.0)
+        elif nonnegative:
+            errors = {name: abs(gauss - radau) / 2 for name, (gauss, radau) in values.items()}
+        else:
+            sampled = Rule(rules[0].nodes[len(known) :], rules[0].weights[len(known) :])
+            errors = {name: _indefinite_error(function, sampled, values[name]) for name, function in functions.items()}
+        if steps == limit or all(error <= tolerance * abs(values[name][0]) for name, error in errors.items()):
+            ends = {name: (seen[0], seen[1] if nonnegative else seen[0]) for name, seen in values.items()}
+            return _View(rules[0], len(known), ends, errors, steps)
+
+
+def _sum(seen: Sequence[tuple[float, float, float]], tolerance: float) -> Sum:
+    """From both ends and the error of each start."""
+    table = np.array(seen)
+    low, high = np.sort(table[:, :2], axis=1).T
+    middle, error = Sampled.of((low + high) / 2), float(table[:, 2].mean())
+    return Sum(middle, Sampled.of(low), Sampled.of(high), error, error <= tolerance * abs(middle.value))
+
+
+def _part(on_progress: Callable[[float], None], start: int, starts: int) -> Callable[[float], None]:
+    return lambda fraction: on_progress((start + fraction) / starts)
+
+
+def _whole(space: Krylov, functions: Mapping[str, Function], on_progress: Callable[[float], None]) -> Spectrum:
+    """Every eigenvalue, from as many steps as there are."""
+    while not space.complete:
+        space.step()
+        on_progress(len(space.alpha) / space.size)
+    values = space.ritz()[0]
+    rule = Rule(values, np.full(space.size, 1 / space.size))
+    sums = {name: Sum.exact(float(function(values).sum())) for name, function in functions.items()}
+    return Spectrum(space.size, (rule,), sums, (float(values[0]), float(values[-1])), space.size, whole=True)
+
+
+def _gauss(space: Krylov, steps: int) -> Rule:
+    """The rule of the first `steps` steps."""
+    return _rule(space.alpha[:steps], space.beta[: steps - 1])
 
 
 def _radau(space: Krylov) -> Rule:
@@ -161,5 +283,32 @@ def _radau(space: Krylov) -> Rule:
     return _rule([*alpha, beta[-1] ** 2 / pivot], beta) if pivot > 0 else _rule(alpha, beta[:-1])
 
 
-def _change(value: float, shorter: float) -> float:
-    return abs(value - shorter) / abs(value) if value else abs(shorter)
+def _rule(alpha: list[float], beta: list[float]) -> Rule:
+    """The Gauss rule of a tridiagonal matrix."""
+    nodes, vectors = eigh_tridiagonal(np.array(alpha), np.array(beta))
+    return Rule(np.asarray(nodes, np.float64), np.asarray(vectors[0], np.float64) ** 2)
+
+
+def _with_known(rule: Rule, known: Floats, size: int) -> Rule:
+    """The known eigenvalues, each with its share 1/P, and the rule of the complement."""
+    weights = np.full(len(known), 1 / size)
+    return Rule(np.append(known, rule.nodes), np.append(weights, rule.weights * (1 - weights.sum())))
+
+
+def _indefinite_error(function: Function, sampled: Rule, values: Sequence[float]) -> float:
+    """The error of the steps, from the values by the rule and by shorter ones, and from the nodes of the rule around zero."""
+    quadratic = not np.diff(function(np.arange(-2.0, 2.0)), 3).any()
+    if quadratic and len(sampled.nodes) >= 2:
+        return 0.0
+    changes = [abs(values[0] - shorter) for shorter in values[1:]]
+    return max(*changes, _around_zero(function, sampled))
+
+
+def _around_zero(function: Function, rule: Rule) -> float:
+    """The most that eigenvalues between the two nodes around zero could add; where all nodes are on one side, it is mirrored."""
+    nearest = np.abs(rule.nodes).min()
+    right = rule.nodes[rule.nodes >= 0].min(initial=np.inf)
+    left = rule.nodes[rule.nodes < 0].max(initial=-np.inf)
+    weight = rule.weights[(rule.nodes == left) | (rule.nodes == right)].sum()
+    ends = np.array([-nearest if left == -np.inf else left, nearest if right == np.inf else right])
+    return float(weight * np.abs(function(ends)).max())

@@ -1,0 +1,139 @@
+"""What is the spectrum of the Hessian: its ends, its sums and its density, and what do they share?
+
+A Lanczos run finds both ends. What it has converged on is then known; further starts in the complement give the density, the
+Frobenius norm and the share of negative curvature, and each of them checks that the run has missed nothing at its ends. The space
+of the run also takes most of the variance out of a sampled trace (`trace.hutchinson`), so it is handed on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sharpaudit.curvature.lanczos import Extremes, Krylov
+from sharpaudit.curvature.objective import Objective
+from sharpaudit.curvature.records import Sampled
+from sharpaudit.curvature.spectrum import Floats, Spectrum, Sum, spectrum
+
+FLOOR = 0.01
+"""Shares of negative curvature below this are judged as if they were this large."""
+
+
+@dataclass(frozen=True)
+class HessianSpectrum:
+    """What was found."""
+
+    extremes: Extremes
+    space: Krylov
+    """The Krylov space of the first run."""
+    density: Spectrum | None
+    """Of sums ``trace``, ``square`` and ``negative`` (of squares); None if not asked for."""
+
+
+def hessian_spectrum(
+    objective: Objective,
+    *,
+    top: int,
+    bottom: int,
+    tolerance: float,
+    max_iterations: int,
+    starts: int,
+    max_steps: int,
+    sums_tolerance: float,
+    seed: int,
+    on_progress: Callable[[float], None] = lambda fraction: None,
+) -> HessianSpectrum:
+    """The `top` largest and `bottom` smallest eigenvalues, and with `starts` (0 or at least 2) of up to `max_steps` the density.
+
+    The run is stream 0 of `seed`; the starts are streams of `seed` + 1.
+    """
+    size, device = objective.num_parameters, objective.inputs.device
+    spent = max_iterations + starts * max_steps
+    space = Krylov(objective.hvp, size, seed, objective.dtype, device)
+    ends = space.grow(top, bottom, tolerance, max_iterations, lambda part: on_progress(part * max_iterations / spent))
+    if starts == 0:
+        return HessianSpectrum(ends, space, None)
+    density = spectrum(
+        objective.hvp,
+        size,
+        {"trace": np.positive, "square": np.square, "negative": _negative_square},
+        starts=starts,
+        seed=seed + 1,
+        known=space.outliers(tolerance),
+        max_steps=max_steps,
+        tolerance=sums_tolerance,
+        dtype=objective.dtype,
+        device=device,
+        on_progress=lambda part: on_progress((max_iterations + part * starts * max_steps) / spent),
+    )
+    return HessianSpectrum(density.verified(ends, tolerance), space, density)
+
+
+def negative_mass(density: Spectrum, tolerance: float) -> Sum:
+    """Σ_{λ<0} λ² / Σ λ², the share of curvature that is negative: 0 at a minimum, ½ where both signs balance.
+
+    Squares, because Σ|λ| is mostly made of the many eigenvalues near zero, whose signs no affordable number of steps tells apart:
+    on a ResNet-20 it still doubles between 20 and 64. A ratio of two sums over the same starts; its standard error is that of its
+    linearisation. `tolerance` is relative to the share, or to `FLOOR` where that is more.
+    """
+    square, negative = (np.array([rule.integral(f) for rule in density.rules]) for f in (np.square, _negative_square))
+    if not square.any():
+        return Sum.exact(0.0)
+    ratio = float(negative.sum() / square.sum())
+    if density.whole:
+        return Sum.exact(ratio)
+    found = Sampled.of(ratio + (negative - ratio * square) / square.mean())
+    error = density.sums["negative"].steps_error / density.sums["square"].sampled.value
+    return Sum(found, found, found, error, error <= tolerance * max(ratio, FLOOR))
+
+
+def _negative_square(values: Floats) -> Floats:
+    square: Floats = values.clip(max=0) ** 2
+    return square
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Eigenvalues of similar size and one sign."""
+
+    node: float
+    """Their weighted mean."""
+    weight: float
+    """Their share of all P."""
+    low: float | None
+    high: float | None
+    """Student's interval of the weight over starts; None where every eigenvalue is known."""
+
+
+PER_DECADE, DECADES = 4, 5
+"""Bins per power of ten, and powers below the largest magnitude; what is smaller still is one bin around zero."""
+
+
+def bins(density: Spectrum) -> list[Bin]:
+    """The density as at most 41 bins, ascending; starts have different nodes, so bins are what can be compared between them."""
+    nodes = [rule.nodes for rule in density.rules]
+    scale = float(np.abs(np.concatenate(nodes)).max())
+    index = [_bin(values, scale) for values in nodes]
+    found = []
+    for number in np.unique(np.concatenate(index)):
+        shares = np.array([rule.weights[i == number].sum() for rule, i in zip(density.rules, index, strict=True)])
+        moments = [rule.weights[i == number] @ rule.nodes[i == number] for rule, i in zip(density.rules, index, strict=True)]
+        if shares.sum() == 0:
+            continue
+        interval = None if density.whole else Sampled.of(shares).interval()
+        low, high = (max(0.0, interval.low), min(1.0, interval.high)) if interval else (None, None)
+        found.append(Bin(float(np.sum(moments) / shares.sum()), float(shares.mean()), low, high))
+    return found
+
+
+def _bin(values: Floats, scale: float) -> NDArray[np.int64]:
+    """The number of each value's bin: 0 around zero, ±1 just outside it, up to ±(bins of one sign)."""
+    if scale == 0:
+        return np.zeros(len(values), np.int64)
+    with np.errstate(divide="ignore"):
+        below = np.floor(-PER_DECADE * np.log10(np.abs(values) / scale)).clip(0, PER_DECADE * DECADES)
+    number: NDArray[np.int64] = (np.sign(values) * (PER_DECADE * DECADES - below)).astype(np.int64)
+    return number

@@ -1,0 +1,93 @@
+"""The density as bins, and the share of negative curvature."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from sharpaudit.curvature.hessian import FLOOR, bins, hessian_spectrum, negative_mass
+from sharpaudit.curvature.lanczos import Product
+from sharpaudit.curvature.objective import Objective
+from sharpaudit.curvature.spectrum import Function, Spectrum, spectrum
+from tests.cases import case
+from tests.curvature.test_lanczos import product, rotated
+
+SUMS: dict[str, Function] = {"square": np.square, "negative": lambda x: x.clip(max=0) ** 2}
+
+
+def seen(operator: Product, size: int, starts: int = 4, max_steps: int = 20) -> Spectrum:
+    return spectrum(operator, size, SUMS, starts=starts, max_steps=max_steps, seed=0)
+
+
+@pytest.mark.parametrize(
+    "values, truth",
+    [([2.0, -2.0], 0.5), ([1.0, 0.5, 0.0], 0.0), ([-1.0, -3.0], 1.0), ([2.0, -1.0, 1e-9], 0.2), ([0.0, 0.0], 0.0)],
+)
+def test_negative_mass_of_a_known_spectrum(values: list[float], truth: float) -> None:
+    """Golden: the saddle diag(2, −2) has one half, a minimum none."""
+    found = negative_mass(seen(product(rotated(values)), len(values)), 0.01)
+    assert found.sampled.value == pytest.approx(truth, abs=1e-15)
+    assert found.converged and found.interval is None
+
+
+def test_negative_mass_of_a_sampled_spectrum() -> None:
+    values = np.random.default_rng(0).normal(0.3, size=400)
+    found = negative_mass(seen(product(rotated(list(values))), 400, starts=6, max_steps=60), 0.03)
+    truth = (values.clip(max=0) ** 2).sum() / (values**2).sum()
+    assert found.converged
+    assert abs(found.sampled.value - truth) < 4 * found.sampled.standard_error
+
+
+def test_a_small_share_is_judged_against_the_floor() -> None:
+    values = [*np.linspace(0, 1, 390), *[-0.01] * 10]
+    density = seen(product(rotated(values)), 400, max_steps=12)
+    found = negative_mass(density, 0.05)
+    assert found.sampled.value < FLOOR
+    assert found.converged and not density.sums["negative"].converged
+
+
+def test_too_few_steps_to_see_what_is_negative_are_flagged() -> None:
+    """Two and three nodes, all positive, would agree on a share of zero."""
+    values = [*np.linspace(-1, 1.2, 390), *[20.0] * 10]
+    for steps in (2, 3):
+        assert not negative_mass(seen(product(rotated(values)), 400, max_steps=steps), 0.01).converged
+
+
+def test_bins_are_ascending_and_their_weights_sum_to_one() -> None:
+    values = [100.0, 10.0, -5.0, *np.random.default_rng(0).normal(size=397)]
+    found = bins(seen(product(rotated(values)), 400))
+    assert len(found) <= 41
+    assert np.all(np.diff([b.node for b in found]) > 0)
+    assert sum(b.weight for b in found) == pytest.approx(1)
+    assert sum(b.weight * b.node for b in found) * 400 == pytest.approx(sum(values), abs=150)
+    assert all(b.low is not None and b.high is not None and 0 <= b.low <= b.weight <= b.high <= 1 for b in found)
+
+
+def test_bins_of_a_whole_spectrum_are_counts() -> None:
+    found = bins(seen(product(rotated([8.0, 8.0, 1.0, 1e-9, -1.0])), 5))
+    assert [(b.node, b.weight) for b in found] == [
+        pytest.approx((-1, 0.2)), pytest.approx((0, 0.2), abs=1e-8), pytest.approx((1, 0.2)), pytest.approx((8, 0.4))
+    ]  # fmt: skip
+    assert {(b.low, b.high) for b in found} == {(None, None)}
+
+
+def test_bins_of_nothing() -> None:
+    (only,) = bins(seen(torch.zeros_like, 3))
+    assert (only.node, only.weight) == (0, 1)
+
+
+def test_one_set_of_products_serves_all() -> None:
+    """The run, then the starts; without starts only the run. Products are counted, and nothing is multiplied twice."""
+    o = Objective(*case("conv-bn"), batch_size=3)
+    found = hessian_spectrum(
+        o, top=1, bottom=0, tolerance=1e-3, max_iterations=50, starts=3, max_steps=10, sums_tolerance=0.5, seed=0
+    )
+    assert found.density is not None
+    assert o.passes["hvp"] == 7 * (len(found.space.alpha) + found.density.products)
+    before = o.passes["hvp"]
+    bare = hessian_spectrum(
+        o, top=1, bottom=0, tolerance=1e-3, max_iterations=50, starts=0, max_steps=10, sums_tolerance=0.5, seed=0
+    )
+    assert bare.density is None and bare.extremes.top[0].value == pytest.approx(found.extremes.top[0].value)
+    assert o.passes["hvp"] - before == 7 * len(bare.space.alpha)
