@@ -46,34 +46,40 @@ def distinct(fits: Sequence[Resolved], *, allow_nonfinite: bool) -> list[Functio
     Raises:
         CheckpointError: values that no working network has.
     """
+    groups = made_alike(fits)
     shape = _input_shape(fits[0])
-    alike: list[tuple[object, list[Resolved]]] = []
-    for fit in (sized(fit, shape[1]) for fit in fits):
-        made = construction(fit.outline)
-        same = next((members for other, members in alike if other == made), None)
-        if same is None:
-            alike.append((made, same := []))
-        same.append(fit)
     found: list[tuple[Function, Tensor | None]] = []
-    for _, members in alike:
+    for members in groups:
         filled = fill(members[0], allow_nonfinite=allow_nonfinite)
-        out = _logits(filled.module, shape) if len(alike) > 1 else None
-        for function, other in found:
-            if out is not None and other is not None and _agree(out, other):
-                function.members += members
-                break
+        out = _logits(filled.module, shape) if len(groups) > 1 else None
+        same = next((f for f, other in found if out is not None and other is not None and _agree(out, other)), None)
+        if same:
+            same.members += members
         else:
             found.append((Function(members, filled), out))
     return [function for function, _ in found]
 
 
-def construction(module: nn.Module) -> dict[str, list[object]]:
+def made_alike(fits: Sequence[Resolved]) -> list[list[Resolved]]:
+    """The fits in groups whose networks are made of the same parts, once all are made for images of the size of the first."""
+    height = _input_shape(fits[0])[1]
+    groups: list[tuple[object, list[Resolved]]] = []
+    for fit in (sized(fit, height) for fit in fits):
+        parts = _construction(fit.outline)
+        group = next((members for other, members in groups if other == parts), None)
+        if group is None:
+            groups.append((parts, group := []))
+        group.append(fit)
+    return [members for _, members in groups]
+
+
+def _construction(module: nn.Module) -> list[list[object]]:
     """What the network is made of: the class of each part and its plain attributes, which decide what it computes.
 
     Attributes without a value of their own (closures, objects) are compared by identity, so networks that hold any count as
     differently made.
     """
-    return {name: [type(part), *_attributes(part)] for name, part in module.named_modules()}
+    return [[name, type(part), *_attributes(part)] for name, part in module.named_modules()]
 
 
 def _attributes(part: nn.Module) -> Iterator[tuple[str, object]]:
