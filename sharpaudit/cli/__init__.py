@@ -21,7 +21,7 @@ from typing import NoReturn
 
 import typer
 
-from sharpaudit.cli import compare, config, convert, demo, gate, inspect, measure, probes, schema, show, streams  # noqa: F401 - each import registers a command
+from sharpaudit.cli import compare, config, convert, data, demo, gate, inspect, measure, probes, schema, show, streams  # noqa: F401 - each import registers a command
 from sharpaudit.cli.app import app
 from sharpaudit.cli.usage import refusal
 from sharpaudit.errors import EnvironmentFailure, ExitCode, Interrupted, SharpauditError, clean

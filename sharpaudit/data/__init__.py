@@ -6,8 +6,10 @@
     npz:PATH                                  images and labels under their usual keys
     idx:IMAGES,LABELS                         two MNIST-style files, plain or gzipped
     imagefolder:PATH                          class folders, decoded on demand
+    file.py:FUNCTION                          what a function of yours returns, with --allow-code
 
-Nothing is unpickled, no declared size is believed before it is compared with the bytes that are there, and nothing is random.
+Sets of corrupted test images (``cifar10-c``, ...) come with their clean ones: see `paired`. Nothing is unpickled, no declared
+size is believed before it is compared with the bytes that are there, and nothing is random.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import Literal
 
 from sharpaudit.card import Preprocessing
 from sharpaudit.data.cifar import open_cifar
+from sharpaudit.data.classes import ClassMap, ClassOrder, class_order, read_class_map
 from sharpaudit.data.files import Reading, named_path
 from sharpaudit.data.folder import open_folder
 from sharpaudit.data.idx import open_idx, open_mnist
@@ -26,9 +29,25 @@ from sharpaudit.data.imagenet import open_imagenet
 from sharpaudit.data.images import Images, ImageSet, Labels, Pixels, num_shared
 from sharpaudit.data.npz import open_npz
 from sharpaudit.data.preprocessing import to_input
+from sharpaudit.data.published import FOLDERS
+from sharpaudit.data.user_code import is_code, open_made
 from sharpaudit.errors import DataError, clean, closest
 
-__all__ = ["NAMES", "ImageSet", "Images", "Labels", "Pixels", "Reading", "num_shared", "open_images", "to_input"]
+__all__ = [
+    "NAMES",
+    "ClassMap",
+    "ClassOrder",
+    "ImageSet",
+    "Images",
+    "Labels",
+    "Pixels",
+    "Reading",
+    "class_order",
+    "num_shared",
+    "open_images",
+    "read_class_map",
+    "to_input",
+]
 
 NAMES = (
     "cifar10",
@@ -42,6 +61,9 @@ NAMES = (
     "tiny-imagenet",
 )
 """Every form that `open_images` understands."""
+
+CORRUPTED = (*FOLDERS, "synthetic-c")
+"""Names that `data.paired` understands."""
 
 NUM_DIGITS_TRAIN = 1000
 
@@ -75,6 +97,8 @@ def open_images(
 
 
 def _opened(spec: str, preprocessing: Preprocessing | None, search: Sequence[Path], reading: Reading) -> ImageSet:
+    if is_code(spec):
+        return open_made(spec, reading=reading)
     kind, _, rest = spec.partition(":")
     match kind:
         case "npz" if rest:
@@ -95,9 +119,13 @@ def _opened(spec: str, preprocessing: Preprocessing | None, search: Sequence[Pat
         case "mnist":
             split, folders = _split_and_folders(rest, search)
             return open_mnist(split, folders, reading=reading)
-    near = closest(spec, [*NAMES, "digits:train"], limit=1)
+    if kind in CORRUPTED:
+        raise DataError(
+            f"'{clean(spec)}' is a set of corrupted test images, no set of its own", hint="--data takes it, and only it"
+        )
+    near = closest(spec, [*NAMES, *CORRUPTED, "digits:train"], limit=1)
     meant = f"; did you mean '{near[0]}'?" if near else ""
-    raise DataError(f"unknown data set '{clean(spec)}'{meant}", hint=f"known: {', '.join(NAMES)}")
+    raise DataError(f"unknown data set '{clean(spec)}'{meant}", hint=f"known: {', '.join([*NAMES, *CORRUPTED])}")
 
 
 def _digits(split: str, reading: Reading) -> ImageSet:
