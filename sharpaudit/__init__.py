@@ -1,9 +1,25 @@
 """A checkpoint goes in, a report card comes out, and every number on it can be trusted, explained, compared and gated.
 
+FROM PYTHON. What the command line does, as functions; importing this imports neither them nor torch.
+
+    >>> import sharpaudit
+    >>> from importlib.resources import files
+    >>> demo = files("sharpaudit") / "demo"
+    >>> plain = sharpaudit.measure(demo / "baseline-seed0.safetensors", "digits", probes="accuracy,calibration")
+    >>> plain.card.measured("clean.accuracy").ci.low > 0.9
+    True
+    >>> augmented = sharpaudit.measure(demo / "augmentation-seed0.safetensors", "digits", probes="accuracy,calibration")
+    >>> print(sharpaudit.compare(plain, augmented).reading[1])
+    They disagree on 43 of 797 images (5.4 %): B breaks 7 that A had right and mends 33 that A had wrong.
+
+`judge(run, "policy.yaml")` gives the verdicts of a policy, `load("sharpaudit-runs/NAME")` a stored run; a `Card` shows itself in
+a notebook; `probe` declares a measure of your own. Errors are `sharpaudit.errors.SharpauditError`.
+
 ARCHITECTURE. Two towers on one foundation, under one roof. The measuring tower needs torch; the judging tower works without it.
-They meet in `card` below and `cli` above. A module imports its package-mates and anything on a strictly lower storey:
+They meet in `card` below and in `api` and `cli` above. A module imports its package-mates and anything on a lower storey:
 
     cli
+    api
     audit  study
     execute
     plan
@@ -12,10 +28,38 @@ They meet in `card` below and `cli` above. A module imports its package-mates an
     checkpoints  data               |  compare  gate
     curvature  corruptions  device  |  metrics  store
                                stats
-                               card
+                       card  strict_yaml
                               errors
 
 What stands right of the bar, and all below it, imports no torch: a card is compared, gated and rendered on a machine without it.
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sharpaudit.api import Card, judge, load, measure
+    from sharpaudit.compare import compare_runs as compare
+    from sharpaudit.probes import probe
+
+__all__ = ["Card", "compare", "judge", "load", "measure", "probe"]
+
 __version__ = "0.1.0"
+
+_HOMES = {**dict.fromkeys(("Card", "judge", "load", "measure"), "sharpaudit.api"), "probe": "sharpaudit.probes"}
+
+
+if not TYPE_CHECKING:  # a type checker that sees it would take every name for an attribute
+
+    def __getattr__(name: str) -> object:
+        if name == "compare":  # the package, which can be called; once it is imported it is found without us
+            return import_module("sharpaudit.compare")
+        if name in _HOMES:
+            return getattr(import_module(_HOMES[name]), name)
+        raise AttributeError(f"module 'sharpaudit' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -23,10 +23,11 @@ STOREYS = [
     {"execute", "preparation"},
     {"cost"},
     {"audit", "study"},
+    {"api"},
     {"cli"},
 ]
 STOREY_OF = {name: level for level, names in enumerate(STOREYS) for name in names}
-WITHOUT_TORCH = ["card", "stats", "metrics", "store", "gate", "compare", "report", "cli"]
+WITHOUT_TORCH = ["card", "stats", "metrics", "store", "gate", "compare", "report", "api", "cli"]
 
 
 def imports(path: Path) -> set[str]:

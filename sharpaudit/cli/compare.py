@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sharpaudit.cli.app import Json, app, option, output
-from sharpaudit.cli.layers import ConfigFile, layers
-from sharpaudit.errors import CardError, UsageError, clean
+from sharpaudit.cli.layers import ConfigFile
+from sharpaudit.errors import CardError, UsageError
 
 if TYPE_CHECKING:
     from sharpaudit.compare import Comparison
@@ -29,7 +28,8 @@ def compare(
     seed: Annotated[int, option("--seed", "Of every random choice.", min=0, max=2**63 - 1)] = 0,
     device: Annotated[str, option("--device", "auto, cpu, cuda or cuda:N.")] = "auto",
     conditions: Annotated[
-        str | None, typer.Option(metavar="REGEX", help="Its first group is a model's condition, found in the file name.")
+        str | None,
+        typer.Option(metavar="REGEX|FILE", help="A model's condition: a group in its file name, or FILE.csv or .yaml[:COLUMN]."),
     ] = None,
     out: Annotated[Path | None, output("FOLDER", "Write comparison.json, .md and .html there.")] = None,
     config: ConfigFile = None,
@@ -57,13 +57,12 @@ def compare(
 
 
 def compared(runs: Sequence[Run], conditions: str | None) -> Comparison:
-    """The comparison of stored runs; `conditions` finds in each file's name the condition it was trained under."""
-    from sharpaudit.compare import compare
-    from sharpaudit.metrics.predictions import Predictions
+    """The comparison of stored runs; `conditions` says how each model was trained, as `compare.conditions` reads it."""
+    from sharpaudit.compare import compare_runs
+    from sharpaudit.compare.conditions import conditions as find
 
     names = [run.card.subject.file for run in runs]
-    columns = [{view: Predictions.from_columns(named) for view, named in run.columns.items()} for run in runs]
-    return compare([run.card for run in runs], columns, conditions=_conditions(names, conditions) if conditions else None)
+    return compare_runs(*runs, conditions=find(names, conditions) if conditions else None)
 
 
 def show(comparison: Comparison, out: Path | None, *, as_json: bool = False) -> None:
@@ -83,20 +82,6 @@ def show(comparison: Comparison, out: Path | None, *, as_json: bool = False) -> 
 
 def _is_run(subject: Path) -> bool:
     return (subject / "report.json").exists() or subject.suffix == ".json"
-
-
-def _conditions(files: Sequence[str], pattern: str) -> dict[str, str]:
-    try:
-        expression = re.compile(pattern)
-    except re.error as error:
-        raise UsageError(f"--conditions: not a regular expression: {error}") from error
-    if expression.groups < 1:
-        raise UsageError("--conditions: expected a group in parentheses, as in '(.+)-seed'", hint="it captures the condition")
-    found = {file: expression.search(file) for file in files}
-    unmatched = next((file for file, match in found.items() if match is None), None)
-    if unmatched:
-        raise UsageError(f"--conditions: the pattern does not match '{clean(unmatched)}'")
-    return {file: match.group(1) for file, match in found.items() if match}
 
 
 def _refuse_idle_settings(context: typer.Context) -> None:

@@ -9,12 +9,16 @@ difference paired. For two models B is read against A; for three or more there a
 - `quadrants`: flatness against safety
 - `fleet`: three or more models
 - `reading`: the sentences
+
+The package can be called, as ``sharpaudit.compare(a, b)``: that is `compare_runs`.
 """
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from types import ModuleType
 
 import numpy as np
 
@@ -30,8 +34,9 @@ from sharpaudit.metrics import agreement
 from sharpaudit.metrics.disagreement import disagreement
 from sharpaudit.metrics.predictions import Predictions
 from sharpaudit.stats import mcnemar
+from sharpaudit.store import Run
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["Comparison", "compare", "compare_runs"]
 
 Views = Mapping[str, Predictions]
 
@@ -75,6 +80,21 @@ def compare(
         fleet=many,
         reading=[*(read_pair(models, pair) if pair else []), *(read_fleet(models, many) if many else [])],
     )
+
+
+def compare_runs(*runs: Run, conditions: Mapping[str, str] | None = None) -> Comparison:
+    """The comparison of two or more runs, as `compare` makes it from their cards and predictions."""
+    columns = [{view: Predictions.from_columns(named) for view, named in run.columns.items()} for run in runs]
+    return compare([run.card for run in runs], columns, conditions=conditions)
+
+
+class _Callable(ModuleType):
+    """Lets `sharpaudit.compare` be this package and, as a public name, its function: importing one would hide the other."""
+
+    __call__ = staticmethod(compare_runs)
+
+
+sys.modules[__name__].__class__ = _Callable
 
 
 def _require_comparable(cards: Sequence[Card]) -> None:

@@ -1,10 +1,9 @@
-"""Cards for other programs: a table of numbers for spreadsheets, a model card for the Hugging Face hub, a frame for notebooks."""
+"""Cards for other programs: a table of numbers for spreadsheets, a model card for the Hugging Face hub."""
 
 from __future__ import annotations
 
 import csv as _csv
 from collections.abc import Sequence
-from html import escape
 from io import StringIO
 from pathlib import PurePath
 from typing import Any
@@ -13,16 +12,12 @@ import yaml
 
 from sharpaudit.card import Card, Failed, Measured, Skipped
 from sharpaudit.report import outline, wording
-from sharpaudit.report.html import html
 from sharpaudit.report.markdown import markdown
 
 COLUMNS = (
     *("file", "sha256", "architecture", "data", "data_hash", "seed", "name", "status", "value", "low", "high", "level"),
     *("interval", "n", "unit", "direction", "method", "converged", "iterations", "residual", "reason", "probe", "version"),
 )
-
-FRAME_HEIGHT = 820
-"""Pixels of a notebook cell that shows a card."""
 
 Cell = str | int | float | bool | None
 
@@ -61,12 +56,6 @@ def model_card(card: Card) -> str:
     name = wording.foreign(PurePath(card.subject.file).stem) or "model"
     metadata = {"tags": ["image-classification", "sharpaudit"], "model-index": [{"name": name, "results": [result]}]}
     return f"---\n{yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True, width=1000)}---\n\n{markdown(card)}"
-
-
-def notebook(card: Card) -> str:
-    """The page of `card` in a frame of its own, for ``_repr_html_``."""
-    page = escape(html([card]), quote=True)
-    return f'<iframe sandbox="allow-scripts" width="100%" height="{FRAME_HEIGHT}" frameborder="0" srcdoc="{page}"></iframe>'
 
 
 def _columns(m: Measured | Skipped | Failed) -> tuple[Cell, ...]:

@@ -1,7 +1,6 @@
 """Exports: what another program reads back is what the card holds."""
 
 import csv as reader
-import html as entities
 import re
 from io import StringIO
 
@@ -10,8 +9,7 @@ import yaml
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
 from sharpaudit.card import Card, Measured
-from sharpaudit.report.export import COLUMNS, csv, model_card, notebook
-from sharpaudit.report.html import html
+from sharpaudit.report.export import COLUMNS, csv, model_card
 from tests.report import cards
 
 
@@ -70,13 +68,6 @@ def test_model_card_keeps_foreign_text_in_its_place(hostile: Card) -> None:
     metadata = yaml.safe_load(front)
     assert metadata.keys() == {"tags", "model-index"}
     assert set(metadata["model-index"][0]) == {"name", "results"}
-
-
-def test_notebook_frames_the_page() -> None:
-    frame = notebook(cards.minimal())
-    inner = re.fullmatch(r'<iframe sandbox="allow-scripts" [^<>]* srcdoc="([^"]*)"></iframe>', frame)
-    assert inner
-    assert entities.unescape(inner[1]) == html([cards.minimal()])
 
 
 @pytest.mark.parametrize("payload", ["=1+1", "+1", "-1", "@x"])
