@@ -57,7 +57,7 @@ def open_npz(path: Path, *, reading: Reading, name: str | None = None, classes: 
             images, labels = read(IMAGE_KEYS, "images"), read(LABEL_KEYS, "labels")
             if any(key in members for key in CLASS_KEYS):
                 classes = class_names(read(CLASS_KEYS, "classes"))
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, NotImplementedError) as error:  # the latter: a version or a compression nobody has yet
         raise DataError(f"'{clean(path.name)}' is not an npz (ZIP) file: {clean(str(error))}", hint=_looks_like(path)) from error
     return image_set(name, images, labels, classes, reading=reading)
 
