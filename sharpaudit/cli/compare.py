@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sharpaudit.cli.app import Json, app, option, output
-from sharpaudit.cli.layers import ConfigFile
-from sharpaudit.errors import CardError, UsageError
+from sharpaudit.cli.layers import ConfigFile, layers
+from sharpaudit.errors import CardError, UsageError, clean
 
 if TYPE_CHECKING:
     from sharpaudit.compare import Comparison

@@ -12,12 +12,15 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from sharpaudit.compare import Comparison
+from sharpaudit.compare.differences import LEVEL
 from sharpaudit.compare.geometry import is_geometric, is_invariant, is_safety
 from sharpaudit.compare.records import Association, Difference, Fleet, Pair, Quadrant
 from sharpaudit.report import figures, wording
 from sharpaudit.report import html as page
 from sharpaudit.report import markdown as md
 from sharpaudit.report import terminal as tty
+
+CORRECTED = "†: the interval excludes zero, but among so many numbers one like it is expected by chance."
 
 FEW = 10
 """Views and correlations listed; the rest are in the JSON."""
@@ -141,11 +144,18 @@ def _differences(title: str, rows: Sequence[Difference], note: str = "") -> Shee
             wording.rough(row.b),
             _change(row),
             wording.count(row.n),
-            row.verdict or "–",
+            "–" if row.verdict is None else row.verdict + "†" * _corrected(row),
         )
         for row in rows
     ]
+    if any(_corrected(row) for row in rows):
+        why.append(CORRECTED)
     return Sheet(title, ("", "A", "B", "B − A", "n", "B is"), lines, "lrrrrl", " ".join(filter(None, [note, *why])))
+
+
+def _corrected(row: Difference) -> bool:
+    """Whether the interval alone would have decided, and the correction for the number of questions took it back."""
+    return row.verdict == "undecided" and row.p_value is not None and row.p_value <= 1 - LEVEL
 
 
 def _change(row: Difference) -> str:
