@@ -6,10 +6,10 @@ fit count as not tested.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, cast, get_args
 
-from sharpaudit.card import Card, Measured
+from sharpaudit.card import Measured, Measurement, Scalar, Table
 
 TABLE = "reparametrisation"
 COLUMNS = ("measure", "before", "after", "ratio", "ratio_by_unit", "verdict", "reason")
@@ -21,20 +21,27 @@ FAMILIES = ("sharpness.", "flatness.")
 """Names of what is tried."""
 
 
-def verdicts(card: Card) -> dict[str, Verdict]:
-    """The verdict on every sharpness and flatness number of the card; empty for a card on which nothing was tried.
+def verdicts(measurements: Sequence[Measurement], tables: Mapping[str, Table]) -> dict[str, Verdict]:
+    """The verdict on every sharpness and flatness number of a card; empty for a card on which nothing was tried.
 
     A number stands in the table under its own name, or under the same with another radius: the last qualifier.
     """
-    table = card.tables.get(TABLE)
-    if table is None:
-        return {}
-    tried = {row[0]: row[5] for row in table.rows if len(row) == len(COLUMNS) and isinstance(row[0], str)}
-    names = [m.name for m in card.measurements if isinstance(m, Measured) and m.name.startswith(FAMILIES)]
-    return {name: next(_found(name, tried), "not tested") for name in names}
+    tried = _column(tables, "verdict")
+    names = [m.name for m in measurements if isinstance(m, Measured) and m.name.startswith(FAMILIES)]
+    return {name: next(_found(name, tried), "not tested") for name in names} if tried else {}
 
 
-def _found(name: str, tried: Mapping[str, object]) -> Iterator[Verdict]:
+def ratios(tables: Mapping[str, Table]) -> dict[str, float]:
+    """How many times as large each measure reads after whole layers were rescaled, where it was tried."""
+    return {name: float(ratio) for name, ratio in _column(tables, "ratio").items() if isinstance(ratio, int | float)}
+
+
+def _column(tables: Mapping[str, Table], name: str) -> dict[str, Scalar]:
+    rows = tables[TABLE].rows if TABLE in tables else []
+    return {row[0]: row[COLUMNS.index(name)] for row in rows if len(row) == len(COLUMNS) and isinstance(row[0], str)}
+
+
+def _found(name: str, tried: Mapping[str, Scalar]) -> Iterator[Verdict]:
     """What was found for `name`, or else for all of its siblings alike."""
     siblings = {verdict for other, verdict in tried.items() if "/" in name and _stem(other) == _stem(name)}
     for verdict in (tried.get(name), *(siblings if len(siblings) == 1 else ())):

@@ -6,9 +6,11 @@ therefore states both sides and calls neither good nor bad on the other's accoun
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
-from sharpaudit.card import Measured, Measurement
+from sharpaudit.card import Measured, Measurement, Table
+from sharpaudit.card.invariance import Verdict, ratios, verdicts
 
 REPARAMETRISATION = {
     "flatness.fisher_rao": "rescaling of adjacent layers",
@@ -21,10 +23,10 @@ REPARAMETRISATION = {
 SHARPNESS = ("sharpness.lambda_max", "sharpness.trace", "sharpness.sam", "sharpness.random")
 
 
-def reading(measurements: Sequence[Measurement]) -> list[str]:
+def reading(measurements: Sequence[Measurement], tables: Mapping[str, Table] = MappingProxyType({})) -> list[str]:
     """The paragraph, one sentence an item; it says only what was measured."""
     found = {m.name: m for m in measurements if isinstance(m, Measured)}
-    return [*_safety(found), *_sharpness(found), *_null(found), *_caution(found)]
+    return [*_safety(found), *_sharpness(found), *_null(found), *_caution(found, tables)]
 
 
 def _safety(found: dict[str, Measured]) -> list[str]:
@@ -81,11 +83,33 @@ def _null(found: dict[str, Measured]) -> list[str]:
     ]
 
 
-def _caution(found: dict[str, Measured]) -> list[str]:
+def _tried(tried: Mapping[str, Verdict], times: Mapping[str, float], pairs: Measured | None) -> list[str]:
+    """What rescaling did to the numbers of this card; the best known ones are named."""
+    named = sorted(tried, key=lambda name: name not in (*SHARPNESS, *REPARAMETRISATION))
+    moved = [f"{name} ({times[name]:.3g} times)" if name in times else name for name in named if tried[name] == "not invariant"]
+    stayed = [name for name in named if tried[name] == "invariant"]
+    if not moved and not stayed:
+        return []
+    alpha = pairs.options.get("alpha") if pairs else None
+    how = f" {pairs.value:.0f} layers by {alpha:g}" if pairs and isinstance(alpha, int | float) else " layers"
+    return [
+        f"Rescaling{how} leaves every logit where it was and moves {_few(moved)}: between networks, differences in these can be "
+        f"of scale alone. {_few(stayed)} stayed."
+    ]
+
+
+def _few(names: Sequence[str], most: int = 5) -> str:
+    more = [f"{len(names) - most} more"] if len(names) > most else []
+    return ", ".join([*names[:most], *more]) or "none"
+
+
+def _caution(found: dict[str, Measured], tables: Mapping[str, Table]) -> list[str]:
     invariant = [name for name in REPARAMETRISATION if name in found]
     moved = [name for name in SHARPNESS if name in found]
     sentences = []
-    if invariant and moved:
+    if tried := verdicts(list(found.values()), tables):
+        sentences += _tried(tried, ratios(tables), found.get("reparametrisation.pairs"))
+    elif invariant and moved:
         sentences.append(
             f"{', '.join(moved)} change when layers are rescaled without changing the function; {', '.join(invariant)} do not."
         )

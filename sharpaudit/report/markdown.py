@@ -37,7 +37,7 @@ def markdown(card: Card) -> str:
         f"**{outline.summary(card)}**",
         " ".join(prose(sentence) for sentence in card.reading),
         bullets(f"⚠ {prose(caution)}" for caution in outline.cautions(card)),
-        section("Flatness beside safety", _beside(card), wording.NO_GOOD_DIRECTION),
+        section("Flatness beside safety", _beside(card), outline.flatness_note(card)),
         section("Calibration", _numbers(outline.numbers(card, outline.CALIBRATION))),
         _corruption(card),
         section("Set-up and provenance", _facts(card)),
@@ -90,7 +90,8 @@ def _beside(card: Card) -> str:
     left, right = outline.numbers(card, outline.FLATNESS), outline.numbers(card, outline.SAFETY)
     if not left and not right:
         return ""
-    rows = [(*_cells(a), *_cells(b)) for a, b in zip_longest(left, right)]
+    marks = outline.marks(card)
+    rows = [(*_cells(a, marks.get(a.name, "") if a else ""), *_cells(b)) for a, b in zip_longest(left, right)]
     return table(("Flatness", "value", "n", "Safety", "value", "n"), rows, "lrrlrr")
 
 
@@ -98,11 +99,11 @@ def _numbers(measured: Sequence[Measured]) -> str:
     return table(("", "value", "n"), map(_cells, measured), "lrr") if measured else ""
 
 
-def _cells(measured: Measured | None) -> tuple[str, str, str]:
-    """Title with its arrow, value with interval and unit, n."""
+def _cells(measured: Measured | None, mark: str = "") -> tuple[str, str, str]:
+    """Title with its arrow or mark, value with interval and unit, n."""
     if measured is None:
         return "", "", ""
-    title = f"{_title(measured)} {wording.direction(measured)}".rstrip()
+    title = f"{_title(measured)} {wording.direction(measured)}{mark}".rstrip()
     doubt = " (not converged)" if measured.converged is False else ""
     unit = wording.unit(measured)
     return title, f"{wording.estimate(measured)}{' ' + prose(unit) if unit else ''}{doubt}", wording.count(measured.n)

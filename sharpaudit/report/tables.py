@@ -71,6 +71,18 @@ class SlicePoint(Row):
     loss: FiniteFloat
 
 
+class Rescaled(Row):
+    """A measure before and after rescaling, on a few images."""
+
+    measure: str
+    before: FiniteFloat | None
+    after: FiniteFloat | None
+    ratio: FiniteFloat | None
+    ratio_by_unit: FiniteFloat | None
+    verdict: str
+    reason: str
+
+
 T = TypeVar("T", bound=Row)
 
 
@@ -97,6 +109,11 @@ def spectrum(card: Card) -> list[SpectrumNode]:
 def loss_slice(card: Card) -> list[SlicePoint]:
     """Loss along a random, filter-normalised direction."""
     return _rows(card, "slice", SlicePoint)
+
+
+def reparametrisation(card: Card) -> list[Rescaled]:
+    """What rescaling did to each flatness measure."""
+    return _rows(card, "reparametrisation", Rescaled)
 
 
 def _rows(card: Card, name: str, kind: type[T]) -> list[T]:

@@ -113,19 +113,20 @@ def _beside(card: Card) -> Iterable[RenderableType]:
     table = Table(box=None, show_header=True, padding=(0, 1, 0, 0), pad_edge=False, expand=True, header_style="bold cyan")
     table.add_column("FLATNESS", ratio=1)
     table.add_column("SAFETY", ratio=1)
+    marks = outline.marks(card)
     for pair in zip_longest(left, right):
-        table.add_row(*(_stacked(m) if m else Text() for m in pair))
+        table.add_row(*(_stacked(m, marks.get(m.name, "")) if m else Text() for m in pair))
     yield Text()
     yield table
-    yield Text(wording.NO_GOOD_DIRECTION, "italic")
+    yield Text(outline.flatness_note(card), "italic")
 
 
-def _stacked(measured: Measured) -> Group:
+def _stacked(measured: Measured, mark: str) -> Group:
     """Title and n on one line, value and interval on the next: two of these fit side by side in 80 columns."""
     top = Table(box=None, show_header=False, padding=0, pad_edge=False, expand=True)
     top.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
     top.add_column(justify="right", no_wrap=True)
-    top.add_row(_title(measured), Text(f" n {wording.count(measured.n)}", "dim"))
+    top.add_row(Text(f"{_title(measured)} {mark}".rstrip()), Text(f" n {wording.count(measured.n)}", "dim"))
     return Group(top, Text("  ") + _estimate(measured))
 
 

@@ -88,6 +88,9 @@ TITLES: Mapping[str, str] = {
 
 NO_GOOD_DIRECTION = "Sharpness has no good direction: these numbers describe the function that was learned, they do not grade it."
 
+MARKS: Mapping[str, str] = {"invariant": "≡", "invariant for whole layers": "≅", "not invariant": "≢"}
+"""Behind the name of a flatness measure: what rescaling did to it."""
+
 SMALLEST_PLAIN, LARGEST_PLAIN = 1e-3, 1e6
 """Outside of this range numbers are written with a power of ten."""
 

@@ -1,0 +1,82 @@
+"""What was tried on the network is read from the card, and a card that lies about it says nothing."""
+
+from __future__ import annotations
+
+from sharpaudit.card import Measured, Measurement, Scalar, Skipped, Table
+from sharpaudit.card.invariance import COLUMNS, TABLE, ratios, verdicts
+from sharpaudit.card.reading import reading
+
+
+def number(name: str, **options: float) -> Measured:
+    return Measured(name=name, value=2.0, unit="1", direction="none", n=9, reason="none", method="made up", options=dict(options))
+
+
+def tables(*rows: list[Scalar]) -> dict[str, Table]:
+    return {TABLE: Table(columns=list(COLUMNS), rows=list(rows))}
+
+
+def row(name: str, verdict: str, ratio: float | None = 1.0) -> list[Scalar]:
+    return [name, 1.0, ratio, ratio, None, verdict, ""]
+
+
+NUMBERS: list[Measurement] = [
+    number("clean.accuracy"),
+    number("flatness.fisher_rao"),
+    number("reparametrisation.pairs", alpha=10),
+    number("sharpness.lambda_max"),
+    number("sharpness.worst/l2/0.5"),
+    Skipped(name="sharpness.trace", reason="none"),
+]
+
+
+def test_each_flatness_number_has_a_verdict_and_nothing_else_has() -> None:
+    found = verdicts(NUMBERS, tables(row("flatness.fisher_rao", "invariant"), row("sharpness.trace", "not invariant")))
+    assert found == {
+        "flatness.fisher_rao": "invariant",
+        "sharpness.lambda_max": "not tested",
+        "sharpness.worst/l2/0.5": "not tested",
+    }
+
+
+def test_another_radius_of_the_same_measure_speaks_for_it_unless_they_differ() -> None:
+    one, two = row("sharpness.worst/l2/0.1", "not invariant"), row("sharpness.worst/l2/0.2", "invariant")
+    other = row("sharpness.worst/adaptive_l2/0.5", "invariant")
+    assert verdicts(NUMBERS, tables(one, other))["sharpness.worst/l2/0.5"] == "not invariant"
+    assert verdicts(NUMBERS, tables(one, two))["sharpness.worst/l2/0.5"] == "not tested"
+    own = row("sharpness.worst/l2/0.5", "not tested")
+    assert verdicts(NUMBERS, tables(one, own))["sharpness.worst/l2/0.5"] == "not tested"
+
+
+def test_nothing_tried() -> None:
+    assert verdicts(NUMBERS, {}) == {} and ratios({}) == {}
+
+
+def test_rows_that_do_not_fit_say_nothing() -> None:
+    false: list[list[Scalar]] = [
+        ["flatness.fisher_rao"],
+        row("flatness.fisher_rao", "certainly invariant"),
+        [1, 2, 3, "x", 5, 6, 7],
+    ]
+    found = verdicts(NUMBERS, tables(*false))
+    assert set(found.values()) == {"not tested"}
+    assert ratios(tables(*false, [*row("sharpness.sam", "invariant")[:3], "many", None, "invariant", ""])) == {
+        "flatness.fisher_rao": 1.0
+    }
+
+
+def test_the_reading_says_what_moved_and_what_stayed() -> None:
+    tried = tables(row("flatness.fisher_rao", "invariant"), row("sharpness.lambda_max", "not invariant", 18.7))
+    sentence = next(s for s in reading(NUMBERS, tried) if s.startswith("Rescaling"))
+    assert sentence == (
+        "Rescaling 2 layers by 10 leaves every logit where it was and moves sharpness.lambda_max (18.7 times): between networks, "
+        "differences in these can be of scale alone. flatness.fisher_rao stayed."
+    )
+    assert "sharpness.lambda_max change when layers are rescaled" in " ".join(reading(NUMBERS))
+
+
+def test_the_reading_names_a_few() -> None:
+    many = [number(f"sharpness.worst/l2/{k}") for k in range(7)] + [number("sharpness.sam")]
+    sentence = next(s for s in reading(many, tables(*(row(m.name, "not invariant") for m in many))) if s.startswith("Rescaling"))
+    assert "moves sharpness.sam (1 times), sharpness.worst/l2/0 (1 times)" in sentence
+    assert "sharpness.worst/l2/3 (1 times), 3 more: between" in sentence and sentence.endswith("none stayed.")
+    assert not any(s.startswith("Rescaling") for s in reading(many, tables(row("sharpness.sam", "not tested"))))
