@@ -181,6 +181,7 @@ def _run(begun: Mapping[str, Any], finished: Sequence[Finished], started: tuple[
     outcomes = [item.outcome for item in finished]
     measurements = sorted((m for outcome in outcomes for m in outcome.measurements), key=lambda m: m.name)
     missing = [item.outcome.probe for item in finished if item.left_out]
+    tables = {name: table for outcome in outcomes for name, table in outcome.tables.items()}
     card = Card(
         **begun,
         probes={
@@ -194,9 +195,9 @@ def _run(begun: Mapping[str, Any], finished: Sequence[Finished], started: tuple[
             for outcome in outcomes
         },
         measurements=measurements,
-        tables={name: table for outcome in outcomes for name, table in outcome.tables.items()},
+        tables=tables,
         incomplete=missing,
-        reading=[*_incompleteness(missing), *reading(measurements)],
+        reading=[*_incompleteness(missing), *reading(measurements, tables)],
         timing=Timing(
             started=started[1].isoformat(timespec="seconds"),
             seconds=time.monotonic() - started[0],

@@ -28,6 +28,7 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "relative_flatness": {},
         "perturbation": {},
         "spectrum": {},
+        "reparametrisation": {},
         "corruption": {"severities": (1, 3, 5)},
     },
     "deep": {

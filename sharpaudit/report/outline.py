@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from sharpaudit.card import Card, CorruptionSource, DataRecord, Failed, Measured, SetupCheck, Skipped
+from sharpaudit.card.invariance import verdicts
 from sharpaudit.report import tables, wording
 
 FLATNESS = (
@@ -77,6 +78,25 @@ def others(card: Card, said: Iterable[str]) -> list[Measured]:
     """All numbers but those already `said`, and but single classes and single corruptions, which have tables of their own."""
     known, tabled = set(said), ("clean.accuracy/class/", "corruption.accuracy/")
     return [m for m in card.measurements if isinstance(m, Measured) and m.name not in known and not m.name.startswith(tabled)]
+
+
+def marks(card: Card) -> dict[str, str]:
+    """The mark of each flatness measure that was tried under rescaling."""
+    found = verdicts(card.measurements, card.tables)
+    return {name: wording.MARKS[verdict] for name, verdict in found.items() if verdict in wording.MARKS}
+
+
+def flatness_note(card: Card) -> str:
+    """What to know when reading the flatness column: that it grades nothing, and what its marks mean."""
+    meanings = {
+        "≡": "stays when layers are rescaled without changing the function",
+        "≅": "stays when whole layers are, and moves with single units",
+        "≢": "moves",
+    }
+    shown = {mark for name, mark in marks(card).items() if name in FLATNESS}
+    legend = "; ".join(f"{mark} {meaning}" for mark, meaning in meanings.items() if mark in shown)
+    tried = f" {legend} (tried on this network; no mark: not tried)." if legend else ""
+    return wording.NO_GOOD_DIRECTION + tried
 
 
 @dataclass(frozen=True)
