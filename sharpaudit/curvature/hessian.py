@@ -19,7 +19,7 @@ from sharpaudit.curvature.records import Sampled
 from sharpaudit.curvature.spectrum import Floats, Spectrum, Sum, spectrum
 
 FLOOR = 0.01
-"""Shares of negative curvature below this are judged as if they were this large."""
+"""A tolerance on the share of negative curvature is relative to the share plus this."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class HessianSpectrum:
     space: Krylov
     """The Krylov space of the first run."""
     density: Spectrum | None
-    """Of sums ``trace``, ``square`` and ``negative`` (of squares); None if not asked for."""
+    """Of sums ``trace``, ``square`` and ``negative``, see `negative_mass`; None if not asked for."""
 
 
 def hessian_spectrum(
@@ -59,7 +59,7 @@ def hessian_spectrum(
     density = spectrum(
         objective.hvp,
         size,
-        {"trace": np.positive, "square": np.square, "negative": _negative_square},
+        {"trace": np.positive, "square": np.square, "negative": _negative},
         starts=starts,
         seed=seed + 1,
         known=space.outliers(tolerance),
@@ -72,27 +72,28 @@ def hessian_spectrum(
     return HessianSpectrum(density.verified(ends, tolerance), space, density)
 
 
-def negative_mass(density: Spectrum, tolerance: float) -> Sum:
+def negative_mass(density: Spectrum) -> Sum:
     """Σ_{λ<0} λ² / Σ λ², the share of curvature that is negative: 0 at a minimum, ½ where both signs balance.
 
     Squares, because Σ|λ| is mostly made of the many eigenvalues near zero, whose signs no affordable number of steps tells apart:
     on a ResNet-20 it still doubles between 20 and 64. A ratio of two sums over the same starts; its standard error is that of its
-    linearisation. `tolerance` is relative to the share, or to `FLOOR` where that is more.
+    linearisation.
     """
-    square, negative = (np.array([rule.integral(f) for rule in density.rules]) for f in (np.square, _negative_square))
+    square, negative = (np.array([rule.integral(f) for rule in density.rules]) for f in (np.square, _negative))
     if not square.any():
         return Sum.exact(0.0)
     ratio = float(negative.sum() / square.sum())
     if density.whole:
-        return Sum.exact(ratio)
-    found = Sampled.of(ratio + (negative - ratio * square) / square.mean())
+        return Sum.exact(ratio - FLOOR)
+    found = Sampled.of(ratio - FLOOR + (negative - ratio * square) / square.mean())
     error = density.sums["negative"].steps_error / density.sums["square"].sampled.value
-    return Sum(found, found, found, error, error <= tolerance * max(ratio, FLOOR))
+    return Sum(found, found, found, error, density.sums["negative"].converged)
 
 
-def _negative_square(values: Floats) -> Floats:
-    square: Floats = values.clip(max=0) ** 2
-    return square
+def _negative(values: Floats) -> Floats:
+    """The square of a negative value, and `FLOOR` times that of any: a relative tolerance is then on the share plus `FLOOR`."""
+    weighed: Floats = values.clip(max=0) ** 2 + FLOOR * values**2
+    return weighed
 
 
 @dataclass(frozen=True)

@@ -1,46 +1,62 @@
-"""How curved is the loss in its steepest direction, and over all of them?
+"""How curved is the loss: in its steepest direction, over all of them, and in how many?
 
 Why it matters
-    λ_max and the trace of the Hessian are the classical meanings of "sharp". They were the measures that reviewers of the
-    function-centric paper missed.
+    λ_max and the trace of the Hessian are the classical meanings of "sharp"; they were the measures that reviewers of the
+    function-centric paper missed. The Frobenius norm sees saddles that the trace does not. The soft rank counts the directions
+    that the data decide against weight decay, and over the number of training images it estimates the generalisation gap.
 
 How it is computed
     Hessian-vector products by reverse mode twice through a kept graph of the gradient, on the frozen probe set, examples
-    weighted equally. λ_max is the largest *algebraic* eigenvalue, by Lanczos iteration with full re-orthogonalisation; its
-    residual ‖Hv − λv‖/λ bounds the numerical error, and `converged` says whether it met the tolerance. The same run gives λ_min
-    and λ_1/λ_5, which tells one steep direction from many. The trace of the
-    Gauss–Newton matrix is exact, from one backward pass a class. Where the network is piecewise linear in every weight (ReLU,
-    convolutions, evaluation-mode BatchNorm) it is the Hessian's trace too; elsewhere, or with many classes, that is
-    Hutchinson's estimate with random signs. Exact traces carry a BCa interval over images, estimates a Student interval over
-    their draws.
+    weighted equally. One Lanczos run with full re-orthogonalisation finds the five *algebraically* largest eigenvalues and the
+    smallest; the residual ‖Hv − λv‖/λ of each bounds its numerical error. Random starts in the complement of what converged give
+    the density, ‖H‖_F = sqrt(Σλ²) and the negative mass, the share of Σλ² with λ < 0, by Lanczos quadrature, and take back
+    `converged` from an eigenvalue beyond which they meet another. Where all P products cost no more, all eigenvalues are found.
+    The trace of the Gauss–Newton matrix G is exact, from one backward pass a class, and so is each layer's share of it. Where the
+    network is piecewise linear in every weight (ReLU, convolutions, evaluation-mode BatchNorm) it is the Hessian's trace too;
+    elsewhere, or with many classes, that is Hutchinson's estimate with random signs outside the Krylov space already known.
+    Soft rank Σλ/(λ+d) and log-determinant Σ log(λ+d) are of G, at the damping d of the options: the weight decay of training, or
+    5e-4, the usual one, for every checkpoint alike. All eigenvalues of G come from its Gram matrix where that is cheaper; else
+    starts take steps until the Gauss and the Gauss–Radau rule, which bracket the value, agree to a tolerance.
+    `converged` is about steps. Intervals of exact traces are BCa over images; others are Student's over random starts or draws,
+    from the lower end of the bracket to the upper.
 
 When not to trust it
     All of these change when layers are rescaled without changing the function: α = 10 can turn 1.8 into 33.6. Compare them
     only between networks trained alike. An unconverged λ_max is a lower bound. Read `method` before comparing two traces: an
-    interval over draws speaks of the estimator, one over images of the data.
+    interval over draws speaks of the estimator, one over images of the data. Soft ranks at different damping are different
+    measures. Few starts give honest but wide intervals.
 
 Sources
-    Pearlmutter 1994; Golub and Van Loan, ch. 10; Hutchinson 1989; Botev et al. 2017 (equal traces); Dinh et al. 2017 (rescaling).
+    Pearlmutter 1994; Golub and Van Loan, ch. 10; Golub and Meurant 2010; Ubaru, Chen and Saad 2017; Hutchinson 1989;
+    Botev et al. 2017 (equal traces); Shoham et al. 2025 (arXiv 2506.17809, soft rank); Tahmasebi et al. 2024 (arXiv 2406.03682,
+    Frobenius norm, determinant); Dinh et al. 2017 (rescaling).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from sharpaudit.card import Measured, Skipped
+import numpy as np
+
+from sharpaudit.card import Interval, Measured, Scalar, Skipped, Table
 from sharpaudit.curvature.ggn_trace import GgnTrace, ggn_trace
-from sharpaudit.curvature.lanczos import extreme_eigenvalues
+from sharpaudit.curvature.hessian import HessianSpectrum, bins, hessian_spectrum, negative_mass
+from sharpaudit.curvature.lanczos import Extremes
 from sharpaudit.curvature.linearity import piecewise_linear
 from sharpaudit.curvature.objective import Objective
 from sharpaudit.curvature.records import Eigenvalue
+from sharpaudit.curvature.soft_rank import WEIGHT_DECAY, SoftRank, ggn_soft_rank
+from sharpaudit.curvature.spectrum import Spectrum, Sum
 from sharpaudit.curvature.trace import hutchinson
 from sharpaudit.errors import UsageError
-from sharpaudit.probes import Finding, Need, Passes, Workbench, Workload, probe
+from sharpaudit.probes import Finding, NamedTable, Need, Passes, Workbench, Workload, probe
 from sharpaudit.stats import Resamples, bootstrap, first_mean
 
 UNIT = "nats per squared weight"
+SHARE = "fraction"
 OF_THE_PROBE_SET = "no interval over images; the residual bounds the numerical error on this probe set"
+ALL_KNOWN = "all eigenvalues on this probe set are known; no interval over images"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +68,21 @@ class SpectrumOptions:
     max_iterations: int = 100
     """Most Hessian-vector products spent on eigenvalues."""
     all_extremes: bool = True
-    """Whether λ_min and λ_1/λ_5 are wanted too: they cost three to five times the products that λ_max needs alone."""
+    """Whether λ_min and the top five are wanted too: they cost three to five times the products that λ_max needs alone."""
     trace_probes: int = 60
-    """Random sign vectors for the trace."""
+    """Random sign vectors for the trace, where it is not exact."""
+    density_starts: int = 4
+    """Random starts for the density, the Frobenius norm and the negative mass; 0 leaves them out."""
+    density_steps: int = 16
+    """Most Hessian-vector products of each."""
+    soft_rank_starts: int = 4
+    """Random starts for the soft rank and the log-determinant; 0 leaves them out."""
+    soft_rank_steps: int = 40
+    """Most Gauss–Newton products of each."""
+    sums_tolerance: float = 0.05
+    """Relative error of too few steps at which a sum over the spectrum counts as converged."""
+    damping: float = WEIGHT_DECAY
+    """d of soft rank and log-determinant: the weight decay of training."""
 
     def __post_init__(self) -> None:
         """Refuse settings that no run could honour."""
@@ -62,67 +90,70 @@ class SpectrumOptions:
             raise UsageError(f"spectrum.tolerance: expected a number between 0 and 1, got {self.tolerance}")
         if self.max_iterations < 1 or self.trace_probes < 2:
             raise UsageError("spectrum: expected at least 1 iteration and 2 trace probes")
+        if 1 in (self.density_starts, self.soft_rank_starts) or min(self.density_starts, self.soft_rank_starts) < 0:
+            raise UsageError("spectrum: expected 0 or at least 2 density_starts and soft_rank_starts")
+        if self.density_steps < 2 or self.soft_rank_steps < 2:
+            raise UsageError("spectrum: expected at least 2 density_steps and soft_rank_steps")
+        if not 0 < self.sums_tolerance < 1:
+            raise UsageError(f"spectrum.sums_tolerance: expected a number between 0 and 1, got {self.sums_tolerance}")
+        if not 0 < self.damping < float("inf"):
+            raise UsageError(f"spectrum.damping: expected a positive number, got {self.damping}")
 
 
 def cost(workload: Workload, options: SpectrumOptions) -> Passes:
-    """At most: the graph, a product per iteration (usually 30 to 60) and the dearer of the two ways to a trace."""
+    """At most: the graph, a product per iteration (usually 30 to 60) or step, and the dearer of the two ways to a trace.
+
+    A Gauss-Newton product costs as much as three backward passes.
+    """
     by_class = 2 * workload.classes <= 6 * options.trace_probes
+    hessian = min(60, options.max_iterations) + options.density_starts * options.density_steps + options.trace_probes
+    gauss_newton = options.soft_rank_starts * options.soft_rank_steps
     return Passes(
-        forward=2 * workload.probe_set,
-        backward=workload.probe_set * (1 + (workload.classes if by_class else 0)),
-        hvp=workload.probe_set * (min(60, options.max_iterations) + options.trace_probes),
+        forward=3 * workload.probe_set,
+        backward=workload.probe_set * (1 + (workload.classes if by_class else 0) + 3 * gauss_newton),
+        hvp=workload.probe_set * hessian,
     )
 
 
 @probe(
     needs={Need.OBJECTIVE, Need.RESAMPLES},
-    version=1,
+    version=2,
     measures=[
         "sharpness.lambda_max",
         "sharpness.lambda_min",
         "sharpness.lambda_ratio_1_5",
         "sharpness.trace",
         "sharpness.trace_ggn",
+        "sharpness.frobenius",
+        "sharpness.negative_mass",
+        "sharpness.soft_rank",
+        "sharpness.logdet_damped",
     ],
     cost=cost,
 )
 def spectrum(bench: Workbench, options: SpectrumOptions) -> Iterator[Finding]:
-    """Yield the extreme Hessian eigenvalues, and the traces of the Hessian and of the Gauss–Newton matrix."""
+    """Yield the Hessian's extreme eigenvalues, density and sums, both traces, and soft rank and log-determinant of G."""
     objective = bench.objective
-    yield from _eigenvalues(bench, objective, options)
-    exact = ggn_trace(objective, bench.progress(0.3, 0.4)) if _cheaper(objective, options) else None
-    resamples = bench.resamples(objective.num_examples)
-    if exact is None:
-        yield Skipped(name="sharpness.trace_ggn", reason="too many classes, or a layer whose gradient norms have no formula here")
-        yield _sampled_trace(bench, objective, options)
-        return
-    yield _exact_trace("sharpness.trace_ggn", exact, "exact trace of the Gauss–Newton matrix", resamples)
-    if piecewise_linear(objective):
-        method = "exact: equals the Gauss–Newton trace, as the logits are piecewise linear in every weight"
-        yield _exact_trace("sharpness.trace", exact, method, resamples)
-    else:
-        yield _sampled_trace(bench, objective, options)
-
-
-def _cheaper(objective: Objective, options: SpectrumOptions) -> bool:
-    """Whether a backward pass for each class (two forwards' cost) costs less than the random products (six) it may replace."""
-    return 2 * objective.num_classes <= 6 * options.trace_probes
-
-
-def _eigenvalues(bench: Workbench, objective: Objective, options: SpectrumOptions) -> Iterator[Finding]:
-    """Both ends of the spectrum from one Lanczos run."""
-    ends = extreme_eigenvalues(
-        objective.hvp,
-        objective.num_parameters,
-        seed=bench.seed_for("lanczos"),
+    found = hessian_spectrum(
+        objective,
         top=5 if options.all_extremes else 1,
         bottom=1 if options.all_extremes else 0,
         tolerance=options.tolerance,
         max_iterations=options.max_iterations,
-        dtype=objective.dtype,
-        device=objective.inputs.device,
-        on_progress=bench.progress(0.0, 0.3),
+        starts=options.density_starts,
+        max_steps=options.density_steps,
+        sums_tolerance=options.sums_tolerance,
+        seed=bench.seed_for("lanczos"),
+        on_progress=bench.progress(0.0, 0.4),
     )
+    yield from _eigenvalues(found.extremes, objective, options)
+    yield from _density(found.density, objective, options)
+    soft_rank = _soft_rank(bench, objective, options)
+    yield from _sums_of_ggn(soft_rank, objective, options)
+    yield from _traces(bench, objective, options, found, soft_rank)
+
+
+def _eigenvalues(ends: Extremes, objective: Objective, options: SpectrumOptions) -> Iterator[Finding]:
     method = "Lanczos, {} algebraic eigenvalue of the Hessian of the mean loss"
     yield _eigenvalue("sharpness.lambda_max", ends.top[0], UNIT, method.format("largest"), objective, options)
     if not options.all_extremes:
@@ -130,6 +161,12 @@ def _eigenvalues(bench: Workbench, objective: Objective, options: SpectrumOption
             yield Skipped(name=name, reason="not asked for: spectrum.all_extremes is off")
         return
     yield _eigenvalue("sharpness.lambda_min", ends.bottom[0], UNIT, method.format("smallest"), objective, options)
+    rows: list[list[Scalar]] = [
+        [end, rank, e.value, e.residual, e.converged]
+        for end, found in (("largest", ends.top), ("smallest", ends.bottom))
+        for rank, e in enumerate(found, 1)
+    ]
+    yield NamedTable("eigenvalues", Table(columns=["end", "rank", "value", "residual", "converged"], rows=rows))
     if len(ends.top) == 5 and ends.top[4].value > 0:
         worst = max(ends.top, key=lambda e: e.residual)
         ratio = replace(worst, value=ends.top[0].value / ends.top[4].value, converged=all(e.converged for e in ends.top))
@@ -156,6 +193,110 @@ def _eigenvalue(name: str, found: Eigenvalue, unit: str, method: str, objective:
     )
 
 
+def _density(density: Spectrum | None, objective: Objective, options: SpectrumOptions) -> Iterator[Finding]:
+    if density is None:
+        for name in ("sharpness.frobenius", "sharpness.negative_mass"):
+            yield Skipped(name=name, reason="not asked for: spectrum.density_starts is 0")
+        return
+    sampled = f"Lanczos quadrature, {options.density_starts} starts outside known eigenvectors; interval over them"
+    method = "all eigenvalues" if density.whole else sampled
+    shared = {} if density.whole else {"starts": options.density_starts, "max_steps": options.density_steps}
+    square, mass = density.sums["square"], negative_mass(density)
+    yield _sum("sharpness.frobenius", square, UNIT, f"‖H‖_F; {method}", objective, density.products, shared, np.sqrt)
+    yield _sum("sharpness.negative_mass", mass, SHARE, f"Σ_{{λ<0}}λ²/Σλ²; {method}", objective, density.products, shared, _share)
+    rows: list[list[Scalar]] = [[b.node, b.weight, b.low, b.high] for b in bins(density)]
+    yield NamedTable("spectrum", Table(columns=["node", "weight", "low", "high"], rows=rows))
+
+
+def _share(value: float) -> float:
+    return min(1.0, value)
+
+
+def _soft_rank(bench: Workbench, objective: Objective, options: SpectrumOptions) -> SoftRank | None:
+    if options.soft_rank_starts == 0:
+        return None
+    return ggn_soft_rank(
+        objective,
+        options.damping,
+        starts=options.soft_rank_starts,
+        max_steps=options.soft_rank_steps,
+        tolerance=options.sums_tolerance,
+        seed=bench.seed_for("soft rank"),
+        on_progress=bench.progress(0.4, 0.9),
+    )
+
+
+def _sums_of_ggn(found: SoftRank | None, objective: Objective, options: SpectrumOptions) -> Iterator[Finding]:
+    if found is None:
+        for name in ("sharpness.soft_rank", "sharpness.logdet_damped"):
+            yield Skipped(name=name, reason="not asked for: spectrum.soft_rank_starts is 0")
+        return
+    shared = {"damping": options.damping, "parameters": objective.num_parameters}
+    yield _sum("sharpness.soft_rank", found.rank, "directions", f"Σλ/(λ+d); {found.method}", objective, found.steps, shared)
+    yield _sum("sharpness.logdet_damped", found.logdet, "nats", f"Σ log(λ+d); {found.method}", objective, found.steps, shared)
+
+
+def _sum(
+    name: str,
+    found: Sum,
+    unit: str,
+    method: str,
+    objective: Objective,
+    products: int,
+    options: Mapping[str, float | int],
+    transform: Callable[[float], float] = float,
+) -> Measured:
+    """A sum over the spectrum, or a monotone function of one that is not negative where `transform` is given.
+
+    The residual is the error of the steps, relative except for shares.
+    """
+    ci = found.interval
+    if ci is not None and transform is not float:
+        ci = Interval(low=float(transform(max(0.0, ci.low))), high=float(transform(ci.high)), level=ci.level, method=ci.method)
+    return Measured(
+        name=name,
+        value=float(transform(found.sampled.value)),
+        unit=unit,
+        direction="none",
+        n=objective.num_examples,
+        ci=ci,
+        reason=None if ci else ALL_KNOWN,
+        method=method,
+        options=dict(options),
+        converged=found.converged,
+        iterations=products,
+        residual=found.steps_error if unit == SHARE else found.relative_error,
+    )
+
+
+def _traces(
+    bench: Workbench, objective: Objective, options: SpectrumOptions, found: HessianSpectrum, soft_rank: SoftRank | None
+) -> Iterator[Finding]:
+    """Both traces, exactly where that is possible, and the layers' shares."""
+    exact = ggn_trace(objective, bench.progress(0.9, 0.95)) if _cheaper(objective, options) else None
+    resamples = bench.resamples(objective.num_examples)
+    if exact is not None:
+        yield _exact_trace("sharpness.trace_ggn", exact, "exact trace of the Gauss–Newton matrix", resamples)
+        yield _layers(exact, objective)
+    elif soft_rank is not None:
+        yield _sum("sharpness.trace_ggn", soft_rank.trace, UNIT, f"Σλ; {soft_rank.method}", objective, soft_rank.steps, {})
+    else:
+        yield Skipped(name="sharpness.trace_ggn", reason="too many classes, or a layer whose gradient norms have no formula here")
+    if exact is not None and piecewise_linear(objective):
+        method = "exact: equals the Gauss–Newton trace, as the logits are piecewise linear in every weight"
+        yield _exact_trace("sharpness.trace", exact, method, resamples)
+    elif found.density is not None and found.density.whole:
+        density = found.density
+        yield _sum("sharpness.trace", density.sums["trace"], UNIT, "sum of all eigenvalues", objective, density.products, {})
+    else:
+        yield _sampled_trace(bench, objective, options, found)
+
+
+def _cheaper(objective: Objective, options: SpectrumOptions) -> bool:
+    """Whether a backward pass for each class (two forwards' cost) costs less than the random products (six) it may replace."""
+    return 2 * objective.num_classes <= 6 * options.trace_probes
+
+
 def _exact_trace(name: str, trace: GgnTrace, method: str, resamples: Resamples) -> Measured:
     found = bootstrap(trace.examples, first_mean, resamples)
     return Measured(
@@ -170,14 +311,23 @@ def _exact_trace(name: str, trace: GgnTrace, method: str, resamples: Resamples) 
     )
 
 
-def _sampled_trace(bench: Workbench, objective: Objective, options: SpectrumOptions) -> Measured:
+def _layers(trace: GgnTrace, objective: Objective) -> NamedTable:
+    """The trace of each layer's block of G, and its share of the whole."""
+    sizes = {name: sum(p.numel() for p in layer.parameters(recurse=False)) for name, layer in objective.module.named_modules()}
+    total = trace.value or 1.0
+    rows: list[list[Scalar]] = [[name, sizes[name], block, block / total] for name, block in trace.layers.items()]
+    return NamedTable("layers", Table(columns=["layer", "parameters", "trace_ggn", "share"], rows=rows))
+
+
+def _sampled_trace(bench: Workbench, objective: Objective, options: SpectrumOptions, found: HessianSpectrum) -> Measured:
     trace = hutchinson(
         objective.hvp,
         objective.num_parameters,
         draws=options.trace_probes,
         seed=bench.seed_for("trace"),
+        known=found.space,
         device=objective.inputs.device,
-        on_progress=bench.progress(0.4, 1.0),
+        on_progress=bench.progress(0.95, 1.0),
     )
     return Measured(
         name="sharpness.trace",
@@ -186,6 +336,6 @@ def _sampled_trace(bench: Workbench, objective: Objective, options: SpectrumOpti
         direction="none",
         n=objective.num_examples,
         ci=trace.interval(),
-        method=f"Hutchinson, {trace.n} random sign vectors; interval over them",
+        method=f"Hutchinson, {trace.n} random sign vectors outside a known Krylov space; interval over them",
         options={"trace_probes": options.trace_probes},
     )
