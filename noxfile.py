@@ -20,6 +20,12 @@ def slow(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    session.install("-e", ".[dev]")
+    session.run("pytest", "tests/checkpoints/test_fuzz.py", *session.posargs, env={"SHARPAUDIT_FUZZ": "100000"})
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     session.install("ruff>=0.12")
     session.run("ruff", "check", ".")

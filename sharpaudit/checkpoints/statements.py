@@ -106,10 +106,12 @@ def _of_preprocessor(config: Mapping[str, Any]) -> dict[str, Any]:
     resized, cropped = _edge(config.get("size")), _edge(config.get("crop_size"))
     edge = cropped if cropped and config.get("do_center_crop", True) else resized
     if edge:
-        found["input_size"] = [3, edge, edge]
+        mean = config.get("image_mean")
+        found["input_size"] = [len(mean) if isinstance(mean, list) else 3, edge, edge]
         found["crop_pct"] = edge / resized if resized and edge <= resized else 1.0
-    if config.get("resample") in PIL_RESAMPLING:
-        found["interpolation"] = PIL_RESAMPLING[config["resample"]]
+    resample = config.get("resample")
+    if type(resample) is int and resample in PIL_RESAMPLING:
+        found["interpolation"] = PIL_RESAMPLING[resample]
     return found
 
 
