@@ -1,5 +1,6 @@
 """A bare state dict tells its network: over every network of timm, torchvision and the zoo, and never a wrong one."""
 
+import math
 import random
 import subprocess
 import sys
@@ -132,6 +133,15 @@ def test_every_network_is_named_or_listed() -> None:
     assert len(found.named) >= 0.85 * found.asked
 
 
+def families(most_parameters: int) -> list[list[str]]:
+    """Networks that share names and fixed shapes, up to a size."""
+    groups: dict[tuple[tuple[int, ...], tuple[int, ...]], list[str]] = {}
+    for spec, network in INDEX.networks.items():
+        if sum(math.prod(axis or 10 for axis in INDEX.shapes[shape]) for shape in network.shapes) <= most_parameters:
+            groups.setdefault((tuple(network.names), tuple(network.shapes)), []).append(spec)
+    return [specs for specs in groups.values() if len(specs) > 1]
+
+
 def trained(module: nn.Module, seed: int = 0) -> nn.Module:
     """`module` with weights as after training: no layer is switched off, no statistic is 0 or 1."""
     generator = torch.Generator().manual_seed(seed)
@@ -175,6 +185,37 @@ def test_networks_that_compute_something_else_are_listed(tmp_path: Path) -> None
             load(saved(trained(built(name, num_classes=10)), tmp_path))
         assert caught.value.message.endswith("torchvision:resnet18 (same function: timm:resnet18); timm:resnetblur18")
         assert caught.value.hint == "choose one with --arch (labelled images might tell)"
+
+
+def test_weights_that_tell_nothing_are_not_decided(tmp_path: Path) -> None:
+    module = trained(built("torchvision:resnet18", num_classes=10))
+    for name in ("fc.weight", "fc.bias"):
+        torch.nn.init.zeros_(module.get_parameter(name))
+    with pytest.raises(ArchitectureError, match="3 networks that compute different functions"):
+        load(saved(module, tmp_path))
+
+
+@pytest.mark.slow
+def test_a_network_that_cannot_take_its_images_is_no_answer(tmp_path: Path) -> None:
+    """CrossViT-408 of timm 1.0.31 can be built for images of 240, with the weights of CrossViT-240, and then fails on them."""
+    model = load(saved(trained(built("timm:crossvit_15_dagger_240", num_classes=10)), tmp_path))
+    assert model.subject.architecture == "timm:crossvit_15_dagger_240"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("specs", families(30_000_000), ids=lambda specs: specs[0])
+def test_no_weights_load_into_another_function(specs: list[str], tmp_path: Path) -> None:
+    for spec in specs:
+        truth = trained(built(spec, num_classes=10))
+        path = saved(truth, tmp_path)
+        try:
+            model = load(path)
+        except ArchitectureError as error:
+            assert spec in error.message
+        else:
+            assert agree(truth, model.module, model.subject.preprocessing.input_size[1]), (
+                f"{spec} as {model.subject.architecture}"
+            )
 
 
 NORMALISATIONS = ("timm:test_efficientnet_gn", "timm:test_efficientnet_ln")
