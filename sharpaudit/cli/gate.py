@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sharpaudit.cli.app import Json, app, output
+from sharpaudit.cli.subjects import Architecture, Auditing, Data, Device, Probes, Seed, TrainData, runs_of
 from sharpaudit.errors import WORST_FIRST, UsageError, clean
 
 if TYPE_CHECKING:
@@ -34,18 +37,27 @@ class Sink(StrEnum):
 
 @app.command()
 def gate(
-    cards: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders or report.json files.")],
+    context: typer.Context,
+    subjects: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, report.json files or checkpoints.")],
     policy: PolicyFile,
-    baseline: Annotated[Path | None, typer.Option(metavar="RUN", help="The run that baseline rules compare with.")] = None,
+    baseline: Annotated[Path | None, typer.Option(metavar="RUN", help="What baseline rules compare with.")] = None,
     formats: Annotated[
         list[str] | None,
         typer.Option("--format", metavar="KIND=FILE", help="junit, sarif, gitlab or github (a step summary); repeatable."),
     ] = None,
     allow_mismatch: Annotated[bool, typer.Option("--allow-mismatch", help="Compare with a baseline measured otherwise.")] = False,
+    data: Data = None,
+    train_data: TrainData = None,
+    arch: Architecture = None,
+    probes: Probes = "standard",
+    seed: Seed = 0,
+    device: Device = "auto",
     json: Json = False,
 ) -> int:
-    """Decide whether checkpoints may be released. Exit code 0 passed, 1 failed, 6 inconclusive, 3 not judged."""
-    from sharpaudit import store
+    """Decide whether checkpoints may be released. Exit code 0 passed, 1 failed, 6 inconclusive, 3 not judged.
+
+    Stored runs need no model. Checkpoints, the baseline's too, are audited first, into sharpaudit-runs/NAME.
+    """
     from sharpaudit.card import codec
     from sharpaudit.gate import judge
     from sharpaudit.gate.policy import read
@@ -53,10 +65,11 @@ def gate(
 
     sinks = [_sink(text) for text in formats or []]
     rules = read(policy)
-    reference = store.load_run(baseline) if baseline is not None else None
+    auditing = Auditing(data, train_data, arch, probes, seed, device)
+    runs = runs_of(context, [*subjects, *([baseline] if baseline else [])], auditing)
+    reference = runs.pop() if baseline else None
     judgements = []
-    for path in cards:
-        run = store.load_run(path)
+    for run in runs:
         judgement = judge(
             run.card,
             rules,
@@ -79,6 +92,8 @@ def gate(
                 print(f"  {ci.sentence(verdict)}")
             for note in judgement.notes:
                 print(f"  note: {clean(note, 500)}")
+    if os.environ.get("GITHUB_ACTIONS") == "true":  # the runner reads commands on both streams; stdout is for the result
+        print(ci.github_annotations(judgements), end="", file=sys.stderr)
     codes = [judgement.exit_code for judgement in judgements]
     return next(code for code in WORST_FIRST if code in codes)
 

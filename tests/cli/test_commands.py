@@ -20,7 +20,7 @@ def test_measure_writes_a_run_and_prints_the_card(run: Command, tmp_path: Path) 
     result = run("measure", BASELINE, *QUICK, "-o", "run")
     assert result.code == 0
     assert "Right on 752 of 797 images" in result.out
-    names = {"report.json", "report.md", "report.html", "predictions.safetensors"}
+    names = {"report.json", "report.md", "report.html", "predictions.safetensors", "parts", "state.json", ".lock"}
     assert {path.name for path in (tmp_path / "run").iterdir()} == names
     assert "\x1b" not in result.out, "no colours in a pipe"
     assert str(tmp_path) not in (tmp_path / "run" / "report.json").read_text(), "cards hold no absolute paths"
