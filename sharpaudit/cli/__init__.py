@@ -21,7 +21,21 @@ from typing import NoReturn
 
 import typer
 
-from sharpaudit.cli import compare, config, convert, data, demo, gate, inspect, measure, probes, schema, show, streams  # noqa: F401 - each import registers a command
+from sharpaudit.cli import (  # noqa: F401 - importing a command registers it
+    compare,
+    config,
+    convert,
+    data,
+    demo,
+    doctor,
+    gate,
+    inspect,
+    measure,
+    probes,
+    schema,
+    show,
+    streams,
+)
 from sharpaudit.cli.app import app
 from sharpaudit.cli.usage import refusal
 from sharpaudit.errors import EnvironmentFailure, ExitCode, Interrupted, SharpauditError, clean
@@ -60,6 +74,8 @@ def _run(arguments: list[str]) -> int:
             print(error.format_message(), file=sys.stderr)
             return ExitCode.USAGE
         return _fail(refusal(error), arguments)
+    except SystemExit as leave:  # the parser's, after shell completion
+        return leave.code if isinstance(leave.code, int) else ExitCode.DONE
     except Exception:
         return _fail(_crash(), arguments)
     except BaseException as stop:

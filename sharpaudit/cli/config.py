@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from sharpaudit.cli.app import Json, app
+from sharpaudit.cli.app import Json, app, command_named, command_names
 from sharpaudit.cli.layers import ConfigFile, configurable, key, layers, origin, probe_settings
 from sharpaudit.errors import clean, closest
 
@@ -30,7 +30,7 @@ def show(context: typer.Context, config: ConfigFile = None, json: Json = False) 
         print(f"# {layer.origin}: {clean(str(layer.path), 500)}")
     for name, value, where, weaker in rows:
         print(f"{name:<28}{'-' if value is None else clean(str(value)):<28}{where:<12}{weaker}".rstrip())
-    for variable in _unknown_variables():
+    for variable in unknown_variables():
         print(f"warning: {variable}", file=sys.stderr)
 
 
@@ -51,9 +51,10 @@ def _probe_rows(context: typer.Context) -> Iterator[tuple[str, Any, str, str]]:
         yield name, setting.value, setting.origin, ""
 
 
-def _unknown_variables() -> Iterator[str]:
+def unknown_variables() -> Iterator[str]:
     """Variables that look like ours and are read by nobody."""
-    known = {"SHARPAUDIT_CONFIG", "SHARPAUDIT_DATA", "SHARPAUDIT_CACHE", *(p.envvar for p in configurable() if p.envvar)}
+    parameters = [parameter for name in command_names() for parameter in command_named(name).params]
+    known = {"SHARPAUDIT_DATA", *(str(parameter.envvar) for parameter in parameters if parameter.envvar)}
     for name in sorted(name for name in os.environ if name.startswith("SHARPAUDIT_") and name not in known):
         close = closest(name, known, limit=1)
         yield f"nothing reads the variable {clean(name)}" + (f"; did you mean {close[0]}?" if close else "")
