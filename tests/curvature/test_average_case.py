@@ -30,12 +30,12 @@ def ball(o: Objective, norm: Norm, radius: float, adaptive: bool = False) -> Bal
 def test_a_quadratic_has_its_second_order(norm: Norm, adaptive: bool) -> None:
     """½ρ² Σ h_i c_i² and a third of it; no draw sees anything else."""
     o = quadratic([3.0, 1.0], [2.0, -4.0])
-    found = average_case(o, ball(o, norm, 0.1, adaptive), draws=600, seed=0).plain
+    found = average_case(o, ball(o, norm, 0.1, adaptive), draws=300, seed=0).plain
     trace = 3 * 4 + 16 if adaptive else 3 + 1
     truth = 0.005 * trace / (3 if norm == "linf" else 1)
     assert abs(found.value - truth) < 4 * found.standard_error
-    assert found.standard_error < 0.1 * truth
-    assert found.n == 300
+    assert found.standard_error < 0.12 * truth
+    assert found.n == 150
 
 
 @pytest.mark.parametrize("norm", NORMS)
