@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sharpaudit.card import Card, ProbeRun, SetupCheck, Timing
+from sharpaudit.card import Card, DataRecord, ProbeRun, SetupCheck, Timing
 from sharpaudit.card.reading import reading
 from sharpaudit.cost import Cost, costs, fitting
+from sharpaudit.data import num_shared
 from sharpaudit.device import compute_settings, environment, peak_memory_mib
 from sharpaudit.execute import Finished, TimeIsUp, execute, left_out
 from sharpaudit.plan import Step, total
@@ -84,6 +85,9 @@ def run(
             finished += [left_out(step, "the audit was interrupted") for step in steps if step.probe.name not in ran]
             raise Stopped(_run(begun, finished, started, bench)) from stop
         on_progress("writing the card", 1.0)
+        for images in (prepared.test, prepared.train):
+            if images is not None:
+                images.require_unchanged()
         return _run(begun, finished, started, bench)
 
 
@@ -143,7 +147,7 @@ def _beginning(prepared: Prepared, bench: Workbench) -> dict[str, Any]:
     corrupting = any(Need.CORRUPTED in step.probe.needs for step in prepared.steps)
     return {
         "subject": prepared.model.subject,
-        "data": prepared.test.record(),
+        "data": _tested_on(prepared),
         "train_data": prepared.train.record() if prepared.train is not None else None,
         "probe_set": bench.probe_set if curved else None,
         "corruptions": bench.corruption_source if corrupting else None,
@@ -151,6 +155,16 @@ def _beginning(prepared: Prepared, bench: Workbench) -> dict[str, Any]:
         "config": dict(request.settings),
         "seed": request.bench.seed,
     }
+
+
+def _tested_on(prepared: Prepared) -> DataRecord:
+    """The test images, with a warning where training images are among them."""
+    record = prepared.test.record()
+    shared = num_shared(prepared.train, prepared.test) if prepared.train else 0
+    if not shared:
+        return record
+    words = f"{shared:,} of the {record.n:,} test images are training images too, byte for byte: accuracy on them is no test"
+    return record.model_copy(update={"warnings": [*record.warnings, words]})
 
 
 def _setup(prepared: Prepared) -> SetupCheck | None:

@@ -14,7 +14,7 @@ import torch
 
 from sharpaudit.card import Setting
 from sharpaudit.checkpoints import Limits, LoadedModel, PreprocessingOverrides, load
-from sharpaudit.data import ImageSet, Reading, open_images, to_input
+from sharpaudit.data import ClassOrder, ImageSet, Reading, class_order, open_images, read_class_map, to_input
 from sharpaudit.data.corrupted import CorruptedSet
 from sharpaudit.data.paired import clean_spec, is_stored, open_paired
 from sharpaudit.decision import by_clean_loss
@@ -39,6 +39,8 @@ class Request:
     preprocessing: PreprocessingOverrides = field(default_factory=PreprocessingOverrides)
     num_classes: int | None = None
     """Outputs the network must have; None reads it from the weights."""
+    class_map: Path | None = None
+    """A file that says which output each class of the data is; None goes by name, else by order."""
     limits: Limits = field(default_factory=Limits)
     """Budgets of the checkpoint readers."""
     reading: Reading = field(default_factory=Reading)
@@ -136,25 +138,37 @@ def _open_test(request: Request, model: LoadedModel) -> tuple[ImageSet, Corrupte
         search=request.search,
         reading=request.reading,
     )
-    return _fitted(images, model), corrupted
+    order = _order(images, request, model)
+    return _fitted(images, order, model), corrupted.relabelled(order.applied)
 
 
 def _open(spec: str, request: Request, model: LoadedModel, *, limit: int | None) -> ImageSet:
     images = open_images(
-        spec, limit=limit, preprocessing=model.subject.preprocessing, search=request.search, reading=request.reading
+        spec,
+        limit=limit,
+        preprocessing=model.subject.preprocessing,
+        search=request.search,
+        reading=replace(request.reading, allow_code=request.allow_code),
     )
-    return _fitted(images, model)
+    return _fitted(images, _order(images, request, model), model)
 
 
-def _fitted(images: ImageSet, model: LoadedModel) -> ImageSet:
-    """The images as the network will see them: as many classes as it has outputs, and a note on what is adapted."""
-    named = images.classes_declared
-    images = images.matched_to(model.subject.num_classes)
-    notes = [*images.notes, *_adaptations(images, model.subject.preprocessing.input_size)]
-    if not named and model.classes and len(set(model.classes)) == len(model.classes):
-        images = replace(images, classes=model.classes)
-        notes.append(f"names of the classes from the checkpoint's {model.classes_origin}")
-    return replace(images, notes=tuple(notes))
+def _order(images: ImageSet, request: Request, model: LoadedModel) -> ClassOrder:
+    """Which output of the network each class of the images is."""
+    return class_order(
+        images,
+        model.subject.num_classes,
+        names=model.classes,
+        names_origin=f"the checkpoint's {model.classes_origin}",
+        class_map=read_class_map(request.class_map) if request.class_map else None,
+    )
+
+
+def _fitted(images: ImageSet, order: ClassOrder, model: LoadedModel) -> ImageSet:
+    """The images as the network will see them: labelled by its outputs, and with a note on what is adapted."""
+    adapted = _adaptations(images, model.subject.preprocessing.input_size)
+    images = order.applied(images)
+    return replace(images, notes=(*images.notes, *adapted))
 
 
 def _adaptations(images: ImageSet, input_size: Sequence[int]) -> list[str]:

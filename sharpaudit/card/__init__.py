@@ -159,8 +159,14 @@ class DataRecord(Record):
     index_hash: str
     """SHA-256 over images and labels in order: two cards are comparable example by example only when it is equal."""
     classes: list[str]
+    classes_origin: str | None = None
+    """Who named the classes and their order; None on cards of earlier versions."""
     notes: list[str] = []
     """What was converted, reordered or left out on the way in."""
+    warnings: list[str] = []
+    """What to know before trusting any number about these images."""
+    ran_user_code: bool = False
+    """True when a Python file of the user's made them."""
 
 
 class CorruptionSource(Record):

@@ -50,7 +50,7 @@ ORIGINS = {"COMMANDLINE": "flag", "ENVIRONMENT": "environment", "DEFAULT": "defa
 NOT_ON_THE_CARD = {"out", "json", "dry_run", "force", "max_time", "config", "settings"}
 """Parameters that decide nothing about the numbers, and ``--set``, whose parts stand there one by one."""
 
-WITH_PATHS = {"data", "train_data", "arch"}
+WITH_PATHS = {"data", "train_data", "arch", "class_map"}
 FOLDERS = re.compile(r"[^:,]*/")
 """The part of a path that says where on this machine a file is."""
 

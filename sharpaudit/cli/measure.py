@@ -59,6 +59,9 @@ def measure(
     num_classes: Annotated[
         int | None, option("--num-classes", "Outputs the network must have; else from its weights.", min=2)
     ] = None,
+    class_map: Annotated[
+        Text, option("--class-map", "Which output each class of the data is: lines of a class and a number.", metavar="FILE")
+    ] = None,
     input_range: Annotated[Text, option("--input-range", "Black and white of floating-point images.", metavar="LOW,HIGH")] = None,
     synthesise: Annotated[
         bool, option("--synthesise", "Corrupt the images of a -c set ourselves (synthetic-c), reading no published files.")
@@ -89,7 +92,7 @@ def measure(
     plugins: Annotated[
         bool, typer.Option("--plugins", help="Run probes of other packages: with deep, or named in a file.")
     ] = False,
-    allow_code: Annotated[bool, typer.Option("--allow-code", help="Run the Python file that --arch names.")] = False,
+    allow_code: Annotated[bool, typer.Option("--allow-code", help="Run a Python file that --arch or --data names.")] = False,
     allow_inert: Annotated[bool, typer.Option("--allow-inert", help="Read tensors beside code in the file; run none.")] = False,
     allow_nonfinite: Annotated[bool, typer.Option("--allow-nonfinite", help="Measure NaN and infinite weights too.")] = False,
     allow_partial: Annotated[bool, typer.Option("--allow-partial", help="Go on without cells that a -c set lacks.")] = False,
@@ -137,6 +140,7 @@ def measure(
             weights=weights,
             preprocessing=overrides,
             num_classes=num_classes,
+            class_map=Path(class_map) if class_map else None,
             limits=Limits(**given),
             reading=reading,
             probes=selection,

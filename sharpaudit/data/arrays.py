@@ -20,9 +20,17 @@ Array = NDArray[Any]
 
 
 def image_set(
-    name: str, images: Array, labels: Array, classes: Sequence[str] | None, *, reading: Reading, notes: tuple[str, ...] = ()
+    name: str,
+    images: Array,
+    labels: Array,
+    classes: Sequence[str] | None,
+    *,
+    reading: Reading,
+    notes: tuple[str, ...] = (),
+    origin: str = "",
+    ran_user_code: bool = False,
 ) -> ImageSet:
-    """A checked set from raw arrays: 8-bit channels-last images, integer labels within the classes.
+    """A checked set from raw arrays: 8-bit channels-last images, integer labels within the classes, which `origin` names.
 
     Raises:
         DataError: a shape, type, range or length that no rule covers; the message says what was expected.
@@ -43,6 +51,8 @@ def image_set(
         classes=numbered(int(indices.max()) + 1) if classes is None else tuple(classes),
         notes=notes + layout_notes + range_notes + label_notes,
         classes_declared=classes is not None,
+        classes_origin=origin if classes is not None else "numbered",
+        ran_user_code=ran_user_code,
     )
 
 

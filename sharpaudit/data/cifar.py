@@ -47,15 +47,19 @@ def open_cifar(name: str, split: Split, folders: Sequence[Path], *, reading: Rea
     for folder in inside:
         paths = [folder / file for file in FILES[name, split]]
         if all(path.is_file() for path in paths):
-            return _open_binary(full_name, paths, NUM_LABELS[name], _names(folder) or classes, reading)
+            listed = _names(folder)
+            origin = "the names file beside the images" if listed else f"the names of {name}"
+            return _open_binary(full_name, paths, NUM_LABELS[name], listed or classes, reading, origin)
         archive = find([f"{name}_{split}*.npz", f"{name}-{split}*.npz"], [folder])
         if archive is not None:
-            found = open_npz(archive, reading=reading, name=full_name, classes=classes)
+            found = open_npz(archive, reading=reading, name=full_name, classes=classes, origin=f"the names of {name}")
             return replace(found, notes=(*found.notes, f"read from {clean(archive.name)}"))
     raise _not_found(name, split, folders, inside)
 
 
-def _open_binary(name: str, paths: Sequence[Path], num_labels: int, classes: Sequence[str] | None, reading: Reading) -> ImageSet:
+def _open_binary(
+    name: str, paths: Sequence[Path], num_labels: int, classes: Sequence[str] | None, reading: Reading, origin: str
+) -> ImageSet:
     width = num_labels + PIXEL_BYTES
     parts = []
     for path in paths:
@@ -70,7 +74,7 @@ def _open_binary(name: str, paths: Sequence[Path], num_labels: int, classes: Seq
             parts.append(np.frombuffer(file.read(size), np.uint8).reshape(-1, width))
     rows = np.concatenate(parts)
     images = rows[:, num_labels:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    return image_set(name, np.ascontiguousarray(images), rows[:, num_labels - 1], classes, reading=reading)
+    return image_set(name, np.ascontiguousarray(images), rows[:, num_labels - 1], classes, reading=reading, origin=origin)
 
 
 def _names(folder: Path) -> tuple[str, ...] | None:

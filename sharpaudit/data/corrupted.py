@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -53,6 +53,10 @@ class CorruptedSet:
             raise UnknownName("corruption cell", f"{name}/{severity}", (f"{name}/{level}" for name, level in self.cells))
         data = self._read(name, severity)
         return data if self.rows is None else data.take(self.rows)
+
+    def relabelled(self, label: Callable[[ImageSet], ImageSet]) -> CorruptedSet:
+        """The same set with the labels of every cell as `label` makes them."""
+        return replace(self, _read=lambda name, severity: label(self._read(name, severity)))
 
     @cached_property
     def fingerprint(self) -> str:

@@ -30,6 +30,8 @@ class Reading:
     """What an undecodable image does (``--on-bad-sample``); skipping decodes the whole set once when it is opened."""
     follow_links: bool = False
     """Whether links may leave the folder that was named (``--follow-links``)."""
+    allow_code: bool = False
+    """Whether a Python file that is named as data may be run (``--allow-code``)."""
 
 
 def open_regular(path: Path) -> IO[bytes]:

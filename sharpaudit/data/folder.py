@@ -109,7 +109,9 @@ def open_folder(
     empty = [name for name, label in label_of.items() if label not in filled]
     notes += [f"{count} {kind} left out" for kind, count in sorted(ignored.items())]
     notes += [f"class folders without images: {', '.join(clean(name) for name in empty[:8])}"] if empty else []
-    return image_files(f"imagefolder:{clean(root.name)}", found, names, notes, preprocessing=preprocessing, reading=reading)
+    origin = "folder names" if classes or not (root / LISTED).is_file() else LISTED
+    name = f"imagefolder:{clean(root.name)}"
+    return image_files(name, found, names, notes, origin=origin, preprocessing=preprocessing, reading=reading)
 
 
 def image_files(
@@ -118,6 +120,7 @@ def image_files(
     classes: tuple[str, ...],
     notes: Sequence[str] = (),
     *,
+    origin: str = "folder names",
     preprocessing: Preprocessing | None,
     reading: Reading,
 ) -> ImageSet:
@@ -129,7 +132,7 @@ def image_files(
     shape, resize, size_notes = _shape(scan, preprocessing)
     images = FolderImages(tuple(path for path, _ in scan.kept), (len(scan.kept), *shape), resize, reading)
     labels = np.array([label for _, label in scan.kept], dtype=np.int64)
-    return ImageSet(name, images, labels, classes, (*notes, *scan.notes, *size_notes))
+    return ImageSet(name, images, labels, classes, (*notes, *scan.notes, *size_notes), classes_origin=origin)
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,9 @@ def open_idx(
 ) -> ImageSet:
     """The set held by one idx file of images and one of labels, each plain or gzipped."""
     name = name or f"idx:{clean(images.name)},{clean(labels.name)}"
-    return image_set(name, _read(images, 3, reading), _read(labels, 1, reading), classes, reading=reading)
+    return image_set(
+        name, _read(images, 3, reading), _read(labels, 1, reading), classes, reading=reading, origin="the ten digits"
+    )
 
 
 def _read(path: Path, rank: int, reading: Reading) -> NDArray[Any]:

@@ -54,4 +54,5 @@ def _annotated(name: str, root: Path, preprocessing: Preprocessing | None, readi
     found = [(root / "images" / file_name, label_of[wordnet_id]) for file_name, wordnet_id, *_ in columns]
     for path, _ in found:
         check_link(path, root, reading)
-    return image_files(name, found, tuple(map(clean, classes)), preprocessing=preprocessing, reading=reading)
+    classes = tuple(map(clean, classes))
+    return image_files(name, found, classes, origin=ANNOTATIONS, preprocessing=preprocessing, reading=reading)

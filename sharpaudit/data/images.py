@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -57,6 +58,17 @@ class Selection:
 
 
 @dataclass(frozen=True, eq=False)
+class Hashes:
+    """What one pass over a set gives."""
+
+    whole: str
+    each: NDArray[np.uint64]
+    """Of each image: the first 64 bits of its SHA-256, enough to find equal ones among billions of pairs."""
+    stamp: str
+    """Of the files, where images are decoded on demand."""
+
+
+@dataclass(frozen=True, eq=False)
 class ImageSet:
     """Labelled images in a fixed order. Nothing here is random, augmented or shuffled."""
 
@@ -71,6 +83,10 @@ class ImageSet:
     """What was converted, reordered or left out on the way in."""
     classes_declared: bool = True
     """False when the source names no classes; they are then numbered up to the largest label."""
+    classes_origin: str = ""
+    """Who named the classes, and so decided their order."""
+    ran_user_code: bool = False
+    """Whether a Python file of the user's made the images."""
 
     def __post_init__(self) -> None:
         if len(self.labels) != len(self.images):
@@ -87,19 +103,43 @@ class ImageSet:
         _, height, width, channels = self.images.shape
         return height, width, channels
 
-    @cached_property
+    @property
     def index_hash(self) -> str:
         """SHA-256 over the shape, the image bytes and the labels, in order. Equal pixels hash alike whatever file held them."""
+        return self._hashes.whole
+
+    @cached_property
+    def _hashes(self) -> Hashes:
+        """From one pass over the images, however many are decoded for it."""
         digest = hashlib.sha256(repr((len(self), *self.shape)).encode())
+        stamp, each = _stamp(self.images), []
         for images, _ in self.batches(HASH_CHUNK):
             digest.update(images.tobytes())
+            each += [int.from_bytes(hashlib.sha256(image.tobytes()).digest()[:8], "little") for image in images]
         digest.update(self.labels.astype("<i8").tobytes())
-        return digest.hexdigest()
+        return Hashes(digest.hexdigest(), np.array(each, dtype=np.uint64), stamp)
+
+    def require_unchanged(self) -> None:
+        """Refuse images that are decoded on demand and are no longer those of `index_hash`.
+
+        Raises:
+            DataError: a file was written to since, and other pixels came out of it.
+        """
+        if _stamp(self.images) != self._hashes.stamp and replace(self).index_hash != self.index_hash:
+            raise DataError(
+                "the images changed during the audit", hint="measure again when nothing writes to them", path=self.name
+            )
 
     def record(self) -> DataRecord:
         """The set's entry on a card."""
         return DataRecord(
-            name=self.name, n=len(self), index_hash=self.index_hash, classes=list(self.classes), notes=list(self.notes)
+            name=self.name,
+            n=len(self),
+            index_hash=self.index_hash,
+            classes=list(self.classes),
+            classes_origin=self.classes_origin or None,
+            notes=list(self.notes),
+            ran_user_code=self.ran_user_code,
         )
 
     def batches(self, size: int) -> Iterator[tuple[Pixels, Labels]]:
@@ -122,28 +162,6 @@ class ImageSet:
         """The examples at `indices`, in that order."""
         return self._selected(np.asarray(indices, dtype=np.int64))
 
-    def matched_to(self, num_outputs: int) -> ImageSet:
-        """The same set with one class per output of a network.
-
-        Undeclared classes are numbered up to `num_outputs`.
-
-        Raises:
-            DataError: the set declares another number of classes, or a label has no output.
-        """
-        if self.classes_declared and len(self.classes) != num_outputs:
-            raise DataError(
-                f"the data has {len(self.classes)} classes, the network {num_outputs} outputs",
-                hint="give the data the network's class order, or pass --num-classes",
-                path=self.name,
-            )
-        if self.labels.max() >= num_outputs:
-            raise DataError(
-                f"expected labels 0 to {num_outputs - 1}, one per output, got {self.labels.min()} to {self.labels.max()}",
-                hint="is this the network's data set?",
-                path=self.name,
-            )
-        return replace(self, classes=self.classes if self.classes_declared else numbered(num_outputs))
-
     def _selected(self, key: slice | NDArray[np.int64]) -> ImageSet:
         lazy = not isinstance(self.images, np.ndarray)
         images = Selection(self.images, np.arange(len(self))[key]) if lazy else self.images[key]
@@ -160,11 +178,13 @@ def numbered(num_classes: int) -> tuple[str, ...]:
 
 def num_shared(first: ImageSet, second: ImageSet) -> int:
     """How many images of `second` also stand in `first`, byte for byte: leakage between a training and a test set."""
-    known = set(_image_hashes(first))
-    return sum(digest in known for digest in _image_hashes(second))
+    return int(np.isin(second._hashes.each, first._hashes.each).sum()) if first.shape == second.shape else 0
 
 
-def _image_hashes(data: ImageSet) -> Iterator[bytes]:
-    for images, _ in data.batches(HASH_CHUNK):
-        for image in images:
-            yield hashlib.sha256(image.tobytes()).digest()
+def _stamp(images: Images) -> str:
+    """When and how large the files of a lazy source were last written; empty for what is held in memory."""
+    if isinstance(images, Selection):
+        return _stamp(images.source)
+    paths: Sequence[Path] = getattr(images, "paths", ())
+    written = ((status.st_size, status.st_mtime_ns, status.st_ino) for status in map(Path.stat, paths))
+    return hashlib.sha256(repr(list(written)).encode()).hexdigest() if paths else ""

@@ -6,6 +6,8 @@ declared size is compared with the stored one and with the budget before anythin
 
 from __future__ import annotations
 
+import math
+import sys
 import tokenize
 import zipfile
 import zlib
@@ -31,8 +33,10 @@ BOMB_RATIO = 1100
 MAX_HEADER = 10_000
 
 
-def open_npz(path: Path, *, reading: Reading, name: str | None = None, classes: tuple[str, ...] | None = None) -> ImageSet:
-    """The images and labels of an ``.npz`` file, in stored order; named `classes` where the file names none.
+def open_npz(
+    path: Path, *, reading: Reading, name: str | None = None, classes: tuple[str, ...] | None = None, origin: str = ""
+) -> ImageSet:
+    """The images and labels of an ``.npz`` file, in stored order; where the file names no classes, those that `origin` gives.
 
     Raises:
         DataError: not an npz, members missing or damaged, or arrays that hold no labelled images.
@@ -56,10 +60,10 @@ def open_npz(path: Path, *, reading: Reading, name: str | None = None, classes: 
 
             images, labels = read(IMAGE_KEYS, "images"), read(LABEL_KEYS, "labels")
             if any(key in members for key in CLASS_KEYS):
-                classes = class_names(read(CLASS_KEYS, "classes"))
+                classes, origin = class_names(read(CLASS_KEYS, "classes")), clean(path.name)
     except (zipfile.BadZipFile, NotImplementedError) as error:  # the latter: a version or a compression nobody has yet
         raise DataError(f"'{clean(path.name)}' is not an npz (ZIP) file: {clean(str(error))}", hint=_looks_like(path)) from error
-    return image_set(name, images, labels, classes, reading=reading)
+    return image_set(name, images, labels, classes, reading=reading, origin=origin)
 
 
 def map_npy(path: Path) -> NDArray[Any]:
@@ -111,8 +115,8 @@ def _header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dtype
         raise DataError(
             f"'{name}' has the unsupported type {clean(str(dtype))}", hint="store numbers, and class names as strings"
         )
-    if any(size < 0 for size in shape):
-        raise DataError(f"'{name}' declares the negative shape {shape}")
+    if any(size < 0 for size in shape) or dtype.itemsize * math.prod(max(size, 1) for size in shape) > sys.maxsize:
+        raise DataError(f"'{name}' declares the impossible shape {shape}")
     return shape, fortran, dtype
 
 

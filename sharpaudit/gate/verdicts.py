@@ -83,6 +83,7 @@ def clean_load(card: Card) -> Verdict:
     reasons = [
         *(["code in the file was set aside on request"] if not subject.clean_load else []),
         *(["the architecture came from user code"] if subject.ran_user_code else []),
+        *(["the images came from user code"] if card.data.ran_user_code else []),
     ]
     return Verdict(
         rule=0,

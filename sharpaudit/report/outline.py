@@ -175,6 +175,8 @@ def facts(card: Card) -> list[Fact]:
         *([Fact("Told by", told)] if told else []),
         Fact("Data", _images(data)),
     ]
+    if data.classes_origin:
+        lines.append(Fact("Classes", f"{wording.count(len(data.classes))}, named and ordered by {data.classes_origin}"))
     if card.train_data:
         lines.append(Fact("Training data", _images(card.train_data)))
     if card.corruptions:
@@ -230,6 +232,9 @@ def cautions(card: Card) -> list[str]:
     found += [f"Set-up suspect, {check.name}: {check.message}." for check in (card.setup.flagged if card.setup else [])]
     if not card.subject.clean_load:
         found.append("The file held code that was ignored on request.")
+    found += [f"{warning[:1].upper()}{warning[1:]}." for warning in card.data.warnings]
+    if card.data.ran_user_code:
+        found.append("The images came from a Python file that was executed on request.")
     if card.subject.ran_user_code:
         found.append("The architecture came from a Python file that was executed on request.")
     for name, run in sorted(card.probes.items()):

@@ -97,15 +97,6 @@ def test_an_empty_or_ragged_set_cannot_be_made() -> None:
         ImageSet("toy", make().images, np.zeros(2, np.int64), ("a",))
 
 
-def test_classes_are_matched_to_the_outputs_of_a_network() -> None:
-    assert make().matched_to(5).classes == tuple("abcde")
-    assert make(declared=False).matched_to(7).classes == tuple("0123456")
-    with pytest.raises(DataError, match="5 classes, the network 7 outputs"):
-        make().matched_to(7)
-    with pytest.raises(DataError, match="labels 0 to 3, one per output, got 0 to 4"):
-        make(declared=False).matched_to(4)
-
-
 def test_leakage_is_counted_byte_for_byte() -> None:
     data = make()
     assert num_shared(data.limited(500), data.take(np.arange(400, 700))) == 100

@@ -92,7 +92,8 @@ def digits(name: str = "baseline-seed0", split: str = "digits") -> SetUp:
 @cache
 def real(name: str = RESNET20) -> SetUp:
     model = load(REAL / "ckpt" / name)
-    return SetUp(model.module, model.subject.preprocessing, open_images(REAL_SETS[name]).matched_to(10))
+    images = open_images(REAL_SETS[name])
+    return SetUp(model.module, model.subject.preprocessing, replace(images, classes=tuple("0123456789")))
 
 
 def permuted(seed: int) -> Callable[[np.ndarray], np.ndarray]:
