@@ -13,7 +13,8 @@ import typer
 from typer.core import TyperGroup
 
 from sharpaudit.cli.app import Json, app, output
-from sharpaudit.cli.measure import progress_bar, search_path
+from sharpaudit.cli.measure import search_path
+from sharpaudit.cli.progress import progress_bar
 from sharpaudit.errors import DataError, EnvironmentFailure, UsageError, clean
 
 if TYPE_CHECKING:

@@ -6,8 +6,6 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from math import inf, isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -16,6 +14,7 @@ import typer
 
 from sharpaudit.cli.app import Json, app, option, output
 from sharpaudit.cli.layers import ConfigFile, configured, probe_options, probe_selection
+from sharpaudit.cli.progress import progress_bar
 from sharpaudit.errors import WORST_FIRST, ExitCode, SharpauditError, UsageError, clean
 
 if TYPE_CHECKING:
@@ -304,24 +303,3 @@ def _write_documents(folder: Path, run: Run) -> None:
     store.write(folder / "report.md", markdown(run.card))
     store.write(folder / "report.html", html([run.card], guides()))
     store.save_run(folder, run)
-
-
-@contextmanager
-def progress_bar(title: str) -> Iterator[Callable[[str, float], None]]:
-    """One bar for the whole plan on stderr; nothing when stderr is not a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda doing, fraction: None
-        return
-    with Progress(
-        TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn(), console=console, transient=True
-    ) as bar:
-        task = bar.add_task("", total=1.0)
-
-        def report(doing: str, fraction: float) -> None:
-            bar.update(task, completed=fraction, description=f"{clean(title, 40)}: {doing}")
-
-        yield report

@@ -1,0 +1,90 @@
+"""How progress is told: a bar for a person, lines for a machine, nothing into a pipe."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sharpaudit.cli.progress import lines, progress_bar
+from tests.cli.conftest import DEMO
+
+HOSTILE = "::error::\x1b[31m[/foo]\n##[section]x"
+AUDIT = ["measure", str(DEMO / "baseline-seed0.safetensors"), "--data", "digits", "--probes", "accuracy"]
+
+
+def test_lines_come_at_their_times_and_begin_with_our_word(capsys: pytest.CaptureFixture[str]) -> None:
+    with lines("a.pt", 0.02) as report:
+        report("accuracy", 0.25)
+        time.sleep(0.03)
+        report("spectrum", 0.5)
+        time.sleep(0.05)
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "progress: a.pt: 25% after 0 s, accuracy" in told.err
+    assert told.err.splitlines()[-1] == "progress: a.pt: 50% after 0 s, spectrum"
+
+
+@pytest.mark.parametrize("value", ["true", "1", "TRUE"])
+def test_ci_is_told_in_lines(value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("CI", value)
+    monkeypatch.setattr("sharpaudit.cli.progress.EVERY", 0.01)
+    with progress_bar(HOSTILE) as report:
+        report(HOSTILE, 0.5)
+        time.sleep(0.1)
+    told = capsys.readouterr().err.splitlines()
+    assert told and all(line.startswith("progress: ") and line.isprintable() for line in told)
+
+
+@pytest.mark.parametrize("value", ["", "0", "false", None])
+def test_a_pipe_is_told_nothing(
+    value: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("CI", raising=False)
+    if value is not None:
+        monkeypatch.setenv("CI", value)
+    monkeypatch.setattr("sharpaudit.cli.progress.EVERY", 0.01)
+    with progress_bar("a.pt") as report:
+        report("accuracy", 0.5)
+        time.sleep(0.05)
+    assert capsys.readouterr() == ("", "")
+
+
+def on_a_terminal(tmp_path: Path, **environment: str) -> tuple[str, str]:
+    """stdout, into a pipe, and stderr, on a pseudo-terminal, of an audit."""
+    ours, theirs = pty.openpty()
+    settings = {**os.environ, "OMP_NUM_THREADS": "1", "TERM": "xterm-256color", "CI": "", **environment}
+    command = [sys.executable, "-m", "sharpaudit", *AUDIT]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, cwd=tmp_path, env=settings, check=True)
+    os.close(theirs)
+    seen = b""
+    try:
+        while block := os.read(ours, 65536):
+            seen += block
+    except OSError:  # what Linux says when the other end is closed
+        pass
+    os.close(ours)
+    return done.stdout.decode(), seen.decode()
+
+
+def test_a_person_sees_a_bar_and_the_pipe_only_the_result(tmp_path: Path) -> None:
+    out, err = on_a_terminal(tmp_path)
+    assert "\x1b" not in out and "Right on 752 of 797 images" in out
+    assert "baseline-seed0.safetensors: " in err and "━" in err
+
+
+@pytest.mark.parametrize(("name", "value"), [("CI", "true"), ("TERM", "dumb")])
+def test_no_bar_where_none_can_be_drawn(name: str, value: str, tmp_path: Path) -> None:
+    assert "\x1b" not in on_a_terminal(tmp_path, **{name: value})[1]
+
+
+def test_no_color_means_no_colour(tmp_path: Path) -> None:
+    coloured, plain = (re.findall(r"\x1b\[[0-9;]*m", on_a_terminal(tmp_path, **env)[1]) for env in ({}, {"NO_COLOR": "1"}))
+    colours = re.compile(r"\x1b\[(3[0-79]|38|4[0-79]|9\d)[;\dm]")
+    assert any(map(colours.match, coloured)) and not any(map(colours.match, plain))
