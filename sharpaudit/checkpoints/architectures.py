@@ -258,7 +258,7 @@ def _factory(path: Path, name: str) -> Callable[..., nn.Module]:
     try:
         spec.loader.exec_module(module)
         made: Callable[..., nn.Module] = getattr(module, name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script that ends by itself must not end the audit
         raise ArchitectureError(
             f"the architecture file failed: {type(error).__name__}: {clean(str(error))}", path=str(path)
         ) from error

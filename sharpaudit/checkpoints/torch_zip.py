@@ -27,9 +27,10 @@ _ABSENT = 0xFFFFFFFF
 
 @dataclass(frozen=True)
 class Entry:
-    """A stored entry: its name and where its bytes are."""
+    """A stored entry: its name and where its header and its bytes are."""
 
     name: str
+    header: int
     start: int
     stop: int
 
@@ -87,9 +88,9 @@ def directory(data: bytes, limits: Limits) -> dict[str, Entry]:
             entries[entry.name] = entry
     except struct.error as error:
         raise CheckpointError(f"damaged ZIP directory; file has {len(data)} bytes") from error
-    ordered = sorted(entries.values(), key=lambda entry: (entry.start, entry.stop))
+    ordered = sorted(entries.values(), key=lambda entry: (entry.header, entry.stop))
     for left, right in pairwise(ordered):
-        if left.stop > right.start:
+        if left.stop > right.header:
             raise UnsafeInput(f"entries '{clean(left.name)}' and '{clean(right.name)}' overlap in the archive")
     return {entry.name: entry for entry in ordered}
 
@@ -133,7 +134,7 @@ def _central_entry(data: bytes, position: int, end: int) -> tuple[Entry, int]:
     start = offset + _LOCAL.size + local[9] + local[10]
     if local[0] != MAGIC or data[start - local[10] - local[9] : start - local[10]] != raw_name or start + size > len(data):
         raise UnsafeInput(f"entry '{clean(name)}' is not where the directory says")
-    return Entry(name, start, start + size), following
+    return Entry(name, offset, start, start + size), following
 
 
 def _zip64(extra: bytes, values: list[int]) -> list[int]:
