@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from sharpaudit.card import Card, Direction, Interval, Measured
-from sharpaudit.compare.geometry import FLATTER_WHEN_LARGER, is_geometric
+from sharpaudit.card.invariance import verdicts
+from sharpaudit.compare.geometry import FLATTER_WHEN_LARGER, is_geometric, on_both
 from sharpaudit.compare.records import Difference, Verdict
 from sharpaudit.metrics.predictions import Predictions
 from sharpaudit.metrics.recompute import Source, source
@@ -33,6 +34,7 @@ def differences(cards: Sequence[Card], views: Sequence[Views], margins: Mapping[
     def resamples_of(n: int) -> Resamples:
         return resamples.setdefault(n, Resamples(n, seed=a.seed))
 
+    tried = [verdicts(card.measurements, card.tables) for card in cards]
     rows = []
     for first in a.measurements:
         second = b.measured(first.name)
@@ -61,6 +63,7 @@ def differences(cards: Sequence[Card], views: Sequence[Views], margins: Mapping[
             p_value=p,
             p_adjusted=q,
             verdict=verdict(first.name, first.direction, estimate, q, margin),
+            rescaling=on_both(tried[0].get(first.name), tried[1].get(first.name)),
         )
         for (first, second, estimate, paired), p, q in zip(rows, raw, adjusted, strict=True)
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sharpaudit.card.invariance import Verdict as Tried
 from sharpaudit.card.reading import REPARAMETRISATION
 
 NOT_SHARPNESS = frozenset(
@@ -44,9 +45,18 @@ def is_safety(name: str) -> bool:
     return any(name.startswith(entry) if entry.endswith("/") else name == entry for entry in SAFETY)
 
 
-def is_invariant(name: str) -> bool:
-    """Whether rescalings that leave a ReLU network's function alone leave `name` alone too.
+def on_both(a: Tried | None, b: Tried | None) -> Tried | None:
+    """What rescaling did to a measure on two networks; the worse of both, None where one card does not say."""
+    order: list[Tried | None] = [None, "not invariant", "not tested", "invariant for whole layers", "invariant"]
+    return min(a, b, key=order.index)
 
-    The paper's closed form of the Fisher-Rao norm reads nothing but logits and the number of layers.
+
+def is_invariant(name: str, tried: Tried | None = None) -> bool:
+    """Whether rescalings that leave a network's function alone leave `name` alone too: as `tried` says, or else theory.
+
+    Theory speaks of ReLU networks. The paper's closed form of the Fisher-Rao norm reads nothing but logits and the number of
+    layers.
     """
+    if tried not in (None, "not tested"):
+        return tried != "not invariant"
     return name in REPARAMETRISATION or name == "flatness.fisher_rao_paper"

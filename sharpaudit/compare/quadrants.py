@@ -22,7 +22,7 @@ def quadrants(differences: Sequence[Difference]) -> list[Quadrant]:
             flatness=flatness.name,
             safety=safety.name,
             quadrant=WORDS.get((flatness.verdict, safety.verdict), "undecided"),
-            invariant=is_invariant(flatness.name),
+            invariant=is_invariant(flatness.name, flatness.rescaling),
         )
         for flatness in differences
         if is_geometric(flatness.name)

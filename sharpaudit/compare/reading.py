@@ -106,14 +106,18 @@ def _quadrants(quadrants: Sequence[Quadrant]) -> Iterator[str]:
 
 
 def _parametrisation(models: Sequence[Model], rows: Sequence[Difference]) -> Iterator[str]:
-    geometric = [row.name for row in rows if is_geometric(row.name)]
-    invariant, raw = [n for n in geometric if is_invariant(n)], [n for n in geometric if not is_invariant(n)]
-    if invariant:
+    geometric = [row for row in rows if is_geometric(row.name)]
+    tried = any(row.rescaling not in (None, "not tested") for row in geometric)
+    invariant = [row.name for row in geometric if is_invariant(row.name, row.rescaling)]
+    raw = [row.name for row in geometric if row.name not in invariant]
+    if invariant and tried:
+        yield f"Rescaling layers of both networks, with no change to their logits, left {_listed(invariant)} alone."
+    elif invariant:
         yield f"Rescaling layers of a ReLU network without changing its function leaves {_listed(invariant)} alone."
     if raw:
         yield (
-            f"It moves {_listed(raw)}: raw scales cannot be compared across reparametrisations, so a difference in them can come "
-            "from the scale of the weights alone."
+            f"It {'moved' if tried else 'moves'} {_listed(raw)}: raw scales cannot be compared across reparametrisations, so a "
+            "difference in them can come from the scale of the weights alone."
         )
     if raw and models[0].architecture != models[1].architecture:
         yield (

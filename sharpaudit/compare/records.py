@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import ConfigDict, Field, FiniteFloat
 
 from sharpaudit.card import Direction, Interval, Measured, Record
+from sharpaudit.card.invariance import Verdict as Tried
 
 SCHEMA = "sharpaudit.comparison/1.0"
 
@@ -55,6 +56,8 @@ class Difference(Record):
     """Benjamini-Yekutieli, over the measurements of the same family; the verdict uses this one."""
     verdict: Verdict | None
     """None for a number that is neither good, bad, sharp nor flat."""
+    rescaling: Tried | None = None
+    """What rescaling did to it on both networks; None where one of the cards does not say."""
 
 
 class Change(Record):

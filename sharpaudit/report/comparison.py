@@ -111,9 +111,11 @@ def _pair(pair: Pair) -> Iterator[Sheet]:
     rows = [row for row in pair.differences if not row.name.startswith(("clean.accuracy/class/", "corruption.accuracy/"))]
     flat = [row for row in rows if is_geometric(row.name)]
     yield _differences(
-        "Flatness, unmoved by rescaling", [row for row in flat if is_invariant(row.name)], wording.NO_GOOD_DIRECTION
+        "Flatness, unmoved by rescaling",
+        [row for row in flat if is_invariant(row.name, row.rescaling)],
+        wording.NO_GOOD_DIRECTION,
     )
-    yield _differences("Flatness, moved by rescaling", [row for row in flat if not is_invariant(row.name)])
+    yield _differences("Flatness, moved by rescaling", [row for row in flat if not is_invariant(row.name, row.rescaling)])
     yield _differences("Safety", [row for row in rows if is_safety(row.name)])
     yield Sheet(
         "Flatness read against safety", ("by", "and safer by", "and less safe by", "B is"), _quadrants(pair.quadrants), "llll"

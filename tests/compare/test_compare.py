@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sharpaudit.card import Card, codec
+from sharpaudit.card import Card, Scalar, Table, codec
+from sharpaudit.card.invariance import COLUMNS, TABLE
 from sharpaudit.compare import Comparison, compare
 from sharpaudit.errors import CardError, ExitCode
 from sharpaudit.metrics.predictions import Predictions
 from sharpaudit.metrics.recompute import source
 from tests.compare.cases import Audit, audit, measured
 
+FISHER, LAMBDA = "flatness.fisher_rao", "sharpness.lambda_max"
 REAL = Path(__file__).parents[3] / "shared" / "real"
 
 
@@ -72,6 +74,30 @@ def test_raw_scales_are_cautioned_about() -> None:
     other = b.card.model_copy(update={"subject": b.card.subject.model_copy(update={"architecture": "zoo:\x1b[31mwide"})})
     text = said(comparison(a, Audit(other, b.views)))
     assert "The architectures differ (zoo:small, zoo:\\x1b[31mwide)" in text and "\x1b" not in text
+
+
+def test_what_was_tried_on_both_networks_goes_before_theory() -> None:
+    def tried(seed: int, fisher: str, lambda_max: str) -> Audit:
+        rows: list[list[Scalar]] = [
+            [name, 1.0, 1.0, 1.0, 1.0, verdict, ""] for name, verdict in [(FISHER, fisher), (LAMBDA, lambda_max)]
+        ]
+        return audit(seed, tables={TABLE: Table(columns=list(COLUMNS), rows=rows)})
+
+    for a, b, invariant in [
+        (("invariant", "not invariant"), ("invariant", "not invariant"), {FISHER}),
+        (("invariant", "invariant"), ("invariant", "not invariant"), {FISHER}),
+        (("not invariant", "invariant"), ("invariant", "invariant for whole layers"), {LAMBDA}),
+        (("not tested", "not tested"), ("invariant", "invariant"), {FISHER}),
+    ]:
+        found = comparison(tried(1, *a), tried(2, *b))
+        assert found.pair is not None
+        assert {q.flatness for q in found.pair.quadrants if q.invariant} == invariant
+    text = said(comparison(tried(1, "invariant", "not invariant"), tried(2, "invariant", "not invariant")))
+    assert f"with no change to their logits, left {FISHER} alone" in text
+    assert f"It moved {LAMBDA}: raw scales cannot be compared" in text
+    half = comparison(tried(1, "not invariant", "invariant"), audit(2))
+    assert half.pair is not None and {row.rescaling for row in half.pair.differences} == {None}
+    assert f"leaves {FISHER} alone" in said(half)
 
 
 def test_class_names_cannot_speak_to_the_terminal() -> None:
