@@ -15,7 +15,10 @@ CONDITION = r"(.+)-seed"
 """Where the file names say how a network was trained."""
 SHOWN = ("baseline", "weight_decay", "augmentation", "sam")
 """The conditions that are audited unless all are asked for."""
-OPTIONS = {"spectrum": {"all_extremes": False, "density_starts": 0, "soft_rank_starts": 0}}
+OPTIONS = {
+    "spectrum": {"all_extremes": False, "density_starts": 0, "soft_rank_starts": 0},
+    "reparametrisation": {"examples": 4},
+}
 """What differs from the standard probes, for the time it saves."""
 PAIR = ("baseline-seed0", "augmentation-seed0")
 """The two that are shown side by side."""

@@ -62,6 +62,7 @@ features           none    -inf inf  features.nc1 features.nc2 features.nc3 feat
 features           none    -inf inf  features.class_curvature/* features.class_volume/* features.intrinsic_dimension/*
 adversarial        higher  0    1    adversarial.accuracy/*
 adversarial        higher  0    inf  adversarial.median_epsilon
+reparametrisation  none    0    inf  reparametrisation.pairs reparametrisation.logit_change reparametrisation.moved
 path               lower   -inf inf  path.barrier path.barrier_bn_reset
 """
 """Probe, better direction, lowest and highest possible value, names; ``*`` stands for a qualifier."""

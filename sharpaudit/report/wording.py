@@ -81,6 +81,9 @@ TITLES: Mapping[str, str] = {
     "features.nc3": "Neural collapse NC3",
     "adversarial.accuracy": "Adversarial",
     "adversarial.median_epsilon": "Median adversarial ε",
+    "reparametrisation.pairs": "Layers rescaled",
+    "reparametrisation.logit_change": "Logits moved by rescaling",
+    "reparametrisation.moved": "Measures moved by rescaling",
     "path.barrier": "Loss barrier",
     "path.barrier_bn_reset": "Loss barrier, BN reset",
 }
