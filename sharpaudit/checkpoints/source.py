@@ -23,7 +23,11 @@ FOREIGN = (
     (rb".{4}TFL3", "a TensorFlow Lite model"),
     (rb"(?s)\x08[\x01-\x0f].{0,200}(pytorch|onnx|tf2onnx|skl2onnx|graph|ai\.)", "an ONNX model"),
     (rb"[\x81-\x8f][\xa0-\xbf](params|model|opt|step|state)", "msgpack (Flax or JAX weights)"),
-    (rb"(?s).{257}ustar", "a tar archive: unpack it first (or a checkpoint of torch < 0.2)"),
+    (
+        rb"(?s)(?=.{257}ustar).*?(sys_info|storages|tensors)\0",
+        "a checkpoint of torch before 0.2 (a tar archive): load and save it again with torch",
+    ),
+    (rb"(?s).{257}ustar", "a tar archive: unpack it first"),
     (rb"\x93NUMPY", "a NumPy array, not a checkpoint"),
     (rb"GIF8|\x89PNG|\xff\xd8\xff|BM.{4}\0\0|RIFF....WEBP", "a picture"),
     (rb"%PDF", "a PDF document"),

@@ -72,6 +72,11 @@ def of_config(config: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> Sta
         raise CheckpointError(f"config.json: num_classes must be a count, got {clean(repr(count))}")
     preprocessing = {key: timm_config[key] for key in PREPROCESSING_FIELDS if timm_config.get(key) is not None}
     notes = [] if "auto_map" not in config else ["config.json names remote code (auto_map): remote code is never run"]
+    named = config.get("architectures")
+    if architecture is None and isinstance(named, list) and named:
+        notes.append(
+            f"config.json names {clean(str(named[0]), 60)} of transformers, which is not built: --arch may name its like in timm"
+        )
     options = config.get("model_args") or {}
     if not isinstance(options, dict):
         raise CheckpointError("config.json: model_args is not an object")

@@ -8,6 +8,8 @@ import copy
 import json
 import pathlib
 import pickle
+import sys
+import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +93,39 @@ def _lightning(prefix: str) -> Write:
         }
 
     return _torch(wrap)
+
+
+LIBRARIES = ("omegaconf", "omegaconf.dictconfig", "pytorch_lightning", "pytorch_lightning.parsing")
+"""Modules that are not here, whose classes are pickled all the same."""
+
+
+def _foreign(module: str, name: str, parent: type = object) -> Any:
+    """An object of a class of such a module."""
+    kind = type(name, (parent,), {"__module__": module, "__qualname__": name})
+    setattr(sys.modules[module], name, kind)
+    return kind()
+
+
+def _hyperparameters(module: nn.Module, folder: Path) -> Path:
+    """What Lightning keeps of a run that was configured with omegaconf."""
+    sys.modules.update({name: types.ModuleType(name) for name in LIBRARIES})
+    try:
+        config = _foreign("omegaconf.dictconfig", "DictConfig")
+        config.__dict__.update(_content={"lr": 0.1}, ref_type=Any, object_type=dict, flags=collections.defaultdict(dict))
+        attributes = _foreign("pytorch_lightning.parsing", "AttributeDict", dict)
+        attributes.update(model=config, loss=nn.CrossEntropyLoss(), size=torch.Size([3, 4]), where=pathlib.PurePosixPath("/data"))
+        content = {
+            "state_dict": {f"model.{name}": value for name, value in module.state_dict().items()},
+            "hyper_parameters": attributes,
+            "hparams_name": "kwargs",
+            "pytorch-lightning_version": "2.4.0",
+            "callbacks": {"ModelCheckpoint": {"best_model_path": "/x", "best_model_score": torch.tensor(0.9)}},
+        }
+        torch.save(content, folder / "last.ckpt")
+    finally:
+        for name in LIBRARIES:
+            del sys.modules[name]
+    return folder / "last.ckpt"
 
 
 def _safetensors(metadata: Mapping[str, str] | None) -> Write:
@@ -241,6 +276,7 @@ DIALECTS: dict[str, Dialect] = {
     "AveragedModel": Dialect(_torch(lambda m: torch.optim.swa_utils.AveragedModel(m).state_dict())),
     "Lightning, model.": Dialect(_lightning("model.")),
     "Lightning, net.": Dialect(_lightning("net.")),
+    "Lightning, omegaconf": Dialect(_hyperparameters),
     "a network in a model": Dialect(_renamed(lambda name: f"model.net.{name}")),
     "Lightning of a compiled model": Dialect(_lightning("model._orig_mod.")),
     "plain objects beside": Dialect(_torch(_namespaces)),

@@ -8,7 +8,7 @@ import torch
 from sharpaudit.checkpoints import load, zoo
 from tests.checkpoints.dialects import DIALECTS
 
-NETWORKS = ("digits_cnn", "resnet20", "vit_small")
+NETWORKS = ("digits_cnn", "resnet20", pytest.param("vit_small", marks=pytest.mark.slow))
 
 
 @pytest.mark.parametrize("network", NETWORKS)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import json
 import struct
+import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 from torch import nn
@@ -277,6 +279,17 @@ def zip64(data: bytes) -> bytes:
     return data[:end] + b"PK\x06\x07" + struct.pack("<LQL", 0, 3, 1) + data[end:]
 
 
+def tarred(*names: str) -> bytes:
+    """An archive as torch 0.1 wrote them."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:", format=tarfile.PAX_FORMAT) as file:
+        for name in names:
+            info = tarfile.TarInfo(name)
+            info.size = 9
+            file.addfile(info, io.BytesIO(b"something"))
+    return stream.getvalue()
+
+
 def overlapping() -> bytes:
     """Two entries, whole and in place, of which the first one claims to reach into the second."""
     stream = io.BytesIO()
@@ -291,7 +304,8 @@ def overlapping() -> bytes:
 
 BYTES = {
     "no known format": (b"\x00\x01\x02\x03", 3, "not a checkpoint in any known format; it starts with 00 01 02 03"),
-    "a tar archive": (b"x" * 257 + b"ustar" + bytes(250), 3, "a tar archive: unpack it first (or a checkpoint of torch < 0.2)"),
+    "a tar archive": (tarred("readme.txt"), 3, "a tar archive: unpack it first"),
+    "torch before 0.2": (tarred("sys_info", "pickle", "tensors", "storages"), 3, "a checkpoint of torch before 0.2"),
     "a picture": (b"GIF89a", 3, "a picture"),
     "a program": (b"\x7fELF\x02", 3, "a program"),
     "a NumPy array": (b"\x93NUMPY\x01", 3, "a NumPy array"),
@@ -370,3 +384,37 @@ def test_sklearn_objects_beside_the_weights_are_dropped(tmp_path: Path) -> None:
     stated = PreprocessingOverrides(mean=(0.5,), std=(0.5,), input_size=(1, 2, 2))
     subject = load(tmp_path / "weights.pt", architecture=f"{tmp_path}/net.py:make", allow_code=True, overrides=stated).subject
     assert subject.dropped == ["labels (sklearn.preprocessing._label.LabelEncoder)"]
+
+
+def test_a_network_of_transformers_is_named_and_not_built(tmp_path: Path) -> None:
+    save_file({"vit.encoder.layer.0.weight": torch.zeros(2, 2)}, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({"architectures": ["ViTForImageClassification"], "model_type": "vit"}))
+    error = refusal(lambda: load(tmp_path))
+    assert error.exit_code == ExitCode.INPUT
+    assert "config.json names ViTForImageClassification of transformers, which is not built" in (error.hint or "")
+
+
+@pytest.mark.parametrize("spelled", ["{}", "local-dir:{}"])
+def test_a_folder_of_timm_says_everything(spelled: str, tmp_path: Path) -> None:
+    """Architecture, preprocessing and names of the classes, as timm's own hub writes them."""
+    torch.manual_seed(0)
+    network = timm.create_model("test_resnet", num_classes=3)
+    network(torch.randn(2, 3, 96, 96))
+    network.eval()
+    save_file(network.state_dict(), tmp_path / "model.safetensors")
+    pretrained = {
+        "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "input_size": [3, 96, 96], "interpolation": "bicubic", "crop_pct": 0.9,
+        "crop_mode": "center", "num_classes": 3, "pool_size": [5, 5], "first_conv": "conv1", "classifier": "fc",
+    }  # fmt: skip
+    config = {"architecture": "test_resnet", "num_classes": 3, "label_names": ["a", "b", "c"], "pretrained_cfg": pretrained}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    loaded = load(Path(spelled.format(tmp_path)))
+    subject, prepared = loaded.subject, loaded.subject.preprocessing
+    assert (subject.architecture, subject.architecture_origin) == ("timm:test_resnet", "config.json")
+    assert (subject.num_classes, loaded.classes, loaded.classes_origin) == (3, ("a", "b", "c"), "config.json")
+    assert (prepared.mean, prepared.std, prepared.input_size) == ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6], [3, 96, 96])
+    assert (prepared.interpolation, prepared.crop_pct, prepared.origin) == ("bicubic", 0.9, "config.json")
+    assert not subject.warnings
+    images = torch.randn(3, 3, 96, 96)
+    with torch.no_grad():
+        assert torch.equal(loaded.module(images), network(images))
