@@ -55,8 +55,8 @@ def is_invariant(name: str, tried: Tried | None = None) -> bool:
     """Whether rescalings that leave a network's function alone leave `name` alone too: as `tried` says, or else theory.
 
     Theory speaks of ReLU networks. The paper's closed form of the Fisher-Rao norm reads nothing but logits and the number of
-    layers.
+    layers; adaptive sharpness measures every perturbation in units of the weight it moves.
     """
     if tried not in (None, "not tested"):
         return tried != "not invariant"
-    return name in REPARAMETRISATION or name == "flatness.fisher_rao_paper"
+    return name in REPARAMETRISATION or name == "flatness.fisher_rao_paper" or "/adaptive/" in name

@@ -40,6 +40,12 @@ from sharpaudit.errors import SharpauditError, UsageError
 from sharpaudit.probes import Finding, NamedTable, Need, NotApplicable, Passes, Probe, Workbench, Workload, probe
 
 FEW: Mapping[str, Mapping[str, Any]] = {
+    "average_case": {"draws": 4},
+    "first_order": {"iterations": 3},
+    "keskar": {"iterations": 3},
+    "pac_bayes": {"draws": 4, "steps": 6},
+    "slices": {"points": 5},
+    "worst_case": {"iterations": 3},
     "perturbation": {"draws": 4, "paper_draws": 2},
     "spectrum": {
         "max_iterations": 15,
