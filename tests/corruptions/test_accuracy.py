@@ -39,7 +39,7 @@ def right() -> Right:
 
     @torch.inference_mode()
     def hits(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        batches = torch.from_numpy(pixels).split(250)
+        batches = torch.split(torch.from_numpy(pixels), 250)
         seen = [model.module(to_input(batch, model.subject.preprocessing)).argmax(1) for batch in batches]
         return np.asarray(torch.cat(seen).numpy() == labels[: len(pixels)])
 
