@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -32,6 +32,8 @@ from sharpaudit.data.corrupted import Cell, CorruptedSet
 from sharpaudit.device import is_out_of_memory
 from sharpaudit.metrics.predictions import Predictions
 from sharpaudit.stats import Resamples, evenly_spaced
+
+Result = TypeVar("Result")
 
 CLEAN = "clean"
 TRAIN = "train"
@@ -105,6 +107,7 @@ class _Shelf:
     features: Features | None = None
     objective: Objective | None = None
     resamples: dict[int, Resamples] = field(default_factory=dict)
+    results: dict[Hashable, Any] = field(default_factory=dict)
     passes: Counter[str] = field(default_factory=Counter)
     batch_size: int = 256
 
@@ -189,6 +192,13 @@ class Workbench:
             self._shelf.passes += self._shelf.objective.passes
             self._shelf.objective = None
         return True
+
+    def once(self, key: Hashable, compute: Callable[[], Result]) -> Result:
+        """What `compute` gives, which the first probe to ask pays for; equal keys must mean equal results, whoever asks."""
+        if key not in self._shelf.results:
+            self._shelf.results[key] = compute()
+        found: Result = self._shelf.results[key]
+        return found
 
     def progress(self, start: float, stop: float) -> Callable[[float], None]:
         """A callback for a part of the probe's work: its fraction 0 to 1 becomes `start` to `stop` of the whole probe."""

@@ -126,3 +126,11 @@ def test_out_of_memory_for_one_image_is_an_error() -> None:
 
     with pytest.raises(torch.OutOfMemoryError, match="no memory at all"):
         _ = bench(None_().eval(), probe_examples=1)._forward(open_images("digits", limit=3))
+
+
+def test_what_probes_share_is_computed_for_the_first_that_asks() -> None:
+    on = bench()
+    answers = iter("abc")
+    first, second = on.narrowed("first", ALL_NEEDS), on.narrowed("second", ALL_NEEDS)
+    assert [probe.once(("length", 3), lambda: next(answers)) for probe in (first, second, on)] == ["a", "a", "a"]
+    assert on.once(("length", 4), lambda: next(answers)) == "b"
