@@ -70,6 +70,16 @@ def test_user_options_win_over_the_preset() -> None:
         ("perturbation", {"perturbation": {"radius": 0}}, UsageError, "positive radii"),
         ("spectrum", {"spectrum": {"tolerance": 2}}, UsageError, "spectrum.tolerance"),
         ("spectrum", {"spectrum": {"trace_probes": 1}}, UsageError, "2 trace probes"),
+        ("spectrum", {"spectrum": {"density_starts": 1}}, UsageError, "0 or at least 2 density_starts"),
+        ("spectrum", {"spectrum": {"soft_rank_starts": -2}}, UsageError, "0 or at least 2 density_starts and soft_rank_starts"),
+        ("spectrum", {"spectrum": {"soft_rank_steps": 1}}, UsageError, "2 density_steps and soft_rank_steps"),
+        ("spectrum", {"spectrum": {"sums_tolerance": 1}}, UsageError, "spectrum.sums_tolerance"),
+        ("spectrum", {"spectrum": {"damping": 0}}, UsageError, "spectrum.damping: expected a positive number, got 0"),
+        ("information", {"information": {"damping": -1}}, UsageError, "information.damping: expected a positive number"),
+        ("information", {"information": {"iic_examples": 0}}, UsageError, "iic_examples of at least 1"),
+        ("information", {"information": {"soft_rank_starts": 1}}, UsageError, "2 soft_rank_starts and soft_rank_steps"),
+        ("information", {"information": {"sums_tolerance": 0}}, UsageError, "information.sums_tolerance"),
+        ("information", {"information": {"method": "guess"}}, UsageError, "information.method"),
     ],
 )
 def test_what_cannot_be_is_refused(

@@ -39,8 +39,8 @@ def cheaper(objective: Objective, products: int) -> bool:
     rows, columns = objective.num_examples * objective.num_classes, objective.num_parameters
     if 8 * rows * columns > GRAPH_BYTES:
         return False
-    with FlopCounterMode(display=False) as counter:
-        objective.variant(slice(1)).logits()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        objective.forward(objective.inputs[:1])
     forward: float = counter.get_total_flops() / 2
     order = min(rows, columns)
     dense = 2 * (rows * columns * order + EIGENVALUES * order**3)

@@ -148,7 +148,7 @@ def spectrum(bench: Workbench, options: SpectrumOptions) -> Iterator[Finding]:
     )
     yield from _eigenvalues(found.extremes, objective, options)
     yield from _density(found.density, objective, options)
-    soft_rank = _soft_rank(bench, objective, options)
+    soft_rank = _soft_rank(bench, options)
     yield from _sums_of_ggn(soft_rank, objective, options)
     yield from _traces(bench, objective, options, found, soft_rank)
 
@@ -212,17 +212,30 @@ def _share(value: float) -> float:
     return min(1.0, value)
 
 
-def _soft_rank(bench: Workbench, objective: Objective, options: SpectrumOptions) -> SoftRank | None:
+def soft_rank_of(
+    bench: Workbench, damping: float, starts: int, max_steps: int, tolerance: float, on_progress: Callable[[float], None]
+) -> SoftRank:
+    """Soft rank and log-determinant of G, computed once for all probes that ask for the same."""
+    return bench.once(
+        ("soft rank", damping, starts, max_steps, tolerance),
+        lambda: ggn_soft_rank(
+            bench.objective,
+            damping,
+            starts=starts,
+            max_steps=max_steps,
+            tolerance=tolerance,
+            seed=bench.settings.seed,
+            on_progress=on_progress,
+        ),
+    )
+
+
+def _soft_rank(bench: Workbench, options: SpectrumOptions) -> SoftRank | None:
     if options.soft_rank_starts == 0:
         return None
-    return ggn_soft_rank(
-        objective,
-        options.damping,
-        starts=options.soft_rank_starts,
-        max_steps=options.soft_rank_steps,
-        tolerance=options.sums_tolerance,
-        seed=bench.seed_for("soft rank"),
-        on_progress=bench.progress(0.4, 0.9),
+    progress = bench.progress(0.4, 0.9)
+    return soft_rank_of(
+        bench, options.damping, options.soft_rank_starts, options.soft_rank_steps, options.sums_tolerance, progress
     )
 
 

@@ -100,6 +100,9 @@ def test_damped_norms_by_either_order(n: int) -> None:
 def test_the_gram_matrix_is_taken_where_it_is_cheaper(monkeypatch: pytest.MonkeyPatch) -> None:
     o = Objective(*case("conv-bn"), batch_size=3)
     assert cheaper(o, 160) and not cheaper(o, 5)
+    edge = next(products for products in range(5, 160) if cheaper(o, products))
+    o.gradient()
+    assert cheaper(o, edge) and not cheaper(o, edge - 1), "what was computed before does not count"
     monkeypatch.setattr("sharpaudit.curvature.gram.GRAPH_BYTES", 1000)
     assert not cheaper(o, 10**9)
 
