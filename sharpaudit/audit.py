@@ -14,6 +14,7 @@ from sharpaudit.card.reading import reading
 from sharpaudit.cost import Cost, costs, fitting
 from sharpaudit.data import num_shared
 from sharpaudit.device import compute_settings, environment, peak_memory_mib
+from sharpaudit.errors import DataError
 from sharpaudit.execute import Finished, TimeIsUp, execute, left_out
 from sharpaudit.plan import Step, total
 from sharpaudit.preparation import Prepared, Progress, Request, prepare
@@ -85,9 +86,7 @@ def run(
             finished += [left_out(step, "the audit was interrupted") for step in steps if step.probe.name not in ran]
             raise Stopped(_run(begun, finished, started, bench)) from stop
         on_progress("writing the card", 1.0)
-        for images in (prepared.test, prepared.train):
-            if images is not None:
-                images.require_unchanged()
+        _require_unchanged(prepared, parts)
         return _run(begun, finished, started, bench)
 
 
@@ -155,6 +154,18 @@ def _beginning(prepared: Prepared, bench: Workbench) -> dict[str, Any]:
         "config": dict(request.settings),
         "seed": request.bench.seed,
     }
+
+
+def _require_unchanged(prepared: Prepared, parts: Parts | None) -> None:
+    """Refuse images that changed meanwhile, and forget what was found out about them."""
+    try:
+        for images in (prepared.test, prepared.train):
+            if images is not None:
+                images.require_unchanged()
+    except DataError:
+        if parts is not None:
+            parts.forget()
+        raise
 
 
 def _tested_on(prepared: Prepared) -> DataRecord:

@@ -41,6 +41,7 @@ class Parts:
         self._identity = _digest(identity)
         self._reuse = reuse
         self._stored: dict[tuple[str, str], str] = {}
+        self._kept: list[Path] = []
 
     def find(self, probe: str, version: int, options: Mapping[str, Any]) -> tuple[Outcome, Columns] | None:
         """The outcome of a finished probe and the columns it read, or None when it has to run."""
@@ -62,6 +63,7 @@ class Parts:
         """Store a finished probe; the columns first, because the outcome's presence says that all of it is there."""
         path = self._path(outcome.probe, outcome.version, outcome.options)
         arrays = path.with_suffix(".safetensors")
+        self._kept += [path, arrays]
         keys = {view: (view, _columns_digest(named)) for view, named in columns.items()}
         new = {view: named for view, named in columns.items() if keys[view] not in self._stored}
         if new:
@@ -70,6 +72,11 @@ class Parts:
         places = {view: [self._stored[key], key[1]] for view, key in keys.items()}
         document = {"outcome": outcome.model_dump(mode="json"), "columns": places}
         write(path, codec.dumps({**document, "digest": _digest(document)}))
+
+    def forget(self) -> None:
+        """Remove what this audit has stored, because it turned out not to be about what it says."""
+        for path in self._kept:
+            path.unlink(missing_ok=True)
 
     def _path(self, probe: str, version: int, options: Mapping[str, Any]) -> Path:
         key = _digest({"audit": self._identity, "probe": probe, "version": version, "options": options})
