@@ -50,7 +50,7 @@ class Claim:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._started = time.time()
+        self._started = time.monotonic()
         self._stop = threading.Event()
         self._latest: tuple[str, float] = ("starting", 0.0)
         self._lock = _take(folder)
@@ -79,7 +79,7 @@ class Claim:
 
     def _write_state(self, *, running: bool) -> None:
         doing, fraction = self._latest
-        state = State(doing, fraction, running, os.getpid(), time.time() - self._started)
+        state = State(doing, fraction, running, os.getpid(), time.monotonic() - self._started)
         with contextlib.suppress(EnvironmentFailure):
             write(self._folder / STATE, json.dumps(asdict(state), indent=2) + "\n")
 
