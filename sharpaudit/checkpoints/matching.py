@@ -114,7 +114,7 @@ def rival_prefix(tensors: Mapping[str, Tensor], shapes: Shapes) -> str | None:
     rates = [
         f"{_share(count, len(tensors))} fit {f'under {clean(prefix)!r}' if prefix else 'as they are'}" for prefix, count in best
     ]
-    return f"{', '.join(rates)}: one prefix for all names is wanted"
+    return f"{', '.join(rates)}: one prefix for all names is wanted (--weights PREFIX. takes the names under it alone)"
 
 
 def _share(count: int, total: int) -> str:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import io
 import pickletools
-import sys
 import warnings
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING  # the names of Python 2, as the standard library maps them
 from collections.abc import Callable
@@ -22,42 +21,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sharpaudit.checkpoints.limits import Limits
+from sharpaudit.checkpoints.plain_data import INSTANCE_MAKERS, is_code
 from sharpaudit.errors import CheckpointError, UnsafeInput, clean
-
-_INSTANCE_MAKERS = {"copyreg._reconstructor", "copyreg.__newobj__", "functools.partial"}
-"""Functions that pickle calls to make an object of the class in their first argument."""
-
-_BUILTINS = (
-    *("bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int"),
-    *("list", "object", "range", "set", "slice", "str", "tuple", "type"),
-)
-_MULTIARRAY = ("scalar", "_reconstruct")
-_TYPING = ("Any", "Dict", "List", "Optional", "Sequence", "Tuple", "Union")
-
-PLAIN = {
-    *(f"builtins.{name}" for name in _BUILTINS),
-    *(f"collections.{name}" for name in ("Counter", "OrderedDict", "UserDict", "defaultdict", "deque")),
-    *(f"datetime.{name}" for name in ("date", "datetime", "time", "timedelta", "timezone")),
-    *(f"{module}.multiarray.{name}" for module in ("numpy.core", "numpy._core") for name in _MULTIARRAY),
-    *(f"numpy.{name}" for name in ("core.numeric._frombuffer", "_core.numeric._frombuffer", "dtype", "ndarray")),
-    *(f"pathlib.{name}" for name in ("Path", "PosixPath", "PurePath", "PurePosixPath", "PureWindowsPath", "WindowsPath")),
-    *(f"pathlib._local.{name}" for name in ("PosixPath", "PurePosixPath", "PureWindowsPath", "WindowsPath")),
-    *(f"typing.{name}" for name in _TYPING),
-    *_INSTANCE_MAKERS,
-    "_codecs.encode",
-    "argparse.Namespace",
-    "decimal.Decimal",
-    "fractions.Fraction",
-    "torch.Size",
-    "torch.device",
-    "torch.serialization._get_layout",
-    "types.SimpleNamespace",
-    "uuid.UUID",
-}
-"""Names whose objects are plain data: dropped and listed, called or not.
-
-Exact names, because a dotted name reaches further than its beginning says: ``pathlib.Path.write_text`` writes.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,15 +103,6 @@ def read(
         reason = str(error) or type(error).__name__
         raise CheckpointError(f"damaged or truncated pickle near byte {stream.tell()}: {clean(reason)}") from error
     return Contents(root, stream.tell() - start, list(machine.globals), list(machine.calls))
-
-
-def is_code(name: str, *, called: bool) -> bool:
-    """Whether a global cannot be part of plain data.
-
-    Names of the standard library that are not plain data are code wherever they stand; other names only when called.
-    """
-    module = name.partition(".")[0]
-    return name not in PLAIN and (called or module in sys.stdlib_module_names)
 
 
 def hashable(key: object) -> object:
@@ -300,7 +256,7 @@ class _Machine:
             return self._code(f"the result of {getattr(function, 'kind', 'a value')}", arguments)
         if function.name in self.constructors:
             return self.constructors[function.name](arguments)
-        if function.name in _INSTANCE_MAKERS and isinstance(arguments[0], Global):
+        if function.name in INSTANCE_MAKERS and isinstance(arguments[0], Global):
             return self._instance(arguments[0], arguments[1:])
         if is_code(function.name, called=True):
             return self._code(function.name, arguments)

@@ -8,7 +8,7 @@ one, as a whole pickled module. `choose` finds every dictionary of tensors, take
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sharpaudit.checkpoints.folder import SHARDED
 from sharpaudit.checkpoints.limits import Limits
@@ -75,7 +75,7 @@ def choose(root: object, weights: str, limits: Limits) -> Weights:
 
     Args:
         root: what the reader returned.
-        weights: ``auto``, ``ema``, ``raw`` or the key of a dictionary.
+        weights: ``auto``, ``ema``, ``raw``, the key of a dictionary, or a prefix of names, which ends in a dot.
         limits: budgets for depth, number and names.
 
     Raises:
@@ -89,7 +89,9 @@ def choose(root: object, weights: str, limits: Limits) -> Weights:
     result = Weights(dict(chosen.tensors), dropped=_dropped(root, chosen))
     if chosen.path:
         result.steps.append(f"opened {' > '.join(clean(part) for part in chosen.path)}")
-    rest = [other.name for other in found if other is not chosen and other.name]
+    if weights.endswith("."):
+        result.steps.append(f"took the {len(chosen.tensors)} names that begin with '{clean(weights)}', without it")
+    rest = [other.name for other in found if other.path != chosen.path and other.name]
     if rest:
         alternatives = ", ".join(clean(name) for name in rest[:5])
         note = f"took '{clean(chosen.name) or 'the top level'}'; the file also holds {alternatives} (--weights KEY)"
@@ -214,6 +216,8 @@ def _rank(candidate: Candidate) -> tuple[int, int]:
 def _pick(found: list[Candidate], weights: str) -> Candidate:
     if weights == "auto":
         return found[0]
+    if weights.endswith("."):
+        return _under(found, weights)
     if weights in ("ema", "raw"):
         fitting = [c for c in found if c.is_average == (weights == "ema")]
     else:
@@ -222,6 +226,17 @@ def _pick(found: list[Candidate], weights: str) -> Candidate:
         keys = ", ".join(clean(c.name) or "(top level)" for c in found[:10])
         raise CheckpointError(f"--weights {clean(weights)}: nothing by that name in the file", hint=f"it holds: {keys}")
     return fitting[0]
+
+
+def _under(found: list[Candidate], prefix: str) -> Candidate:
+    """The tensors whose names begin with `prefix`, without it: one network of several in a dictionary."""
+    for candidate in found:
+        names = [name for name in candidate.tensors if name.startswith(prefix)]
+        if names:
+            others = [name for name in candidate.tensors if name not in names]
+            tensors = {name.removeprefix(prefix): candidate.tensors[name] for name in names}
+            return replace(candidate, tensors=tensors, others=[*candidate.others, *others])
+    raise CheckpointError(f"--weights {clean(prefix)}: no name in the file begins so")
 
 
 def _dropped(root: object, chosen: Candidate) -> list[str]:

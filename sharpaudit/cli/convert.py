@@ -18,7 +18,9 @@ def convert(
     checkpoint: Annotated[Path, typer.Argument(metavar="CKPT", help=".safetensors, .pt, .pth, .th, .bin or a folder.")],
     out: Annotated[Path, output("X.safetensors", "The file to write; its manifest goes beside it.")],
     limits: Any,  # a checkpoints.Limits, made by with_budgets
-    weights: Annotated[str, typer.Option("--weights", help="Of a training checkpoint: auto, ema, raw or a key.")] = "auto",
+    weights: Annotated[
+        str, typer.Option("--weights", help="Of a training checkpoint: auto, ema, raw, a key or a PREFIX.")
+    ] = "auto",
     allow_inert: Annotated[bool, typer.Option("--allow-inert", help="Read tensors beside code in the file; run none.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
     json: Json = False,

@@ -25,7 +25,9 @@ SHOWN = 20
 def inspect(
     checkpoint: Annotated[Path, typer.Argument(metavar="CKPT", help=".safetensors, .pt, .pth, .th, .bin or a folder.")],
     limits: Any,  # a checkpoints.Limits, made by with_budgets
-    weights: Annotated[str, typer.Option("--weights", help="Of a training checkpoint: auto, ema, raw or a key.")] = "auto",
+    weights: Annotated[
+        str, typer.Option("--weights", help="Of a training checkpoint: auto, ema, raw, a key or a PREFIX.")
+    ] = "auto",
     json: Json = False,
 ) -> int:
     """Tell what is in a checkpoint: format, tensors, wrappers, code, candidate networks; loads nothing, runs nothing."""

@@ -28,6 +28,7 @@ Precision = Literal["auto", "float32", "float64"]
 
 
 OnBadSample = Literal["fail", "skip"]
+Interpolation = Literal["nearest", "bilinear", "bicubic"]
 
 
 def _budget(flag: str) -> Any:
@@ -45,7 +46,7 @@ def measure(
     ],
     train_data: Annotated[Text, option("--train-data", "Training images: generalisation gap and curvature.", metavar="D")] = None,
     arch: Annotated[Text, option("--arch", "timm:NAME, torchvision:NAME, zoo:NAME, file.py:factory; else from the file.")] = None,
-    weights: Annotated[str, option("--weights", "Of a training checkpoint: auto, ema, raw or a key.")] = "auto",
+    weights: Annotated[str, option("--weights", "Of a training checkpoint: auto, ema, raw, a key or a PREFIX.")] = "auto",
     probes: Annotated[str, option("--probes", "quick, standard, deep, or probes separated by commas.")] = "standard",
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="PROBE.OPTION=VALUE", help="One option of one probe; repeatable.")
@@ -55,6 +56,10 @@ def measure(
     mean: Annotated[Text, option("--mean", "Normalisation mean per channel, e.g. 0.485,0.456,0.406.")] = None,
     std: Annotated[Text, option("--std", "Normalisation standard deviation per channel.")] = None,
     input_size: Annotated[Text, option("--input-size", "Of the network: channels,height,width.", metavar="C,H,W")] = None,
+    interpolation: Annotated[Interpolation | None, option("--interpolation", "How images are resized.")] = None,
+    crop_pct: Annotated[
+        float | None, option("--crop-pct", "Share of a resized image that the centre crop takes.", min=0.01, max=1.0)
+    ] = None,
     num_classes: Annotated[
         int | None, option("--num-classes", "Outputs the network must have; else from its weights.", min=2)
     ] = None,
@@ -117,6 +122,8 @@ def measure(
         mean=_numbers("--mean", mean, (1, 3)),
         std=_numbers("--std", std, (1, 3)),
         input_size=(int(size[0]), int(size[1]), int(size[2])) if size else None,
+        interpolation=interpolation,
+        crop_pct=crop_pct,
     )
     range_ = _numbers("--input-range", input_range, (2,))
     given = {

@@ -6,8 +6,10 @@ import io
 import json
 import struct
 import tarfile
+import warnings
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -373,6 +375,27 @@ def test_integers_stored_as_floats(order: torch.Tensor, words: str | None, tmp_p
     else:
         assert loaded().get_buffer("order").tolist() == [3, 2, 1, 0]
         assert loaded().get_buffer("order").dtype == torch.int64
+
+
+def test_shards_that_torch_wrote_are_recognised(tmp_path: Path) -> None:
+    """DTensors in a file and a folder of ``torch.distributed.checkpoint``, from a group of one process."""
+    import torch.distributed as dist
+    from torch.distributed.checkpoint.state_dict_saver import save
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import Shard, distribute_tensor
+
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/group", rank=0, world_size=1)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            shard = distribute_tensor(torch.ones(4, 3), init_device_mesh("cpu", (1,)), [Shard(0)])
+            torch.save({"state_dict": {"w": shard}}, tmp_path / "shard.pt")
+            save({"w": shard}, checkpoint_id=str(tmp_path / "dcp"))
+    finally:
+        dist.destroy_process_group()
+    for path in (tmp_path / "shard.pt", tmp_path / "dcp", tmp_path / "dcp" / "__0_0.distcp"):
+        error = refusal(partial(load, path))
+        assert error.exit_code == ExitCode.INPUT
+        assert "consolidate first" in error.message
 
 
 def test_sklearn_objects_beside_the_weights_are_dropped(tmp_path: Path) -> None:

@@ -376,6 +376,15 @@ ROWS: dict[str, Row] = {
         torch_file(lambda s: {f"_orig_mod.module.{n}": v for n, v in s.items()}), 0, ("'_orig_mod.' from 6", "'module.' from 6")
     ),
     "C37": Row(torch_file(two_networks), 3, ("6 of 10 names (60 %) fit under 'student.'", "4 of 10", "'teacher.'"), DIGITS_CNN),
+    "C37 one of them": Row(
+        torch_file(two_networks),
+        0,
+        ("took the 6 names that begin with 'student.', without it", "teacher.classifier.bias"),
+        (*DIGITS_CNN, "--weights", "student."),
+    ),
+    "C37 none of them": Row(
+        torch_file(two_networks), 3, ("--weights tutor.: no name in the file begins so",), (*DIGITS_CNN, "--weights", "tutor.")
+    ),
     "C38": Row(
         torch_file(lambda s: {n.replace("classifier.bias", "classifier.bais"): v for n, v in s.items() if n[-4:] != "0.bi"}),
         3,
@@ -482,6 +491,14 @@ ROWS: dict[str, Row] = {
     ),
     "C58 dictionary": Row(returning("{'logits': out, 'loss': None}"), 0, ("part 'logits' of a dictionary",), ("bad.pt", *NET)),
     "C58 two tables": Row(returning("(out, out)"), 3, ("a tuple (0 (2, 10), 1 (2, 10))",), ("bad.pt", *NET)),
+    "preprocessing by flags": Row(
+        torch_file(),
+        0,
+        ('"interpolation": "nearest"', '"crop_pct": 0.5', '"mean": [0.25]', "flags: "),
+        (*DIGITS_CNN, "--interpolation", "nearest", "--crop-pct", "0.5", "--mean", "0.25"),
+    ),
+    "a crop of nothing": Row(torch_file(), 2, ("--crop-pct",), (*DIGITS_CNN, "--crop-pct", "0")),
+    "an unknown interpolation": Row(torch_file(), 2, ("--interpolation", "bicubic"), (*DIGITS_CNN, "--interpolation", "lanczos")),
     "--allow-missing": Row(
         torch_file(lambda s: {n: v for n, v in s.items() if n != "classifier.bias"}),
         0,

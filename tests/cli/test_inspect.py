@@ -8,6 +8,7 @@ import json
 import resource
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from sharpaudit.checkpoints import Limits
+from sharpaudit.cli.app import option_names
+from sharpaudit.cli.budgets import BUDGETS
 from tests.checkpoints.hostile import saved, touch, weights
 from tests.cli.conftest import DEMO, Command
 
@@ -128,6 +132,13 @@ def test_budgets_are_options(run: Command) -> None:
     refused = run("inspect", GOOD, "--max-tensors", "2")
     assert refused.code == 4
     assert "--max-tensors raises it" in refused.err
+
+
+def test_every_budget_of_a_reader_is_an_option() -> None:
+    names = {field.name for field in fields(Limits)}
+    assert names == set(BUDGETS)
+    for command in ("inspect", "convert"):
+        assert {f"--{name.replace('_', '-')}" for name in names} <= set(option_names(command))
 
 
 def test_links_and_statements_are_told(run: Command, tmp_path: Path) -> None:
