@@ -36,7 +36,7 @@ TOGETHER = (["-O"], {name: value for _, settings in ELSEWHERE.values() for name,
 
 def canonical_card(folder: Path, flags: list[str], settings: dict[str, str]) -> str:
     """The card of an audit in a process of its own."""
-    command = [sys.executable, *flags, "-m", "sharpaudit", "measure", BASELINE, *QUICK, "-o", folder]
+    command = [sys.executable, *flags, "-m", "sharpaudit", "measure", str(BASELINE), *QUICK, "-o", str(folder)]
     environment = {**os.environ, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", **settings}
     subprocess.run(command, capture_output=True, env=environment, check=True)
     return codec.canonical(store.load_run(folder).card)
@@ -74,9 +74,8 @@ def test_e20_a_defect_leaves_a_file_with_the_traceback_and_no_values(run: Comman
     crash = Path(result.err.split(" - ")[1])
     try:
         text = crash.read_text()
-        assert "Traceback" in text and "ZeroDivisionError: 21" in text and text.count("value-of-a-local-7731") == 1, (
-            "its source line"
-        )
+        assert "Traceback" in text and "ZeroDivisionError: 21" in text
+        assert "value-of-a-local-7731" not in text
         assert stat.S_IMODE(crash.stat().st_mode) == 0o600
     finally:
         crash.unlink()
