@@ -17,8 +17,8 @@ from sharpaudit.data import ImageSet, to_input
 from sharpaudit.stats.paired import mcnemar
 
 SIGNIFICANCE = 1e-3
-SAMPLE = 512
-"""Images that are shown to each network."""
+SAMPLES = (64, 512)
+"""Images that are shown to each network: a few, and more where those leave it open."""
 
 
 def by_clean_loss(images: Callable[[LoadedModel], ImageSet], seed: int = 0) -> Decide:
@@ -30,23 +30,28 @@ def by_clean_loss(images: Callable[[LoadedModel], ImageSet], seed: int = 0) -> D
     """
 
     def decide(models: Sequence[LoadedModel]) -> Decision:
-        answers = [_answers(model, _sample(images(model), seed)) for model in models]
         names = [model.subject.architecture for model in models]
-        return clearly_best(names, [correct for correct, _ in answers], [nll for _, nll in answers])
+        for size in SAMPLES:
+            answers = [_answers(model, _sample(images(model), size, seed)) for model in models]
+            found = clearly_best(names, [right for right, _ in answers], [nll for _, nll in answers], looks=len(SAMPLES))
+            if found.index is not None:
+                break
+        return found
 
     return decide
 
 
-def clearly_best(names: Sequence[str], correct: ArrayLike, nll: ArrayLike) -> Decision:
+def clearly_best(names: Sequence[str], correct: ArrayLike, nll: ArrayLike, *, looks: int = 1) -> Decision:
     """The model that is right most often, if against every other one that is beyond chance and its loss is lower as well.
 
-    Beyond chance is an exact McNemar test at 0.001, shared between the comparisons (Bonferroni). An answer that is not finite
-    is wrong.
+    Beyond chance is an exact McNemar test at 0.001, shared between all comparisons of all looks (Bonferroni). An answer that is
+    not finite is wrong.
 
     Args:
         names: what to call the models.
         correct: whether each example was answered rightly, (models, n).
         nll: negative log-likelihood of each label, (models, n).
+        looks: how often the question is put, on more and more examples.
     """
     losses = np.asarray(nll, np.float64)
     finite = np.isfinite(losses)
@@ -56,16 +61,15 @@ def clearly_best(names: Sequence[str], correct: ArrayLike, nll: ArrayLike) -> De
 
     def beaten(other: int) -> bool:
         wins, losses = int((right[best] & ~right[other]).sum()), int((right[other] & ~right[best]).sum())
-        return mcnemar(wins, losses) < SIGNIFICANCE / len(others) and bool(loss[best] < loss[other])
+        return mcnemar(wins, losses) < SIGNIFICANCE / (len(others) * looks) and bool(loss[best] < loss[other])
 
     shown = ", ".join(f"{share[model]:.1%} in {names[model]}" for model in (best, *others))
     return Decision(best if all(map(beaten, others)) else None, f"of {right.shape[1]} images right: {shown}")
 
 
-def _sample(images: ImageSet, seed: int) -> ImageSet:
-    if len(images) <= SAMPLE:
-        return images
-    return images.take(np.sort(np.random.default_rng(seed).choice(len(images), SAMPLE, replace=False)))
+def _sample(images: ImageSet, size: int, seed: int) -> ImageSet:
+    """The first `size` of a random order, which is the same for all networks."""
+    return images.take(np.random.default_rng(seed).permutation(len(images))[:size])
 
 
 @torch.inference_mode()
