@@ -8,6 +8,8 @@ by a weight, and a weight that is zero stays zero.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +18,63 @@ from torch import Tensor
 from sharpaudit.ascent import Norm, lengths
 from sharpaudit.curvature.draws import gaussian, uniform
 from sharpaudit.curvature.objective import Objective
+from sharpaudit.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Form:
+    """A kind and size of ball, and the name of what is measured in it."""
+
+    norm: Norm
+    adaptive: bool
+    radius: float
+
+    def name(self, *, normalised: bool = False) -> str:
+        """For example ``linf/adaptive/normalised/0.002``."""
+        parts = [self.norm, "adaptive" if self.adaptive else "", "normalised" if normalised else "", f"{self.radius:g}"]
+        return "/".join(part for part in parts if part)
+
+    def around(self, objective: Objective) -> Ball:
+        """The ball of this form around the objective's θ."""
+        return Ball.around(objective, self.norm, self.radius, adaptive=self.adaptive)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Radii:
+    """The forms that a probe measures; base of its options."""
+
+    l2: tuple[float, ...] = ()
+    """Radii of standard ℓ2 balls."""
+    l2_adaptive: tuple[float, ...] = ()
+    """Radii of adaptive ℓ2 balls."""
+    linf: tuple[float, ...] = ()
+    """Radii of standard ℓ∞ balls."""
+    linf_adaptive: tuple[float, ...] = ()
+    """Radii of adaptive ℓ∞ balls."""
+
+    def forms(self) -> Iterator[Form]:
+        """Every radius of every kind."""
+        kinds: list[tuple[Norm, bool, tuple[float, ...]]] = [
+            ("l2", False, self.l2),
+            ("l2", True, self.l2_adaptive),
+            ("linf", False, self.linf),
+            ("linf", True, self.linf_adaptive),
+        ]
+        for norm, adaptive, radii in kinds:
+            yield from (Form(norm, adaptive, radius) for radius in radii)
+
+    def check(self, probe: str) -> None:
+        """Refuse radii that no run could honour.
+
+        Raises:
+            UsageError: there are none, one is not a positive number, or two are the same.
+        """
+        forms = list(self.forms())
+        wrong = [form.radius for form in forms if not 0 < form.radius < math.inf]
+        if wrong:
+            raise UsageError(f"{probe}: expected positive radii, got {wrong[0]:g}")
+        if not forms or len({form.name() for form in forms}) < len(forms):
+            raise UsageError(f"{probe}: expected a radius in l2, l2_adaptive, linf or linf_adaptive, and none twice")
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,9 @@ ITERATIONS = 20
 FIRST_STEPS = (2.0, 0.25)
 """First steps, in radii, of the searches that begin at θ."""
 
+SEARCHES = 3
+"""Those, and one that sets out from the better of them."""
+
 BESIDE = 1e-3
 """Where searches begin, in radii from θ."""
 
@@ -113,12 +116,12 @@ def _search(part: Objective, ball: Ball, iterations: int, seed: int, on_progress
             radius=ball.radius,
             iterations=iterations,
             step=step,
-            on_progress=_part(on_progress, number, 3),
+            on_progress=_part(on_progress, number, SEARCHES),
         )
 
     beside = BESIDE * ball.direction(seed, 0)[None]
     first = max((search(beside, step, i) for i, step in enumerate(FIRST_STEPS)), key=lambda s: s.heights.item())
-    last = search(first.points, FIRST_STEPS[0], 2)
+    last = search(first.points, FIRST_STEPS[0], SEARCHES - 1)
     with part.perturbed(ball.perturbation(last.points[0])):
         rises = part.losses() - base
     return _Peak(rises.cpu(), first.heights[0].cpu(), lengths(last.points, ball.norm).item())

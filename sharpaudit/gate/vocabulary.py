@@ -52,8 +52,13 @@ spectrum           none    -inf inf  sharpness.trace sharpness.logdet_damped
 spectrum           none    0    inf  sharpness.trace_ggn sharpness.frobenius sharpness.soft_rank
 spectrum           none    0    1    sharpness.negative_mass
 perturbation       none    0    inf  sharpness.random sharpness.random_paper_protocol sharpness.random_null
-perturbation       none    -inf inf  sharpness.random_antithetic sharpness.sam sharpness.keskar sharpness.first_order
-perturbation       none    -inf inf  sharpness.average/* sharpness.worst/* sharpness.pac_bayes_sigma
+perturbation       none    -inf inf  sharpness.random_antithetic sharpness.sam
+average_case       none    -inf inf  sharpness.average/*
+worst_case         none    -inf inf  sharpness.worst/*
+keskar             none    -inf inf  sharpness.keskar
+first_order        none    0    inf  sharpness.first_order
+pac_bayes          none    0    inf  sharpness.pac_bayes_sigma
+slices             none    -inf inf  sharpness.slice_curvature
 fisher_rao         none    0    inf  flatness.fisher_rao flatness.fisher_rao_paper
 relative_flatness  none    0    inf  flatness.relative_trace flatness.relative_trace_normalised flatness.relative_lambda
 information        none    -inf inf  estimate.tic estimate.soft_rank_gap estimate.iic_gaussian_linearised

@@ -23,10 +23,10 @@ Sources
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from sharpaudit.card import Measured, Skipped
+from sharpaudit.card import Measured, Scalar, Skipped
 from sharpaudit.curvature.perturbation import paper_protocol, random_sharpness, sam_sharpness
 from sharpaudit.curvature.records import Sampled
 from sharpaudit.errors import UsageError
@@ -131,7 +131,7 @@ def perturbation(bench: Workbench, options: PerturbationOptions) -> Iterator[Fin
     yield _over_draws(
         "sharpness.random_null", published.null, NATS_PER_DISTANCE, "the published procedure with nothing perturbed", shared
     )
-    yield _measured(
+    yield measured(
         "sharpness.sam",
         sam_sharpness(objective, radius=options.sam_radius),
         "nats",
@@ -141,10 +141,11 @@ def perturbation(bench: Workbench, options: PerturbationOptions) -> Iterator[Fin
 
 
 def _over_draws(name: str, found: Sampled, unit: str, method: str, options: dict[str, float | int]) -> Measured:
-    return _measured(name, found, unit, f"{method}; n and interval over draws, not over images", options)
+    return measured(name, found, unit, f"{method}; n and interval over draws, not over images", options)
 
 
-def _measured(name: str, found: Sampled, unit: str, method: str, options: dict[str, float | int]) -> Measured:
+def measured(name: str, found: Sampled, unit: str, method: str, options: Mapping[str, Scalar]) -> Measured:
+    """A sharpness with Student's interval, over whatever `method` says."""
     certain = found.standard_error == 0
     return Measured(
         name=name,

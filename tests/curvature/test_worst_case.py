@@ -36,6 +36,13 @@ def test_the_golden_quadratic(norm: Norm, adaptive: bool, truth: float) -> None:
     assert found.converged and found.groups == 1
 
 
+def test_the_box_of_keskar() -> None:
+    """O3: Σ ½ h_i (ε(|w_i| + 1))²."""
+    o = quadratic([3.0, 1.0], [2.0, -4.0])
+    found = worst_case(o, Ball.keskar(o, 0.1), seed=0)
+    assert found.rise.value == pytest.approx(0.005 * (3 * 9 + 25), rel=1e-6)
+
+
 @each_setting
 def test_a_slope_rises_by_its_dual_norm(norm: Norm, adaptive: bool) -> None:
     """ρ‖cg‖, exactly on a plane. Ascent along c·g/‖g‖, as in the public code, ends elsewhere on the adaptive ℓ2 ball."""
