@@ -108,7 +108,7 @@ def spectrum(card: Card) -> list[SpectrumNode]:
 
 def loss_slice(card: Card) -> list[SlicePoint]:
     """Loss along a random, filter-normalised direction."""
-    return _rows(card, "slice", SlicePoint)
+    return _rows(card, "loss_slice", SlicePoint)
 
 
 def reparametrisation(card: Card) -> list[Rescaled]:

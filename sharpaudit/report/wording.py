@@ -65,6 +65,7 @@ TITLES: Mapping[str, str] = {
     "sharpness.pac_bayes_sigma": "PAC-Bayes flatness",
     "sharpness.keskar": "Keskar sharpness",
     "sharpness.first_order": "First-order flatness (GAM)",
+    "sharpness.slice_curvature": "Curvature of the slice",
     "flatness.fisher_rao": "Fisher-Rao norm",
     "flatness.fisher_rao_paper": "Fisher-Rao norm, paper",
     "flatness.relative_trace": "Relative flatness κ",

@@ -251,7 +251,7 @@ def full(
                 columns=["corruption", "family", "severity", "n", "accuracy", "ece", "nll", "flip_rate"], rows=corruption
             ),
             "spectrum": Table(columns=["node", "weight", "low", "high"], rows=_spectrum_rows()),
-            "slice": Table(columns=["alpha", "loss"], rows=[[a / 10, 0.012 + 1.9 * (a / 10) ** 2] for a in range(-10, 11)]),
+            "loss_slice": Table(columns=["alpha", "loss"], rows=[[a / 10, 0.012 + 1.9 * (a / 10) ** 2] for a in range(-10, 11)]),
         },
         reading=list(
             reading
