@@ -42,7 +42,7 @@ def compare(
     """
     if len(subjects) < 2:
         raise UsageError("expected at least two runs or checkpoints to compare, got one")
-    runs = runs_of(context, subjects, Auditing(data, train_data, arch, probes, seed, device))
+    runs = runs_of(context, subjects, Auditing(data, train_data, arch, seed, device))
     show(compared(runs, conditions), out, as_json=json)
 
 

@@ -65,7 +65,7 @@ def gate(
 
     sinks = [_sink(text) for text in formats or []]
     rules = read(policy)
-    auditing = Auditing(data, train_data, arch, probes, seed, device)
+    auditing = Auditing(data, train_data, arch, seed, device)
     runs = runs_of(context, [*subjects, *([baseline] if baseline else [])], auditing)
     reference = runs.pop() if baseline else None
     judgements = []

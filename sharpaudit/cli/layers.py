@@ -125,11 +125,11 @@ def probe_selection(context: typer.Context) -> str:
 
     asked: str = context.params["probes"]
     installed, words = plugins(), asked.split(",")
-    if context.params["plugins"]:
+    if context.params.get("plugins"):
         return ",".join([asked, *(name for name in installed if name not in words)]) if "deep" in words else asked
     named = next((word for word in words if word in installed), None)
     if named is not None and origin(context, "probes") != "flag":
-        hint = "name it with --probes, or pass --plugins"
+        hint = "name it with --probes" + (" or pass --plugins" if "plugins" in context.params else "")
         raise UnsafeInput(f"the probe '{clean(named)}' is code of {installed[named]} and was not named by you", hint=hint)
     return asked
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sharpaudit.cli.app import option
-from sharpaudit.cli.layers import layers
+from sharpaudit.cli.layers import layers, probe_selection
 from sharpaudit.errors import CardError, UsageError, clean
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ class Auditing:
     data: str | None
     train_data: str | None
     arch: str | None
-    probes: str
     seed: int
     device: str
 
@@ -73,7 +72,7 @@ def _audit(context: typer.Context, checkpoints: list[Path], auditing: Auditing) 
             data=auditing.data or "",
             train_data=auditing.train_data,
             architecture=auditing.arch,
-            probes=auditing.probes,
+            probes=probe_selection(context),
             bench=BenchSettings(seed=auditing.seed, device=auditing.device),
             search=search_path(),
         )

@@ -113,6 +113,9 @@ def test_only_a_person_asks_for_code(run: Command, tmp_path: Path, monkeypatch: 
     assert "the probe 'margin' is code of audit-margin 1.2 and was not named by you" in refused.err
     assert json.loads(run(*command, "--plugins").out)["probes"].keys() == {"accuracy", "margin"}
     assert json.loads(run(*command, "--probes", "margin").out)["probes"].keys() == {"margin"}
+    pair = ["compare", BASELINE, BASELINE, "--config", "audit.yaml"]
+    assert run(*pair).code == 4
+    assert run(*pair, "--probes", "margin,accuracy").code == 0
     monkeypatch.setenv("SHARPAUDIT_PROBES", "margin")
     assert run("measure", BASELINE, "--data", "digits").code == 4
 
