@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from sharpaudit.curvature.lanczos import Krylov
 from sharpaudit.curvature.objective import Objective
@@ -36,17 +37,38 @@ def test_a_network() -> None:
     assert hutchinson(o.hvp, o.num_parameters, draws=40, seed=0) == found
 
 
-@pytest.mark.parametrize("draws", [10, 30])
-def test_intervals_cover(draws: int) -> None:
-    """Of 500 nominal 95 % intervals between 93 and 97 % hold the truth (binomial standard deviation 1 %)."""
-    matrix = torch.randn(40, 40, generator=torch.Generator().manual_seed(1)).double()
-    matrix = matrix + matrix.T
-    truth = matrix.trace().item()
-    held = 0
-    for seed in range(500):
-        interval = hutchinson(product(matrix), 40, draws=draws, seed=seed).interval()
-        held += interval.low <= truth <= interval.high
-    assert 0.93 <= held / 500 <= 0.97
+def spectra() -> dict[str, Tensor]:
+    """Matrices whose quadratic forms differ in skewness and in how few eigenvalues carry them."""
+    generator = torch.Generator().manual_seed(1)
+    symmetric = torch.randn(40, 40, generator=generator).double()
+    return {
+        "symmetric": symmetric + symmetric.T,
+        "a decaying tail": rotated(list(np.geomspace(1, 1e-3, 60))),
+        "outliers": rotated([30.0, 20.0, 10.0, -5.0, *np.linspace(-0.5, 1, 96)]),
+    }
+
+
+@pytest.mark.parametrize("draws", [10, pytest.param(30, marks=pytest.mark.slow), pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("deflated", [False, True], ids=["plain", "outside a known space"])
+@pytest.mark.parametrize("name", spectra())
+def test_intervals_cover(name: str, deflated: bool, draws: int) -> None:
+    """Of 500 nominal 95 % intervals between 93 and 97 % hold the truth (binomial standard deviation 1 %); printed with `-s`.
+
+    Where three eigenvalues carry the trace, quadratic forms are skewed, and 10 plain draws cover 90 %. Outside the space of an
+    eigenvalue run, which is where the probe draws, they cover.
+    """
+    matrix = spectra()[name]
+    size, truth = len(matrix), matrix.trace().item()
+    space = Krylov(product(matrix), size, 7, torch.float64)
+    space.grow(3, 1, 1e-3, 15)
+    found = [
+        hutchinson(product(matrix), size, draws=draws, seed=seed, known=space if deflated else None).interval()
+        for seed in range(500)
+    ]
+    held = sum(interval.low <= truth <= interval.high for interval in found) / 500
+    print(f"trace of {name}, {draws} draws, {'deflated' if deflated else 'plain'}: {held:.1%} of 95 % intervals hold")
+    skewed = (name, deflated, draws) == ("outliers", False, 10)
+    assert (0.87 if skewed else 0.93) <= held <= 0.97
 
 
 def test_one_draw_has_no_standard_error() -> None:
