@@ -33,6 +33,10 @@ CHUNK = 16
 """Examples at a time; unfolded images of all layers are held for as many."""
 
 
+CLASSES: tuple[type[nn.Module], ...] = (nn.Linear, nn.Conv2d, _BatchNorm, nn.GroupNorm, nn.LayerNorm)
+"""Layers whose gradient norms have a formula here."""
+
+
 @dataclass(frozen=True)
 class GgnTrace:
     """The trace of G in parts."""
@@ -51,9 +55,12 @@ class GgnTrace:
 def ggn_trace(objective: Objective, on_progress: Callable[[float], None] = lambda fraction: None) -> GgnTrace | None:
     """The trace of G, exact up to rounding, for each example and each layer.
 
-    None where a parameter belongs to no layer we know (linear, convolution, BatchNorm, LayerNorm, GroupNorm) or its layer runs
-    more than once.
+    None where a parameter belongs to no layer we know (linear, convolution, BatchNorm, LayerNorm, GroupNorm), its layer runs
+    more than once or computes something else than its class, or examples do not lie along the first dimension there: one
+    example alone is tried for that first.
     """
+    if _batch(objective, objective.inputs[:1]) is None:
+        return None
     parts = []
     for batch in torch.split(objective.inputs, CHUNK):
         part = _batch(objective, batch)
@@ -74,18 +81,23 @@ def _batch(objective: Objective, images: Tensor) -> dict[str, NDArray[np.float64
     norms: list[SquaredNorms] = []
     ran: list[nn.Module] = []
 
+    strange: list[nn.Module] = []
+
+    @torch.no_grad()
     def see(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if len(inputs) != 1 or not len(inputs[0]) == len(output) == len(images) or not _as_its_class(layer, *inputs, output):
+            strange.append(layer)
+            return
         ran.append(layer)
         edges.append(get_gradient_edge(output))  # now: what follows may work in place
-        with torch.no_grad():
-            norms.append(_squared_norms(layer, inputs[0].detach()))
+        norms.append(_squared_norms(layer, inputs[0].detach()))
 
     with ExitStack() as stack:
         for layer in objective.module.modules():
             if _known(layer) and list(layer.parameters(recurse=False)):
                 stack.callback(layer.register_forward_hook(see).remove)
         logits = objective.forward(images, fold=False)
-    if len(set(ran)) < len(ran) or not _covered(objective, logits, ran):
+    if strange or len(set(ran)) < len(ran) or not _covered(objective, logits, ran):
         return None
     p = logits.detach().double().softmax(1)
     totals = torch.zeros(len(ran), len(images), dtype=torch.float64, device=images.device)
@@ -132,7 +144,19 @@ def _known(layer: nn.Module) -> bool:
     """Whether `_squared_norms` has a formula for the layer's parameters."""
     if isinstance(layer, nn.Conv2d):
         return layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
-    return isinstance(layer, (nn.Linear, _BatchNorm, nn.GroupNorm, nn.LayerNorm))
+    return isinstance(layer, CLASSES)
+
+
+def _as_its_class(layer: nn.Module, x: Tensor, output: Tensor) -> bool:
+    """Whether a layer computes what its class here does: subclasses add activations, standardise weights, move dimensions."""
+    base = next(each for each in CLASSES if isinstance(layer, each))
+    if type(layer).forward is base.forward:
+        return True
+    try:
+        plain = base.forward(layer, x)
+    except RuntimeError:  # shapes that the class does not take
+        return False
+    return plain.shape == output.shape and torch.allclose(plain, output, rtol=1e-4, atol=1e-6 * float(output.abs().max()))
 
 
 def _gram_or_none(columns: Tensor, outputs: int) -> Tensor | None:

@@ -78,6 +78,74 @@ def test_none_where_a_parameter_is_in_no_known_layer(module: nn.Module) -> None:
     assert ggn_trace(Objective(module.double().eval(), c.inputs, c.labels, batch_size=3)) is None
 
 
+class ActivatedNorm(nn.BatchNorm2d):
+    """As in timm: a BatchNorm that applies an activation too."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).relu()
+
+
+class StandardisedConv(nn.Conv2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).relu()  # type: ignore[no-any-return]  # modules are called untyped
+
+
+class ChannelNorm(nn.LayerNorm):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class Tokens(nn.Module):
+    """Positions first, images second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Linear(4, 5), nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x.flatten(1, 2).transpose(0, 1)).tanh().sum(0))  # type: ignore[no-any-return]  # modules are called untyped
+
+
+class ByKeyword(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(input=x.flatten(1))  # type: ignore[no-any-return]  # modules are called untyped
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [[nn.Conv2d(1, 2, 1), ActivatedNorm(2)], [StandardisedConv(1, 2, 3, padding=1)], [nn.Conv2d(1, 2, 1), ChannelNorm(2)]],
+    ids=["activation inside", "other weight", "other dimensions"],
+)
+def test_none_where_a_layer_computes_something_else_than_its_class(layers: list[nn.Module]) -> None:
+    c = case("linear")
+    module = nn.Sequential(*layers, nn.Flatten(), nn.Linear(32, 3)).double().eval()
+    assert ggn_trace(Objective(module, c.inputs, c.labels, batch_size=3)) is None
+
+
+class PlainNorm(nn.LayerNorm):
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+
+
+def test_a_subclass_that_computes_the_same_is_known() -> None:
+    c = case("linear")
+    module = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), PlainNorm(8), nn.Linear(8, 3)).double()
+    found = ggn_trace(Objective(module, c.inputs, c.labels, batch_size=3))
+    assert found is not None
+    assert found.value == pytest.approx(oracles.dense_ggn(module, c.inputs).trace().item())
+
+
+@pytest.mark.parametrize("module", [Tokens(), ByKeyword()])
+def test_none_where_images_are_not_along_the_first_dimension_or_not_passed_by_position(module: nn.Module) -> None:
+    """Four images of four positions: shapes alone do not tell."""
+    c = case("linear", n=4)
+    assert ggn_trace(Objective(module.double().eval(), c.inputs, c.labels, batch_size=4)) is None
+
+
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_piecewise_linear_networks_are_recognised(name: str) -> None:
     assert piecewise_linear(Objective(*case(name), batch_size=3)) == (name in PIECEWISE_LINEAR)
