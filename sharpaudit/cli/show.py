@@ -24,6 +24,7 @@ class Format(StrEnum):
     JSON = "json"
     CSV = "csv"
     HF_CARD = "hf-card"
+    MLFLOW = "mlflow"
 
 
 @app.command()
@@ -68,6 +69,10 @@ def show(
             from sharpaudit.report.export import model_card
 
             text = model_card(stored)
+        case Format.MLFLOW:
+            from sharpaudit.report.export import mlflow
+
+            text = codec.dumps(mlflow(stored))
         case Format.TERMINAL:
             from sharpaudit.report.terminal import terminal
 

@@ -1,8 +1,9 @@
-"""Cards for other programs: a table of numbers for spreadsheets, a model card for the Hugging Face hub."""
+"""Cards for other programs: a table for spreadsheets, a model card for the Hugging Face hub, metrics and params for MLflow."""
 
 from __future__ import annotations
 
 import csv as _csv
+import re
 from collections.abc import Sequence
 from io import StringIO
 from pathlib import PurePath
@@ -18,6 +19,9 @@ COLUMNS = (
     *("file", "sha256", "architecture", "data", "data_hash", "seed", "name", "status", "value", "low", "high", "level"),
     *("interval", "n", "unit", "direction", "method", "converged", "iterations", "residual", "reason", "probe", "version"),
 )
+
+LONGEST = 500
+"""Characters of a value that every version of MLflow takes."""
 
 Cell = str | int | float | bool | None
 
@@ -56,6 +60,33 @@ def model_card(card: Card) -> str:
     name = wording.foreign(PurePath(card.subject.file).stem) or "model"
     metadata = {"tags": ["image-classification", "sharpaudit"], "model-index": [{"name": name, "results": [result]}]}
     return f"---\n{yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True, width=1000)}---\n\n{markdown(card)}"
+
+
+def mlflow(card: Card) -> dict[str, dict[str, Any]]:
+    """What ``mlflow.log_metrics``, ``log_params`` and ``set_tags`` take: every measured number by its name, and its context.
+
+    The ends of an interval are metrics of their own, ``NAME.low`` and ``NAME.high``. Numbers that were not obtained are left out:
+    MLflow has no word for them.
+    """
+    metrics: dict[str, float] = {}
+    for m in card.measurements:
+        if isinstance(m, Measured):
+            ends = {"": m.value, **({".low": m.ci.low, ".high": m.ci.high} if m.ci else {})}
+            metrics |= {_key(m.name) + end: value for end, value in ends.items()}
+    settings = {f"config.{name}": setting.value for name, setting in card.config.items() if setting.value is not None}
+    params = {"architecture": card.subject.architecture, "data": card.data.name, "n": card.data.n, "seed": card.seed, **settings}
+    tags = {"checkpoint": card.subject.file, "checkpoint.sha256": card.subject.sha256, "data.index_hash": card.data.index_hash}
+    return {
+        "metrics": metrics,
+        "params": {_key(name): wording.foreign(str(value), LONGEST) for name, value in params.items()},
+        "tags": {f"sharpaudit.{name}": wording.foreign(value, LONGEST) for name, value in tags.items()},
+    }
+
+
+def _key(name: str) -> str:
+    """A name as MLflow takes it: letters, digits and ``_-./ ``, at most 250 of them, and no path but itself."""
+    parts = re.sub(r"[^\w./ -]", "_", name, flags=re.ASCII)[:240].split("/")
+    return "/".join(part if part.strip(".") else "_" for part in parts)
 
 
 def _columns(m: Measured | Skipped | Failed) -> tuple[Cell, ...]:

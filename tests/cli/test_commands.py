@@ -74,6 +74,7 @@ def test_show_renders_every_format(run: Command) -> None:
         ("json", "{"),
         ("csv", "file,"),
         ("hf-card", "---"),
+        ("mlflow", "{"),
         ("terminal", "baseline-seed0"),
     ]:
         result = run("show", "run", "--format", kind)

@@ -3,13 +3,14 @@
 import csv as reader
 import re
 from io import StringIO
+from posixpath import normpath
 
 import pytest
 import yaml
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
 from sharpaudit.card import Card, Measured
-from sharpaudit.report.export import COLUMNS, csv, model_card
+from sharpaudit.report.export import COLUMNS, csv, mlflow, model_card
 from tests.report import cards
 
 
@@ -68,6 +69,31 @@ def test_model_card_keeps_foreign_text_in_its_place(hostile: Card) -> None:
     metadata = yaml.safe_load(front)
     assert metadata.keys() == {"tags", "model-index"}
     assert set(metadata["model-index"][0]) == {"name", "results"}
+
+
+MLFLOW_NAME = re.compile(r"[\w./ -]{1,250}", re.ASCII)
+"""What MLflow takes as the name of a metric or parameter (mlflow.utils.validation)."""
+
+
+def test_mlflow_takes_every_number(full: Card) -> None:
+    document = mlflow(full)
+    assert set(document) == {"metrics", "params", "tags"}
+    for m in full.measurements:
+        if isinstance(m, Measured):
+            assert document["metrics"][m.name] == m.value
+            assert document["metrics"].get(f"{m.name}.low") == (m.ci.low if m.ci else None)
+        else:
+            assert m.name not in document["metrics"]
+    assert document["params"]["data"] == full.data.name and document["tags"]["sharpaudit.checkpoint"] == full.subject.file
+
+
+@pytest.mark.parametrize("payload", ["::error::x", "a\nb", "x" * 1000, "\x1b[31m", "../../etc", "/", "a//b/", "naïve"])
+def test_mlflow_refuses_no_name_of_ours(payload: str) -> None:
+    document = mlflow(cards.hostile(payload))
+    for part in document.values():
+        assert all(MLFLOW_NAME.fullmatch(name) and normpath(name) == name and name[0] not in "./" for name in part)
+    assert all(isinstance(value, float | int) for value in document["metrics"].values())
+    assert all(text.isprintable() and len(text) <= 500 for part in ("params", "tags") for text in document[part].values())
 
 
 @pytest.mark.parametrize("payload", ["=1+1", "+1", "-1", "@x"])
