@@ -87,7 +87,7 @@ class ActivatedNorm(nn.BatchNorm2d):
 
 class StandardisedConv(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x).relu()  # type: ignore[no-any-return]  # modules are called untyped
+        return self._conv_forward(x, self.weight - self.weight.mean((1, 2, 3), keepdim=True), self.bias)
 
 
 class ChannelNorm(nn.LayerNorm):
