@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torchvision import models
 
+from sharpaudit.audit import Request, prepare
 from sharpaudit.checkpoints import (
     Decision,
     LoadedModel,
@@ -249,6 +250,17 @@ def test_labelled_images_decide_where_they_are_clear(spec: str, tmp_path: Path) 
     note = model.subject.warnings[-1]
     assert note.startswith(f"the weights also fit {other}; {spec} was taken") and f"of 64 images right: 100.0% in {spec}" in note
     assert agree(truth, model.module, 64)
+
+
+def test_the_audit_lets_its_own_images_decide(tmp_path: Path) -> None:
+    truth = trained(built(NORMALISATIONS[1], num_classes=10))
+    images = pictures(np.zeros(100, np.int64))
+    np.savez(tmp_path / "test.npz", images=np.asarray(images.images), labels=answers(truth, images))
+    request = Request(
+        checkpoint=saved(truth, tmp_path), data=f"npz:{tmp_path / 'test.npz'}", probes="accuracy", preprocessing=GREY
+    )
+    subject = prepare(request).model.subject
+    assert (subject.architecture, subject.architecture_origin) == (NORMALISATIONS[1], "fingerprint, then the clean loss")
 
 
 def test_labels_without_sense_decide_nothing(tmp_path: Path) -> None:
