@@ -10,6 +10,7 @@ import typer
 
 from sharpaudit.cli.app import Json, app, output
 from sharpaudit.cli.layers import ConfigFile
+from sharpaudit.cli.streams import screen
 from sharpaudit.cli.subjects import Architecture, Auditing, Data, Device, Probes, Seed, TrainData, runs_of
 from sharpaudit.errors import UsageError
 
@@ -66,5 +67,5 @@ def show(comparison: Comparison, out: Path | None, *, as_json: bool = False) -> 
         store.write(out / "comparison.json", document)
         store.write(out / "comparison.md", markdown(comparison))
         store.write(out / "comparison.html", html(comparison))
-    text = document if as_json else terminal(comparison)
+    text = document if as_json else terminal(comparison, **screen())
     print(text, end="" if text.endswith("\n") else "\n")

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from sharpaudit.cli.app import app, output
+from sharpaudit.cli.streams import screen
 
 CHECKPOINTS = Path(__file__).parents[1] / "demo"
 CONDITION = r"(.+)-seed"
@@ -50,7 +51,7 @@ def demo(
         request = Request(checkpoint=file, data="digits", train_data="digits:train", options=OPTIONS)
         runs[file.stem] = audit_into(out / file.stem, request)
     store.write(out / "report.html", html([run.card for run in runs.values()], guides()))
-    print(terminal(runs[PAIR[0]].card))
+    print(terminal(runs[PAIR[0]].card, **screen()))
     show(compared([runs[name] for name in PAIR], None), out / "pair")
     print()
     show(compared(list(runs.values()), CONDITION), out)

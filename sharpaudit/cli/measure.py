@@ -15,6 +15,7 @@ import typer
 from sharpaudit.cli.app import Json, app, option, output
 from sharpaudit.cli.layers import ConfigFile, configured, probe_options, probe_selection
 from sharpaudit.cli.progress import progress_bar
+from sharpaudit.cli.streams import screen
 from sharpaudit.errors import WORST_FIRST, ExitCode, SharpauditError, UsageError, clean
 
 if TYPE_CHECKING:
@@ -269,7 +270,7 @@ def _audit_one(request: Request, folder: Path, *, as_json: bool, force: bool, ma
     for probe in run.card.incomplete:
         print(f"not measured: {probe}: {run.card.probes[probe].reason}", file=sys.stderr)
     if not as_json:
-        print(terminal(run.card))
+        print(terminal(run.card, **screen()))
         print(f"reports: {clean(str(folder / 'report.html'), 500)} and report.md, report.json beside it", file=sys.stderr)
     return codec.loads(codec.encode(run.card), source=store.REPORT)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sharpaudit.cli.app import app
+from sharpaudit.cli.streams import screen
 from sharpaudit.errors import CardError, clean
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def show(
         case Format.TERMINAL:
             from sharpaudit.report.terminal import terminal
 
-            text = terminal(stored)
+            text = terminal(stored, **screen())
     print(text, end="" if text.endswith("\n") else "\n")
 
 

@@ -1,15 +1,19 @@
-"""Where do results and errors go, when stdout may be closed, full, read no further, or in an encoding of another century?"""
+"""Where do results and errors go, when stdout may be closed, full, read no further, narrow, or of another century's encoding?"""
 
 from __future__ import annotations
 
 import os
 import select
+import shutil
 import sys
 from io import BufferedWriter, FileIO, TextIOWrapper
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
+
+NARROWEST, WIDEST = 20, 100
+"""Columns: a table does not get narrower, and a sentence is not read more easily on longer lines."""
 
 
 class Sink(FileIO):
@@ -51,3 +55,19 @@ def failure() -> OSError | None:
     sys.stdout.flush()
     sink = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     return sink.failure if isinstance(sink, Sink) and not isinstance(sink.failure, BrokenPipeError) else None
+
+
+class Screen(TypedDict):
+    """How much fits on a line, and whether colours are understood."""
+
+    width: int
+    colour: bool
+
+
+def screen() -> Screen:
+    """What stdout shows: 80 plain columns in a pipe, and on a terminal what it has and the user allows (``NO_COLOR``)."""
+    if not sys.stdout.isatty():
+        return {"width": 80, "colour": False}
+    columns = shutil.get_terminal_size((80, 24)).columns
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM", "") in ("", "dumb")
+    return {"width": min(WIDEST, max(NARROWEST, columns)), "colour": not plain}
