@@ -8,6 +8,7 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -84,6 +85,19 @@ def test_a_current_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(gone)
     gone.rmdir()
     assert next(folders()).problem == "cannot be written: No such file or directory"
+
+
+def test_a_disk_that_is_nearly_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=2**20))
+    assert [finding.problem for finding in folders()] == ["less than 256 MiB free"] * 2
+
+
+def test_a_device_that_cannot_compute(run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("no kernel image is available for execution on the device")
+
+    monkeypatch.setattr("torch.nn.functional.conv2d", broken)
+    assert str(findings(run, 5)["cpu"]["problem"]).startswith("cannot compute: no kernel image is available")
 
 
 def test_completion_is_printed_and_installed_without_torch(tmp_path: Path) -> None:
