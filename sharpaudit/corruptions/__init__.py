@@ -65,6 +65,10 @@ VALUES_AT_ONCE = 400_000
 """How many values are worked on together: few enough to stay in a core's cache, which is worth a factor of two."""
 
 
+ONE_BY_ONE = frozenset({"pixelate", "jpeg_compression"})
+"""What Pillow does to each image by itself: nothing to keep in the cache."""
+
+
 def corrupt(images: Tensor, name: str, severity: int, *, indices: Tensor, seed: int = 0, table: Table | None = None) -> Tensor:
     """The images under the corruption `name` at `severity`: uint8, the shape and device of `images`.
 
@@ -91,9 +95,10 @@ def corrupt(images: Tensor, name: str, severity: int, *, indices: Tensor, seed: 
         constants = (*constants, weather.FROST_SCALE[size])
     corruption, cell = _FUNCTIONS[name][1], 8 * NAMES.index(name) + severity
     whole = stream(seed, indices.to(images.device), cell)
-    at_once = max(1, VALUES_AT_ONCE // images[0].numel())
-    parts = (slice(at, at + at_once) for at in range(0, len(images), at_once))
-    return torch.cat([corruption(images[part], whole[part], *constants) for part in parts])
+    at_once = len(images) if name in ONE_BY_ONE else max(1, VALUES_AT_ONCE // images[0].numel())
+    parts = [slice(at, at + at_once) for at in range(0, len(images), at_once)]
+    corrupted = [corruption(images[part], whole[part], *constants) for part in parts]
+    return corrupted[0] if len(parts) == 1 else torch.cat(corrupted)
 
 
 def _check(images: Tensor, indices: Tensor) -> None:

@@ -71,7 +71,7 @@ def _each(images: Tensor, change: Callable[[Image.Image], Image.Image]) -> Tenso
     arrays = images.squeeze(-1).cpu().numpy()
     changed = np.empty_like(arrays)
     for target, array in zip(changed, arrays, strict=True):
-        target[...] = np.asarray(change(Image.fromarray(array)))
+        target[...] = np.frombuffer(change(Image.fromarray(array)).tobytes(), np.uint8).reshape(array.shape)
     return torch.from_numpy(changed).view(images.shape).to(images.device)
 
 
