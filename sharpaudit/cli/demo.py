@@ -16,7 +16,10 @@ CONDITION = r"(.+)-seed"
 """Where the file names say how a network was trained."""
 SHOWN = ("baseline", "weight_decay", "augmentation", "sam")
 """The conditions that are audited unless all are asked for."""
+TOO_DEAR = frozenset(["worst_case"])
+"""Standard probes that the demo leaves out."""
 OPTIONS = {
+    "average_case": {"draws": 8},
     "spectrum": {"all_extremes": False, "density_starts": 0, "soft_rank_starts": 0},
     "reparametrisation": {"examples": 4},
 }
@@ -39,16 +42,18 @@ def demo(
     from sharpaudit.cli.compare import compared, show
     from sharpaudit.cli.guides import guides
     from sharpaudit.cli.measure import audit_into
+    from sharpaudit.plan import PRESETS
     from sharpaudit.report.html import html
     from sharpaudit.report.terminal import terminal
 
+    probes = ",".join(name for name in PRESETS["standard"] if name not in TOO_DEAR)
     files = sorted(CHECKPOINTS.glob("*.safetensors"))
     if not everything:
         files = [file for file in files if file.stem.partition("-seed")[0] in SHOWN]
     runs = {}
     for number, file in enumerate(files, 1):
         print(f"[{number}/{len(files)}] {file.stem}", file=sys.stderr)
-        request = Request(checkpoint=file, data="digits", train_data="digits:train", options=OPTIONS)
+        request = Request(checkpoint=file, data="digits", train_data="digits:train", probes=probes, options=OPTIONS)
         runs[file.stem] = audit_into(out / file.stem, request)
     store.write(out / "report.html", html([run.card for run in runs.values()], guides()))
     print(terminal(runs[PAIR[0]].card, **screen()))

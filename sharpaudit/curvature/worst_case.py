@@ -40,7 +40,7 @@ SEARCHES = 3
 BESIDE = 1e-3
 """Where searches begin, in radii from θ."""
 
-SETTLED = 0.01
+SETTLED = 0.05
 """A search whose last search added no larger share of the rise counts as converged."""
 
 

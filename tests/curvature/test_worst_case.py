@@ -203,4 +203,4 @@ def test_passes_and_progress_are_counted() -> None:
 def test_a_search_that_is_still_rising_has_not_converged() -> None:
     """The creeping and the striding search have one step each, and the last one finds more."""
     found = search(objective(case("mlp-gelu", n=20)), "l2", 2.0, False, iterations=1)
-    assert not found.converged and found.residual > 0.01
+    assert not found.converged and found.residual > 0.05

@@ -81,7 +81,7 @@ def test_a_search_says_how_it_ended_and_over_what_its_interval_is() -> None:
             "sharpness.worst/l2/adaptive/0.5"
         ]
         assert isinstance(found, Measured) and found.ci and found.iterations == 9 and found.residual is not None
-        assert found.converged == (found.residual <= 0.01)
+        assert found.converged == (found.residual <= 0.05)
         assert (found.n, found.options["groups"]) == (37 if groups == 1 else 4, groups)
         assert ("over images, for the perturbation found" in found.method) == (groups == 1)
 
