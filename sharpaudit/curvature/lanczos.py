@@ -112,6 +112,12 @@ class Krylov:
             tuple(self._eigenvalue(values, vectors, i, tolerance) for i in range(min(bottom, spent))),
         )
 
+    def leading(self) -> Tensor:
+        """The unit Ritz vector of the largest Ritz value."""
+        _, vectors = self.ritz()
+        basis = self._basis[: len(self.alpha)]
+        return _unit(torch.from_numpy(vectors[:, -1].copy()).to(basis) @ basis)
+
     def grow(
         self,
         top: int,

@@ -143,7 +143,7 @@ class Objective:
 
         Its passes are counted with those of this objective.
         """
-        assert self._bytes_per_example  # measured once, for all variants
+        assert self.bytes_per_example  # measured once, for all variants
         other = copy(self)
         other.inputs, other.labels = self.inputs[examples].contiguous(), self.labels[examples]
         other._readout = readout or self._readout
@@ -239,8 +239,8 @@ class Objective:
 
     def _graphs(self) -> Iterator[_Graph]:
         """The gradient graph of each shard, from memory where it was kept."""
-        room = self._graph_bytes // (self._bytes_per_example * self._shard_size) - self._crew.size
-        everything = self.num_examples * self._bytes_per_example <= self._graph_bytes
+        room = self._graph_bytes // (self.bytes_per_example * self._shard_size) - self._crew.size
+        everything = self.num_examples * self.bytes_per_example <= self._graph_bytes
         for start in range(0, self.num_examples, self._shard_size):
             graph = self._kept.get(start) or self._build(start)
             if self._retain and (everything or len(self._kept) < room):
@@ -262,10 +262,10 @@ class Objective:
     def _shard_size(self) -> int:
         """At least four shards, for the threads to share; none beyond what memory and the batch size allow."""
         wanted = min(SHARD, max(8, self.num_examples // 4), self.batch_size)
-        return max(1, min(wanted, self._graph_bytes // (2 * self._crew.size * self._bytes_per_example)))
+        return max(1, min(wanted, self._graph_bytes // (2 * self._crew.size * self.bytes_per_example)))
 
     @cached_property
-    def _bytes_per_example(self) -> int:
+    def bytes_per_example(self) -> int:
         """Memory of the graph of one example, measured on two."""
         held: dict[int, int] = {}
 

@@ -8,8 +8,9 @@ Why it matters
 How it is computed
     Hessian-vector products by reverse mode twice through a kept graph of the gradient, on the frozen probe set, examples
     weighted equally. One Lanczos run with full re-orthogonalisation finds the five *algebraically* largest eigenvalues and the
-    smallest; the residual ‖Hv − λv‖/λ of each bounds its numerical error. Random starts in the complement of what converged give
-    the density, ‖H‖_F = sqrt(Σλ²) and the negative mass, the share of Σλ² with λ < 0, by Lanczos quadrature, and take back
+    smallest; the residual ‖Hv − λv‖/λ of each bounds its numerical error. λ_max has an interval over images: its eigenvector v is
+    stationary, so that to first order only the vᵀHᵢv of single images vary. Random starts in the complement of what converged
+    give the density, ‖H‖_F = sqrt(Σλ²) and the negative mass, the share of Σλ² with λ < 0, by Lanczos quadrature, and take back
     `converged` from an eigenvalue beyond which they meet another. Where all P products cost no more, all eigenvalues are found.
     The trace of the Gauss–Newton matrix G is exact, from one backward pass a class, and so is each layer's share of it. Where the
     network is piecewise linear in every weight (ReLU, convolutions, evaluation-mode BatchNorm) it is the Hessian's trace too;
@@ -38,18 +39,20 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+from torch import Tensor
 
 from sharpaudit.card import Interval, Measured, Scalar, Skipped, Table
+from sharpaudit.curvature.directional import PRODUCTS, curvature_along
 from sharpaudit.curvature.ggn_trace import GgnTrace, ggn_trace
 from sharpaudit.curvature.hessian import HessianSpectrum, bins, hessian_spectrum, negative_mass
-from sharpaudit.curvature.lanczos import Extremes
 from sharpaudit.curvature.linearity import piecewise_linear
 from sharpaudit.curvature.objective import Objective
 from sharpaudit.curvature.records import Eigenvalue
 from sharpaudit.curvature.soft_rank import WEIGHT_DECAY, SoftRank, ggn_soft_rank
 from sharpaudit.curvature.spectrum import Spectrum, Sum
 from sharpaudit.curvature.trace import hutchinson
-from sharpaudit.errors import UsageError
+from sharpaudit.device import is_out_of_memory
+from sharpaudit.errors import UsageError, clean
 from sharpaudit.probes import Finding, NamedTable, Need, Passes, Workbench, Workload, probe
 from sharpaudit.stats import Resamples, bootstrap, first_mean
 
@@ -106,7 +109,7 @@ def cost(workload: Workload, options: SpectrumOptions) -> Passes:
     A Gauss-Newton product costs as much as three backward passes.
     """
     by_class = 2 * workload.classes <= 6 * options.trace_probes
-    hessian = min(60, options.max_iterations) + options.density_starts * options.density_steps + options.trace_probes
+    hessian = PRODUCTS + min(60, options.max_iterations) + options.density_starts * options.density_steps + options.trace_probes
     gauss_newton = options.soft_rank_starts * options.soft_rank_steps
     return Passes(
         forward=3 * workload.probe_set,
@@ -117,7 +120,7 @@ def cost(workload: Workload, options: SpectrumOptions) -> Passes:
 
 @probe(
     needs={Need.OBJECTIVE, Need.RESAMPLES},
-    version=2,
+    version=3,
     measures=[
         "sharpness.lambda_max",
         "sharpness.lambda_min",
@@ -146,16 +149,18 @@ def spectrum(bench: Workbench, options: SpectrumOptions) -> Iterator[Finding]:
         seed=bench.seed_for("lanczos"),
         on_progress=bench.progress(0.0, 0.4),
     )
-    yield from _eigenvalues(found.extremes, objective, options)
+    yield from _eigenvalues(bench, found, objective, options)
     yield from _density(found.density, objective, options)
     soft_rank = _soft_rank(bench, options)
     yield from _sums_of_ggn(soft_rank, objective, options)
     yield from _traces(bench, objective, options, found, soft_rank)
 
 
-def _eigenvalues(ends: Extremes, objective: Objective, options: SpectrumOptions) -> Iterator[Finding]:
+def _eigenvalues(bench: Workbench, found: HessianSpectrum, objective: Objective, options: SpectrumOptions) -> Iterator[Finding]:
+    ends = found.extremes
     method = "Lanczos, {} algebraic eigenvalue of the Hessian of the mean loss"
-    yield _eigenvalue("sharpness.lambda_max", ends.top[0], UNIT, method.format("largest"), objective, options)
+    largest = _eigenvalue("sharpness.lambda_max", ends.top[0], UNIT, method.format("largest"), objective, options)
+    yield _over_images(largest, found.space.leading(), bench, objective) if largest.converged else largest
     if not options.all_extremes:
         for name in ("sharpness.lambda_min", "sharpness.lambda_ratio_1_5"):
             yield Skipped(name=name, reason="not asked for: spectrum.all_extremes is off")
@@ -175,6 +180,19 @@ def _eigenvalues(ends: Extremes, objective: Objective, options: SpectrumOptions)
         )
     else:
         yield Skipped(name="sharpness.lambda_ratio_1_5", reason="the fifth eigenvalue is not positive")
+
+
+def _over_images(largest: Measured, direction: Tensor, bench: Workbench, objective: Objective) -> Measured:
+    """The eigenvalue with an interval over images: its eigenvector is stationary, so to first order only vᵀHᵢv varies."""
+    try:
+        along = curvature_along(objective, direction)
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        return largest.model_copy(update={"reason": f"a layer without third derivative: {clean(str(error))}"})
+    found = bootstrap(along.cpu().numpy(), first_mean, bench.resamples(objective.num_examples))
+    method = f"{largest.method}; interval over images, first order, at its eigenvector"
+    return largest.model_copy(update={"ci": found.ci, "reason": found.reason, "method": method if found.ci else largest.method})
 
 
 def _eigenvalue(name: str, found: Eigenvalue, unit: str, method: str, objective: Objective, options: SpectrumOptions) -> Measured:

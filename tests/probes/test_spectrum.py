@@ -164,3 +164,20 @@ def test_without_a_formula_the_gauss_newton_trace_comes_from_the_same_products_a
     assert trace.ci is not None and trace.ci.low <= truth <= trace.ci.high
     without = by_name(outcome(Scaled().eval(), soft_rank_starts=0))["trace_ggn"]
     assert isinstance(without, Skipped) and "no formula here" in without.reason
+
+
+def test_the_largest_eigenvalue_has_an_interval_over_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    largest = number(by_name(outcome())["lambda_max"])
+    assert largest.ci is not None and largest.residual is not None
+    assert largest.ci.low < largest.value < largest.ci.high
+    assert largest.ci.high - largest.ci.low > 2 * largest.residual * largest.value, (
+        "the sample is less certain than the iteration"
+    )
+
+    def unsupported(*_: object) -> None:
+        raise NotImplementedError("the derivative for aten::odd is not implemented")
+
+    monkeypatch.setattr("sharpaudit.probes.spectrum.curvature_along", unsupported)
+    without = number(by_name(outcome())["lambda_max"])
+    assert (without.value, without.ci) == (largest.value, None)
+    assert without.reason == "a layer without third derivative: the derivative for aten::odd is not implemented"
