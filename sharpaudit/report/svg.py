@@ -6,9 +6,14 @@ styles become attributes, the ink becomes ``currentColor``, text stays text in t
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Callable
+from importlib import import_module
 from io import BytesIO
+from tempfile import TemporaryDirectory
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
@@ -75,7 +80,7 @@ def drawing(
         left: inches for what stands left of the axes.
         top: inches for what stands above them.
     """
-    import matplotlib
+    matplotlib = _matplotlib()
     from matplotlib.figure import Figure
 
     settings: dict[Any, Any] = {**SETTINGS, "svg.hashsalt": salt}
@@ -88,6 +93,23 @@ def drawing(
         paint(figure)
         figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     return _markup(ElementTree.fromstring(buffer.getvalue()), label)
+
+
+def _matplotlib() -> ModuleType:
+    """matplotlib, imported in such a way that it neither reads nor writes a file of the user's.
+
+    It would keep a list of the machine's fonts under the home folder, and take settings from there. Text stays text here, so its
+    own fonts, which are measured for the layout, are enough; the drawings are the same on every machine.
+    """
+    if "matplotlib" not in sys.modules:
+        before = {name: os.environ.get(name) for name in ("MPLCONFIGDIR", "MPL_IGNORE_SYSTEM_FONTS")}
+        with TemporaryDirectory(prefix="sharpaudit-") as folder:
+            os.environ |= {"MPLCONFIGDIR": folder, "MPL_IGNORE_SYSTEM_FONTS": "1"}
+            import_module("matplotlib.font_manager")
+        for name, value in before.items():
+            os.environ.pop(name)
+            os.environ |= {} if value is None else {name: value}
+    return import_module("matplotlib")
 
 
 def _markup(root: ElementTree.Element, label: str) -> str:
