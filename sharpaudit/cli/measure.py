@@ -251,7 +251,7 @@ def _audit_all(requests: list[Request], folders: list[Path], *, as_json: bool, f
             documents.append(card)
             codes.append(ExitCode.INCONCLUSIVE if card["incomplete"] else ExitCode.DONE)
         except SharpauditError as error:
-            if len(requests) == 1:
+            if len(requests) == 1 or isinstance(error, UsageError):
                 raise
             print(error, file=sys.stderr)
             documents.append({**error.as_json(), "file": clean(request.checkpoint.name)})

@@ -358,3 +358,8 @@ def test_one_image_and_one_class_give_numbers_or_reasons(run: Command, tmp_path:
         card = json.loads(run(*command(CASES[name], tmp_path), "--json", "--force").out)
         assert all(m["status"] != "failed" for m in card["measurements"]), name
         assert all(m.get("ci") or m["reason"] for m in card["measurements"]), name
+
+
+def test_a_wrong_option_is_told_once_for_several_checkpoints(run: Command) -> None:
+    result = run("measure", GOOD, DEMO / "sam-seed0.safetensors", "--data", "digits", "--limit", "798")
+    assert (result.code, result.err.count("\n")) == (2, 1)
