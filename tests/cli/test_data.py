@@ -260,7 +260,9 @@ def test_make_c_is_measured_like_the_original(run: Command) -> None:
     options: list[Any] = ["--probes", "accuracy,corruption", "--set", "corruption.severities=2,4", "--json"]
     stored = json.loads(run("measure", GOOD, "--data", "synthetic-c:own", *options).out)
     made = json.loads(run("measure", GOOD, "--data", "digits", "--limit", "50", *options, "-o", "other").out)
-    assert stored["tables"]["corruption"] == made["tables"]["corruption"]
+    for ours, theirs in zip(stored["tables"]["corruption"]["rows"], made["tables"]["corruption"]["rows"], strict=True):
+        assert (ours[:5], ours[-1]) == (theirs[:5], theirs[-1]), "the same images in every cell, and as many of them right"
+        assert ours[5:7] == pytest.approx(theirs[5:7], rel=1e-5)
     assert stored["corruptions"]["label"] == "synthetic-c" and stored["corruptions"]["version"] == "sharpaudit-c/1"
 
 
