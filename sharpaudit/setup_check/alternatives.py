@@ -46,28 +46,30 @@ class Alternative:
 
 def tried(sample: Sample, given: Hits) -> dict[str, dict[str, Hits]]:
     """Which answers are right under every alternative worth following, by kind and name; `given`: as things are."""
-    coloured = sample.pixels.shape[3] == 3
-    kinds = {
-        "normalisation": normalisations(sample),
-        **({"channel_order": [Alternative("blue, green, red", sample.preprocessing, blue_first)]} if coloured else {}),
-        "pixels": ranges(sample),
-    }
-    return {kind: _tried(sample, given, alternatives, GAIN[kind]) for kind, alternatives in kinds.items()}
+    kinds = {"normalisation": normalisations, "channel_order": channel_orders, "pixels": ranges}
+    if sample.pixels.shape[3] != 3:
+        del kinds["channel_order"]
+    return {kind: _tried(sample, given, make(sample) if _may_gain(given, kind) else []) for kind, make in kinds.items()}
 
 
 def checks(found: Mapping[str, Mapping[str, Hits]], given: Hits, best: Hits) -> Iterator[Check]:
     """The check of each kind of alternative; `best` explains most of all that was tried, whatever its kind."""
     for kind, words in WORDS.items():
         if kind in found:
-            yield _written(kind, words, found[kind], given, best, GAIN[kind])
+            yield _written(kind, words, found[kind], given, best)
         else:
             yield inapplicable(kind, "the images have one channel")
+
+
+def channel_orders(sample: Sample) -> list[Alternative]:
+    """Colour images the other way round."""
+    return [Alternative("blue, green, red", sample.preprocessing, blue_first)]
 
 
 def normalisations(sample: Sample) -> list[Alternative]:
     """Usual means and standard deviations, and those of the sample itself."""
     channels = sample.preprocessing.input_size[0]
-    values = sample.pixels.double() / 255
+    values = sample.pixels[:SCREEN].float() / 255
     own = (values.mean((0, 1, 2)).tolist(), values.std((0, 1, 2)).clamp_min(1e-3).tolist())
     known = {**KNOWN, **(KNOWN_OF_GREY if channels == 1 else {}), "that of these images": own}
     found = [Alternative(name, _normalised(sample.preprocessing, mean, std)) for name, (mean, std) in known.items()]
@@ -96,13 +98,15 @@ def ranges(sample: Sample) -> list[Alternative]:
     return found
 
 
-def _tried(sample: Sample, given: Hits, alternatives: Sequence[Alternative], gain: float) -> dict[str, Hits]:
-    """Which answers are right under each alternative that was followed to the end, by name.
+def _may_gain(given: Hits, kind: str) -> bool:
+    """Whether there are wrong answers enough for an alternative of that kind to be worth trying."""
+    return bool(1 - given.mean() >= GAIN[kind])
 
-    None is tried where even all answers right would not be `gain` more.
-    """
+
+def _tried(sample: Sample, given: Hits, alternatives: Sequence[Alternative]) -> dict[str, Hits]:
+    """Which answers are right under each alternative that was followed to the end, by name."""
     found: dict[str, Hits] = {}
-    for each in alternatives if 1 - given.mean() >= gain else ():
+    for each in alternatives:
         answers = sample.answers(each.pixels, each.preprocessing, first=SCREEN)
         if (answers == sample.labels[:SCREEN]).sum() < given[:SCREEN].sum():
             continue
@@ -112,11 +116,12 @@ def _tried(sample: Sample, given: Hits, alternatives: Sequence[Alternative], gai
     return found
 
 
-def _written(name: str, words: str, found: Mapping[str, Hits], given: Hits, best: Hits, gain: float) -> Check:
+def _written(name: str, words: str, found: Mapping[str, Hits], given: Hits, best: Hits) -> Check:
     """The check of one kind of alternative; not flagged where something else, the `best`, explains clearly more."""
-    accuracy, points = float(given.mean()), f"{100 * gain:.0f} points"
+    accuracy, gain = float(given.mean()), GAIN[name]
+    points = f"{100 * gain:.0f} points"
     evidence: Evidence = {"accuracy": accuracy, **{f"accuracy, {each}": float(hits.mean()) for each, hits in found.items()}}
-    if 1 - accuracy < gain:
+    if not _may_gain(given, name):
         return passed(name, f"no other {words} could be {points} better than {percent(accuracy)}", evidence)
     better = {each: hits for each, hits in found.items() if clear(hits, given, 0)}
     if not better:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,7 +15,13 @@ from sharpaudit.card import Preprocessing
 from sharpaudit.data import ImageSet, to_input
 
 SAMPLE = 512
-"""Most images looked at: ten points of accuracy are then about ten standard errors of a typical paired difference."""
+"""Most images looked at: ten points of accuracy are then about seven standard errors of a typical paired difference."""
+
+MOST_BYTES = 256 << 20
+"""Of the sample as stored: photographs that are kept whole are looked at in smaller number."""
+
+FEWEST = 16
+"""Images looked at, however large they are."""
 
 BATCH = 64
 
@@ -67,6 +74,7 @@ def draw(module: nn.Module, preprocessing: Preprocessing, images: ImageSet, *, d
     Not evenly spaced: labels that come round every ten images would meet a spacing of ten.
     """
     rng = np.random.default_rng([seed, len(images)])
-    chosen = images.take(rng.permutation(len(images))[:SAMPLE])
+    most = min(SAMPLE, max(FEWEST, MOST_BYTES // math.prod(images.shape)))
+    chosen = images.take(rng.permutation(len(images))[:most])
     pixels = torch.tensor(chosen.images[:], device=device)
     return Sample(module, preprocessing, pixels, chosen.labels, chosen.classes)

@@ -163,6 +163,7 @@ def written_to(folder: Path) -> None:
     save_file({"head.weight": torch.randn(10, 64), "head.bias": torch.zeros(10)}, folder / "own.safetensors")
 
 
+ABSENT = ("no image of this class", "fewer than two classes have")
 SMALL = ("--data", "npz:a.npz", "--max-bytes", "1000000")
 MAPPED = ("--data", "npz:a.npz", "--class-map", "map.txt")
 FOLDER = ("--data", "imagefolder:set")
@@ -186,7 +187,7 @@ ROWS: dict[str, list[Row]] = {
         Row(npz(PIXELS[:1], LABELS[:1]), 0, ("n = 1",), ("--data", "npz:a.npz", "--probes", "quick")),
     ],
     "D04": [Row(npz(PIXELS[:7], LABELS[:7]), 0, ("n = 7",), CALIBRATED)],
-    "D05": [Row(npz(PIXELS[LABELS == 4], LABELS[LABELS == 4]), 0, ("10 classes",), CALIBRATED)],
+    "D05": [Row(npz(PIXELS[LABELS == 4], LABELS[LABELS == 4]), 0, ABSENT, CALIBRATED)],
     "D06": [
         Row(npz(labels=LABELS + 1), 3, ("expected labels 0 to 9", "got 1 to 10")),
         Row(npz(labels=LABELS - 1), 3, ("expected labels 0 to", "got -1 to 8")),
@@ -358,6 +359,34 @@ def test_one_image_and_one_class_give_numbers_or_reasons(run: Command, tmp_path:
         card = json.loads(run(*command(CASES[name], tmp_path), "--json", "--force").out)
         assert all(m["status"] != "failed" for m in card["measurements"]), name
         assert all(m.get("ci") or m["reason"] for m in card["measurements"]), name
+        bins = next(m["options"]["bins"] for m in card["measurements"] if m["name"] == "calibration.ece")
+        assert bins == {"D03-1": 1, "D04-1": 7}.get(name, min(15, card["data"]["n"])), "as many bins as images, at most 15"
+
+
+def test_classes_are_found_by_name_and_the_card_says_who_named_them(run: Command, tmp_path: Path) -> None:
+    """A folder as timm writes it names its ten outputs; the data hold three of them, in an order of their own."""
+    from safetensors.torch import load_file, save_file
+
+    names = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+    (tmp_path / "model").mkdir()
+    save_file(load_file(GOOD), tmp_path / "model" / "model.safetensors")
+    statistics = {"mean": [0.5], "std": [0.5], "input_size": [1, 8, 8]}
+    config = {"architecture": "digits_cnn", "num_classes": 10, "label_names": names, "pretrained_cfg": statistics}
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config))
+    for digit, name in ((8, "eight"), (3, "three"), (5, "five")):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for index in np.flatnonzero(np.equal(LABELS, digit)):
+            Image.fromarray(PIXELS[index]).save(tmp_path / "set" / name / f"{index}.png")
+    flags = ("--arch", "zoo:digits_cnn", "--data", "imagefolder:set", "--probes", "accuracy", "--json")
+    card = json.loads(run("measure", "model", *flags).out)
+    accuracy = next(m for m in card["measurements"] if m["name"] == "clean.accuracy")
+    assert accuracy["value"] > 0.8
+    assert card["data"]["classes"] == names
+    assert card["data"]["classes_origin"] == "folder names, the checkpoint's config.json"
+    (tmp_path / "set" / "classes.txt").write_text("three\nfive\neight\n")
+    listed = json.loads(run("measure", "model", *flags, "--force").out)
+    assert listed["data"]["classes_origin"] == "classes.txt, the checkpoint's config.json"
+    assert next(m for m in listed["measurements"] if m["name"] == "clean.accuracy")["value"] == accuracy["value"]
 
 
 def test_a_wrong_option_is_told_once_for_several_checkpoints(run: Command) -> None:

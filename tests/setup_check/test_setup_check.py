@@ -246,3 +246,16 @@ def test_foreign_class_names_are_cleaned() -> None:
     names = tuple(f"\x1b[31m{i}" for i in range(10))
     message = checks(setup.but(images=replace(setup.images, classes=names)))["labels"].message
     assert message.isprintable()
+
+
+def test_large_images_are_looked_at_in_smaller_number() -> None:
+    from sharpaudit.setup_check.sample import FEWEST, MOST_BYTES, draw
+
+    def drawn(side: int, n: int) -> int:
+        pixels = np.lib.stride_tricks.as_strided(np.zeros(1, np.uint8), (n, side, side, 1), (0, 0, 0, 0))
+        images = replace(digits().images, images=pixels, labels=np.zeros(n, np.int64))
+        return len(draw(nn.Identity(), digits().preprocessing, images, device="cpu", seed=0).labels)
+
+    assert drawn(1024, 600) == MOST_BYTES // 1024**2
+    assert drawn(4096, 30) == FEWEST
+    assert drawn(8, 600) == 512
