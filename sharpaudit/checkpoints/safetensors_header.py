@@ -114,7 +114,13 @@ def compose(tensors: Mapping[str, StoredTensor], metadata: Mapping[str, str]) ->
     """Length and header of a file in which the `tensors` follow in their order, each row-major and without gaps.
 
     The header is padded with spaces so that the first tensor starts at a multiple of eight bytes.
+
+    Raises:
+        CheckpointError: a name that the format has no place for.
     """
+    for name in tensors:
+        if name == "__metadata__" or not strict_json.is_text(name):
+            raise CheckpointError(f"a tensor of safetensors cannot be called '{clean(name)}'")
     codes = {name: code for code, name in DTYPES.items()}
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     position = 0

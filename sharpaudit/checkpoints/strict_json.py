@@ -26,12 +26,23 @@ def parse(text: bytes, what: str) -> dict[str, Any]:
 
     try:
         document = json.loads(text.decode("utf-8-sig"), object_pairs_hook=unique, parse_constant=_refuse)
+        if rb"\u" in text:
+            json.dumps(document, ensure_ascii=False).encode()  # fails on half a surrogate pair, which no file can hold
     except (ValueError, RecursionError) as error:
         reason = "nested too deep" if isinstance(error, RecursionError) else str(error)
         raise CheckpointError(f"{what} is not JSON: {clean(reason)}") from error
     if not isinstance(document, dict):
         raise CheckpointError(f"{what} is not a JSON object")
     return document
+
+
+def is_text(text: str) -> bool:
+    """Whether `text` can be written to a file: a pickle or an escape of JSON may hold half a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _refuse(name: str) -> NoReturn:

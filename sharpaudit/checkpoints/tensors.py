@@ -127,5 +127,6 @@ def bits(tensor: StoredTensor) -> np.ndarray[tuple[int, ...], np.dtype[np.unsign
         return np.empty(tensor.shape, kind)
     first, last = tensor.offset, tensor.last_element
     flat = np.frombuffer(tensor.storage.data[first * width : (last + 1) * width], kind)
-    view = as_strided(flat, tensor.shape, [stride * width for stride in tensor.strides], writeable=False)
+    strides = [stride * width if n > 1 else 0 for n, stride in zip(tensor.shape, tensor.strides, strict=True)]
+    view = as_strided(flat, tensor.shape, strides, writeable=False)
     return np.array(view, order="C")

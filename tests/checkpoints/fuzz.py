@@ -66,6 +66,8 @@ TEXTS = (
     "x" * 5_000,
     "features.0.weight",
     "nan",
+    "\ud800",
+    "__metadata__",
 )
 VALUES: tuple[object, ...] = (
     None,
@@ -129,7 +131,7 @@ def spoiled_pickle(data: bytes, rng: Random) -> bytes:
     steps = [data[start:stop] for start, stop in pairwise(starts)]
     for _ in range(rng.randint(1, 3)):
         at = rng.randrange(len(steps))
-        match rng.randrange(8):
+        match rng.randrange(10):
             case 0:
                 del steps[at]
             case 1:
@@ -148,6 +150,12 @@ def spoiled_pickle(data: bytes, rng: Random) -> bytes:
             case 7:
                 names = [n for n, step in enumerate(steps) if step[:1] == b"c"]
                 steps[rng.choice(names or [at])] = b"c" + "\n".join([*rng.choice(NAMES).split(), ""]).encode()
+            case 8:
+                texts = [n for n, step in enumerate(steps) if step[:1] in (b"X", b"\x8c", b"U")]
+                steps[rng.choice(texts or [at])] = literal(rng.choice(TEXTS))
+            case 9:
+                numbers = [n for n, step in enumerate(steps) if step[:1] in (b"K", b"M", b"J")]
+                steps[rng.choice(numbers or [at])] = literal(rng.choice(INTEGERS))
         steps = steps or [b"."]
     return b"".join(steps)
 

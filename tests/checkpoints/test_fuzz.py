@@ -14,8 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
 from sharpaudit.checkpoints import load
+from sharpaudit.checkpoints.conversion import convert
 from sharpaudit.checkpoints.inspection import inspect
 from sharpaudit.data import open_images
 from sharpaudit.errors import ExitCode, SharpauditError
@@ -37,6 +39,15 @@ def little_memory() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_AS, before)
 
 
+def converted(path: Path) -> None:
+    """What is converted is a file that the safetensors library reads."""
+    target = path.parent / "converted.safetensors"
+    target.unlink(missing_ok=True)
+    (path.parent / "converted.manifest.json").unlink(missing_ok=True)
+    count = convert(path, target, allow_inert=True)["num_tensors"]
+    assert len(load_file(target)) == count
+
+
 def outcome(kind: str, path: Path, seed: int) -> str:
     """``accepted``, or the class of the refusal."""
     try:
@@ -44,6 +55,8 @@ def outcome(kind: str, path: Path, seed: int) -> str:
             open_images(f"npz:{path}")
         elif seed % 8 == 0:
             inspect(path)
+        elif seed % 8 in (2, 4, 5):
+            converted(path)
         load(path, architecture="zoo:digits_cnn" if seed % 4 else None, allow_inert=bool(seed % 2))
     except SharpauditError as error:
         assert error.exit_code in (ExitCode.INPUT, ExitCode.UNSAFE, ExitCode.USAGE), error

@@ -16,11 +16,12 @@ from typing import Any
 import pytest
 import timm
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
-from sharpaudit.checkpoints import load, preprocessing, source
+from sharpaudit.checkpoints import load, preprocessing, source, strict_json
 from sharpaudit.checkpoints.architectures import parse
+from sharpaudit.checkpoints.conversion import convert
 from sharpaudit.checkpoints.fitting import resolve
 from sharpaudit.checkpoints.limits import DEFAULT
 from sharpaudit.checkpoints.preprocessing import Defaults, PreprocessingOverrides
@@ -340,6 +341,28 @@ def test_bytes(name: str, tmp_path: Path) -> None:
     (tmp_path / "weights.pt").write_bytes(data)
     error = refusal(lambda: load(tmp_path / "weights.pt"))
     assert (error.exit_code, words in error.message) == (code, True), error
+
+
+@pytest.mark.parametrize("name", ["__metadata__", "half a \ud800"])
+def test_names_that_safetensors_has_no_place_for(name: str, tmp_path: Path) -> None:
+    torch.save({name: torch.zeros(2), "b": torch.zeros(2)}, tmp_path / "in.pt")
+    error = refusal(lambda: convert(tmp_path / "in.pt", tmp_path / "out.safetensors"))
+    assert error.message.startswith("a tensor of safetensors cannot be called '")
+    assert str(error).isprintable()
+    assert [path.name for path in tmp_path.iterdir()] == ["in.pt"]
+
+
+def test_half_a_character_in_json() -> None:
+    error = refusal(lambda: strict_json.parse(rb'{"a": ["\ud83d"]}', "the note"))
+    assert error.message.startswith("the note is not JSON: 'utf-8' codec can't encode character")
+    assert strict_json.parse(rb'{"a": ["\ud83d\ude00"]}', "the note") == {"a": ["\N{GRINNING FACE}"]}
+
+
+def test_the_stride_of_an_axis_of_one_is_nothing(tmp_path: Path) -> None:
+    """It may be any number; NumPy and torch would multiply it."""
+    (tmp_path / "in.pt").write_bytes(tensor((1, 2), (2**62, 1)))
+    convert(tmp_path / "in.pt", tmp_path / "out.safetensors")
+    assert load_file(tmp_path / "out.safetensors")["w"].tolist() == [[1, 2]]
 
 
 class Indexed(nn.Module):
