@@ -21,15 +21,16 @@ They meet in `card` below and in `api` and `cli` above. A module imports its pac
     cli
     api
     audit  study
-    execute
+    cost
+    execute  preparation
     plan
     probes
-    workbench                       |  report
-    checkpoints  data               |  compare  gate
-    curvature  corruptions  device  |  metrics  store
-                               stats
-                       card  strict_yaml
-                              errors
+    workbench  decision  setup_check  |  report
+    checkpoints  data                 |  compare  gate
+    curvature  corruptions  device    |  metrics  store
+    ascent                            |  stats
+                            card  strict_yaml
+                                  errors
 
 What stands right of the bar, and all below it, imports no torch: a card is compared, gated and rendered on a machine without it.
 """
