@@ -5,12 +5,16 @@ Text that came from outside (file names, class names, reasons) is still raw here
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from sharpaudit.card import Card, CorruptionSource, DataRecord, Failed, Measured, SetupCheck, Skipped
 from sharpaudit.card.invariance import verdicts
 from sharpaudit.report import tables, wording
+
+LABEL = re.compile(r"[a-z0-9-]{1,30}")
+"""What a set of corrupted images may be called in a caption; nothing else of a stored card goes there."""
 
 FLATNESS = (
     "flatness.fisher_rao",
@@ -110,6 +114,8 @@ class Grid:
     clean: float | None
     half_width: float | None
     """The widest interval of a single cell, halved; None when no cell has one."""
+    source: str
+    """Where the corrupted images came from: ``synthetic-c``, or the name of a published set; empty where it is not known."""
 
     def families(self) -> Iterator[tuple[str, list[GridRow]]]:
         """The rows of each family, families in order of first appearance."""
@@ -140,6 +146,7 @@ def grid(card: Card) -> Grid | None:
     by_name = {m.name: m for m in card.measurements if isinstance(m, Measured) and m.name.startswith("corruption.accuracy/")}
     widths = [m.ci.high - m.ci.low for name, m in by_name.items() if name.count("/") == 2 and m.ci]
     clean = card.measured("clean.accuracy")
+    label = card.corruptions.label if card.corruptions else ""
     return Grid(
         severities=severities,
         rows=[
@@ -149,6 +156,7 @@ def grid(card: Card) -> Grid | None:
         n=sorted({cell.n for cell in table}),
         clean=clean.value if clean else None,
         half_width=max(widths) / 2 if widths else None,
+        source=label if LABEL.fullmatch(label) else "",
     )
 
 
@@ -312,6 +320,7 @@ def _listed(values: Sequence[float]) -> str:
 def grid_note(grid: Grid) -> str:
     """What a corruption grid shows: the number of images and how exact a cell is."""
     images = " or ".join(map(wording.count, grid.n))
-    note = f"Accuracy by corruption and severity; n = {images} images a cell"
+    on = f" on {grid.source}" if grid.source else ""
+    note = f"Accuracy{on} by corruption and severity; n = {images} images a cell"
     note += f", 95 % interval of a cell at most ± {grid.half_width:.3f}" if grid.half_width else ""
     return note + (f"; without corruption {grid.clean:.3f}." if grid.clean is not None else ".")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sharpaudit.card import Card, ProbeRun, Scalar, Table
+from sharpaudit.card import Card, CorruptionSource, ProbeRun, Scalar, Table
 from sharpaudit.errors import CardError
 from sharpaudit.report import outline, tables
 from tests.report import cards
@@ -31,6 +31,19 @@ def test_grid_has_a_row_for_each_corruption_and_a_cell_for_each_severity(full: C
     assert grid.rows[0].accuracy == [r["accuracy"] for r in first]
     note = outline.grid_note(grid)
     assert "n = 1,000 images a cell, 95 % interval of a cell at most ± 0.031; without corruption 0.915." in note
+
+
+@pytest.mark.parametrize(
+    ("label", "words"),
+    [
+        ("synthetic-c", "Accuracy on synthetic-c by corruption"),
+        ("cifar10-c", "Accuracy on cifar10-c by corruption"),
+        ("<b>[x](y)", "Accuracy by corruption"),
+    ],
+)
+def test_the_caption_names_the_images_and_nothing_foreign(full: Card, label: str, words: str) -> None:
+    grid = outline.grid(full.model_copy(update={"corruptions": CorruptionSource(label=label)}))
+    assert grid is not None and outline.grid_note(grid).startswith(words)
 
 
 def test_gaps_come_once_a_reason_failures_first(full: Card) -> None:
