@@ -125,7 +125,7 @@ def _step(probe: Probe, options: Mapping[str, Any]) -> Step:
         if name not in known:
             raise UnknownName(f"option of probe '{probe.name}'", name, known)
     several = {name for name, hint in get_type_hints(probe.options).items() if get_origin(hint) is tuple}
-    given = {name: v.split(",") if name in several and isinstance(v, str) else v for name, v in options.items()}
+    given = {name: [*filter(None, v.split(","))] if name in several and isinstance(v, str) else v for name, v in options.items()}
     try:
         return Step(probe, TypeAdapter(probe.options).validate_python(given))
     except ValidationError as error:

@@ -1,8 +1,8 @@
-"""How much can the loss rise when every weight may move by a thousandth of its size, in the measure that began the debate?
+"""How much can the loss rise when every weight may move by a thousandth of its size?
 
 Why it matters
-    With this number Keskar et al. (2017) argued that large batches find sharp minima that generalise worse. It is here so that
-    the claim can be tried.
+    The debate about sharpness began with this number: Keskar et al. (2017) argued from it that large batches find sharp minima,
+    which generalise worse. It is here so that the claim can be tried.
 
 How it is computed
     100 · (max L(θ + δ) − L(θ)) / (1 + L(θ)) over the box |δ_i| ≤ ε(|θ_i| + 1), all images of the probe set sharing one δ. The
