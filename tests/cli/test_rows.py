@@ -17,10 +17,12 @@ from threading import Timer
 import pytest
 import torch
 
+from sharpaudit import store
 from sharpaudit.cli.streams import Sink
 from sharpaudit.device import available_device
 from sharpaudit.errors import EnvironmentFailure
 from tests.cli.conftest import DEMO, Command
+from tests.report import cards
 
 GOOD = str(DEMO / "baseline-seed0.safetensors")
 MEASURE = ["measure", GOOD, "--data", "digits", "--probes", "accuracy"]
@@ -189,24 +191,23 @@ def process(
     return subprocess.run(line, capture_output=True, cwd=cwd, env=settings, check=False, timeout=120)
 
 
-def test_k17_names_that_are_not_utf8(tmp_path: Path) -> None:
+def test_k17_names_that_are_not_utf8(run: Command, tmp_path: Path) -> None:
     path = os.fsencode(tmp_path) + b"/caf\xe9\n::error::.safetensors"
     shutil.copy(os.fsencode(GOOD), path)
-    done = process("measure", path, *MEASURE[2:], "--json", cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert json.loads(done.stdout)["subject"]["file"]
-    shown = process("measure", path, *MEASURE[2:], cwd=tmp_path)
-    assert shown.returncode == 0
-    assert not any(line.startswith((b"::", b"##[")) for line in (shown.stdout + b"\n" + shown.stderr).splitlines())
-    missing = process("measure", path + b"x", *MEASURE[2:], "--json", cwd=tmp_path)
-    assert missing.returncode == 3
-    assert b"caf\\udce9\\n::error::" in missing.stderr
-    assert json.loads(missing.stdout)["error"]["code"] == "checkpoint"
+    done = process("measure", path, *MEASURE[2:], "-o", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert not any(line.startswith((b"::", b"##[")) for line in (done.stdout + b"\n" + done.stderr).splitlines())
+    assert json.loads((tmp_path / "run" / "report.json").read_text())["subject"]["file"].isprintable()
+    missing = run("measure", os.fsdecode(path + b"x"), *MEASURE[2:], "--json")
+    assert missing.code == 3
+    assert "caf\\udce9\\n::error::" in missing.err
+    assert json.loads(missing.out)["error"]["code"] == "checkpoint"
 
 
 @pytest.mark.parametrize("locale", [{"LC_ALL": "C"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}])
 def test_k17_locale_c(locale: dict[str, str], tmp_path: Path) -> None:
-    done = process(*MEASURE, cwd=tmp_path, **locale)
+    store.save_run(tmp_path / "run", store.Run(cards.full(), {}))
+    done = process("show", "run", cwd=tmp_path, **locale)
     assert done.returncode == 0, done.stderr
     assert "Accuracy ↑" in done.stdout.decode()
 
