@@ -47,7 +47,7 @@ class Witness:
     """Position among the tensors of the network."""
     axis: int
     power: int
-    """Tokens grow with the square of the image size; everything else linearly."""
+    """Pixels and patches grow with the square of the image size; everything else linearly."""
     settings: tuple[int, int]
     lengths: tuple[int, int]
 
@@ -241,15 +241,15 @@ def _outline(spec: str) -> tuple[dict[str, OpenShape], dict[str, Witness]]:
             for axis, lengths in enumerate(zip(base[name], changed.get(name, base[name]), strict=True)):
                 if lengths[0] != lengths[1]:
                     opened[name] = (*opened[name][:axis], None, *opened[name][axis + 1 :])
-                    power = 2 if key == "image_size" and _are_tokens(*lengths) else 1
+                    power = 2 if key == "image_size" and _grows_with_area(*lengths) else 1
                     witnesses.setdefault(key, Witness(position, axis, power, (value, other), lengths))
     return opened, witnesses
 
 
-def _are_tokens(one: int, four: int) -> bool:
-    """Whether these may be the numbers of tokens at an image size and at its double: patches, and up to 16 others."""
+def _grows_with_area(one: int, four: int) -> bool:
+    """Whether lengths at an image size and at its double may count pixels or patches, these with up to 16 tokens beside them."""
     patches, rest = divmod(four - one, 3)
-    return rest == 0 and isqrt(patches) ** 2 == patches and 0 <= one - patches <= 16
+    return rest == 0 and (one == patches or (isqrt(patches) ** 2 == patches and 0 <= one - patches <= 16))
 
 
 def _shapes(module: Any) -> dict[str, Shape]:

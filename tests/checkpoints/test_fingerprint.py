@@ -188,6 +188,15 @@ def test_networks_that_compute_something_else_are_listed(tmp_path: Path) -> None
     assert caught.value.hint == "choose one with --arch (labelled images might tell)"
 
 
+def test_one_option_is_enough_to_be_made_differently() -> None:
+    """The same names and shapes with 12 heads and with 16."""
+    shapes = shapes_of("timm:vit_base_patch16_gap_224", num_classes=10)
+    assert shapes
+    groups = [{fit.architecture.spec for fit in group} for group in functions.made_alike(fitting.identify(bare(shapes)))]
+    assert groups[0] == {"timm:vit_base_patch16_gap_224"}
+    assert len(groups) == 2 and "timm:vit_base_patch16_siglip_gap_224" in groups[1]
+
+
 def test_weights_that_tell_nothing_are_not_decided(tmp_path: Path) -> None:
     module = trained(built("torchvision:resnet18", num_classes=10))
     for name in ("fc.weight", "fc.bias"):
@@ -335,7 +344,7 @@ def test_the_index_is_up_to_date_with_the_zoo_and_the_libraries() -> None:
 
 def test_the_index_is_small_and_is_what_the_script_builds() -> None:
     assert fingerprint.INDEX_FILE.stat().st_size <= 400 * 1024
-    few = fingerprint.build(["zoo:resnet20", "timm:test_vit", "torchvision:squeezenet1_0"])
+    few = fingerprint.build(["zoo:digits_cnn", "timm:test_vit", "torchvision:squeezenet1_0"])
     assert fingerprint.decoded(fingerprint.encoded(few)) == few
     assert few.versions == INDEX.versions
     for spec, network in few.networks.items():
@@ -343,6 +352,14 @@ def test_the_index_is_small_and_is_what_the_script_builds() -> None:
         assert [few.names[n] for n in network.names] == [INDEX.names[n] for n in stored.names]
         assert [few.shapes[n] for n in network.shapes] == [INDEX.shapes[n] for n in stored.shapes]
         assert network.witnesses == stored.witnesses
+
+
+@pytest.mark.parametrize("spec", ["zoo:convnet_pooled", "timm:vit_tiny_patch16_224", "timm:beit_base_patch16_224"])
+def test_the_image_size_is_read(spec: str) -> None:
+    shapes = shapes_of(spec, num_classes=10, img_size=96)
+    assert shapes
+    (settings,) = {tuple(fit.settings.items()) for fit in fitting.identify(bare(shapes))}
+    assert dict(settings)["image_size"] == 96
 
 
 def test_looking_up_needs_no_torch() -> None:
