@@ -47,6 +47,11 @@ def test_other_or_ambiguous_names_are_taken_in_order_and_noted(names: list[str])
     assert "taken in order" in order.notes[0]
 
 
+def test_names_that_two_outputs_share_decide_nothing() -> None:
+    with pytest.raises(DataError, match="2 classes, the network 3 outputs"):
+        class_order(images("cat", "owl", labels=(0, 1)), 3, names=["cat", "cat", "owl"])
+
+
 def test_numbered_classes_get_the_names_of_the_checkpoint() -> None:
     plain = images()
     assert class_order(plain, 4, names=list("wxyz"), names_origin="metadata").applied(plain).classes == tuple("wxyz")
