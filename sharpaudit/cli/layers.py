@@ -34,9 +34,7 @@ if TYPE_CHECKING:
 
     from sharpaudit.card import Setting
 
-SCHEMA = "sharpaudit.config/1"
 PROJECT = "pyproject.toml"
-MAX_BYTES = 2**20
 
 LAYERS = "sharpaudit.layers"
 """Where a command's context keeps what was read."""
@@ -124,7 +122,7 @@ def probe_selection(context: typer.Context) -> str:
     from sharpaudit.probes import plugins
 
     asked: str = context.params["probes"]
-    installed, words = plugins(), asked.split(",")
+    installed, words = plugins(), [word.strip() for word in asked.split(",")]
     if context.params.get("plugins"):
         return ",".join([asked, *(name for name in installed if name not in words)]) if "deep" in words else asked
     named = next((word for word in words if word in installed), None)
@@ -137,13 +135,15 @@ def probe_selection(context: typer.Context) -> str:
 def probe_options(context: typer.Context, selection: str) -> dict[str, dict[str, Any]]:
     """The options of probes that are in force: those of ``--set``, and under them those of the files.
 
-    Options in a file are for when their probe runs: those of probes outside the `selection` are checked and left out.
+    Options in a file are for when their probe runs: those of probes outside the `selection` are checked and left out; those of
+    plug-ins unchecked, since asking a plug-in runs it.
 
     Raises:
         UnknownName: a file gives options to a probe that does not exist, or an option that its probe does not have.
         UsageError: a value of the wrong type.
     """
     from sharpaudit.plan import plan
+    from sharpaudit.probes import plugins
 
     flags = _flags(context)
     found = {probe: dict(options) for probe, options in flags.items()}
@@ -153,7 +153,7 @@ def probe_options(context: typer.Context, selection: str) -> dict[str, dict[str,
             for probe, options in layer.options.items():
                 if probe in chosen:
                     found[probe] = {**options, **found.get(probe, {})}
-                else:
+                elif probe not in plugins():
                     plan(probe, {probe: options})
     return found
 
@@ -217,6 +217,8 @@ def _project() -> Iterator[Layer]:
 
 
 def _read(path: Path) -> bytes:
+    from sharpaudit.strict_yaml import MAX_BYTES
+
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
@@ -272,7 +274,8 @@ def model() -> type[BaseModel]:
     values = {"anyOf": [scalar, {"type": "array", "items": scalar}]}
     text: Any = Annotated[str, BeforeValidator(_joined), WithJsonSchema(words)]
     value: Any = Annotated[Any, AfterValidator(_simple), WithJsonSchema(values)]
-    fields: dict[str, Any] = {"schema_": (Literal["sharpaudit.config/1"], Field(SCHEMA, alias="schema"))}
+    stated = Field(None, alias="schema", description="The version of this format.", json_schema_extra=_without_default)
+    fields: dict[str, Any] = {"schema_": (Literal["sharpaudit.config/1"], stated)}
     hints = _hints()
     for parameter in configurable():
         annotation, info = get_args(hints[parameter.name])[:2]

@@ -107,9 +107,11 @@ def test_deep_with_plugins_means_all(run: Command) -> None:
 @pytest.mark.usefixtures("installed")
 def test_only_a_person_asks_for_code(run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "audit.yaml").write_text("data: digits\nprobes: [accuracy, margin]\n")
+    (tmp_path / "spaced.yaml").write_text("probes: accuracy , margin\n")
     command = ["measure", BASELINE, "--config", "audit.yaml", "--json"]
     refused = run(*command)
     assert refused.code == 4
+    assert run("measure", BASELINE, "--data", "digits", "--config", "spaced.yaml").code == 4
     assert "the probe 'margin' is code of audit-margin 1.2 and was not named by you" in refused.err
     assert json.loads(run(*command, "--plugins").out)["probes"].keys() == {"accuracy", "margin"}
     assert json.loads(run(*command, "--probes", "margin").out)["probes"].keys() == {"margin"}
@@ -188,9 +190,11 @@ def test_a_number_that_was_not_declared_fails_its_probe(tmp_path: Path, monkeypa
     assert [(m.name, m.status) for m in card.measurements] == [("margin.mean", "failed")]
 
 
-def test_listing_runs_nothing_of_theirs(run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_its_name_runs_a_plugin(run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     offer(tmp_path, "from pathlib import Path\nPath('ran').touch()", package="audit-eager")
     monkeypatch.syspath_prepend(tmp_path)
-    for command in (["probes"], ["probes", "--json"], ["measure", BASELINE, "--data", "digits", "--probes", "accuracy"]):
+    (tmp_path / "audit.yaml").write_text("set: {margin: {quantile: 0.1}}\n")
+    audit = ["measure", BASELINE, "--data", "digits", "--probes", "accuracy", "--config", "audit.yaml"]
+    for command in (["probes"], ["probes", "--json"], audit):
         assert run(*command).code == 0
     assert not (tmp_path / "ran").exists()
