@@ -112,10 +112,10 @@ def labels(given: Hits, other: Relabelled, best: Hits, classes: Sequence[str]) -
     changed = [label for label, output in enumerate(other.order.tolist()) if label != output]
     meanings = [f"'{clean(classes[i], 20)}' means '{clean(classes[other.order[i]], 20)}'" for i in changed[:NAMED]]
     shown = ", ".join(meanings) + (f" and {len(changed) - NAMED} more" if len(changed) > NAMED else "")
+    suspicion = "the labels look permuted" + ("" if mapped >= 0.5 else " or of other classes")
     return flagged(
         "labels",
-        f"the labels look permuted ({other.name}): output {shown}; so read, {percent(mapped)} are right instead of "
-        f"{percent(accuracy)}",
+        f"{suspicion} ({other.name}): output {shown}; so read, {percent(mapped)} are right instead of {percent(accuracy)}",
         {**evidence, "p_value": p_value(other.hits, given), "label_of_output": other.order.tolist()},
     )
 

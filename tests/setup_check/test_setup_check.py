@@ -67,6 +67,12 @@ def test_a_permutation_of_a_thousand_classes_is_found_with_less_than_an_image_of
     assert label_check(predicted, order[labels], 1000).status == "flagged"
 
 
+def test_an_order_that_explains_little_may_be_of_other_classes() -> None:
+    predicted, labels = answered(0, 512, 10, 0.3)
+    check = label_check(predicted, (labels + 4) % 10, 10)
+    assert (check.status, "permuted or of other classes" in check.message) == ("flagged", True)
+
+
 def test_one_wrong_answer_speaks_for_no_other_order_and_two_do() -> None:
     once, twice = answers.assignment(np.array([5]), np.array([3]), 10), answers.assignment(np.array([5, 5]), np.array([3, 3]), 10)
     assert once.tolist() == list(range(10))
