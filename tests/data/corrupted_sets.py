@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sharpaudit.corruptions import NAMES
+from sharpaudit.data import open_images
 
 Pixels = NDArray[np.uint8]
 
@@ -19,9 +20,17 @@ def pixels(shape: tuple[int, ...], seed: int) -> Pixels:
     return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
 
 
+def digits(n: int, seed: int) -> Pixels:
+    """(n, 32, 32, 3): enlarged handwritten digits under noise, of which the demonstration networks say ten different things."""
+    rng = np.random.default_rng(seed)
+    chosen = np.asarray(open_images("digits").images[rng.integers(0, 797, n)], dtype=np.int64)
+    large = chosen.repeat(4, axis=1).repeat(4, axis=2).repeat(3, axis=3)
+    return (large + rng.integers(-40, 41, large.shape)).clip(0, 255).astype(np.uint8)
+
+
 def write_cifar10(root: Path, labels: NDArray[np.int64], seed: int = 0) -> Pixels:
     """The binary test file of CIFAR-10 with these labels; returns its images."""
-    images = pixels((len(labels), 32, 32, 3), seed)
+    images = digits(len(labels), seed)
     records = np.concatenate([labels[:, None].astype(np.uint8), images.transpose(0, 3, 1, 2).reshape(len(labels), -1)], axis=1)
     folder = root / "cifar-10-batches-bin"
     folder.mkdir(parents=True)
@@ -30,11 +39,11 @@ def write_cifar10(root: Path, labels: NDArray[np.int64], seed: int = 0) -> Pixel
 
 
 def write_cifar10_c(root: Path, labels: NDArray[np.int64], names: tuple[str, ...] = NAMES) -> dict[str, Pixels]:
-    """``CIFAR-10-C`` of random images with these labels; returns its arrays."""
+    """``CIFAR-10-C`` of digits that have nothing to do with these labels; returns its arrays."""
     folder = root / "CIFAR-10-C"
     folder.mkdir(parents=True)
     np.save(folder / "labels.npy", np.tile(labels, 5).astype(np.uint8))
-    stored = {name: pixels((5 * len(labels), 32, 32, 3), 1 + NAMES.index(name)) for name in names}
+    stored = {name: digits(5 * len(labels), 1 + NAMES.index(name)) for name in names}
     for name, images in stored.items():
         np.save(folder / f"{name}.npy", images)
     return stored

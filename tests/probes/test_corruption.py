@@ -100,6 +100,17 @@ def test_a_published_set_is_named_and_hashed(published: tuple[Path, Pixels, dict
     assert row["sha256"] == ImageSet("any", stored["fog"][30:60], LABELS, ("a",)).index_hash
 
 
+def test_a_class_map_holds_for_corrupted_images_too(published: tuple[Path, Pixels, dict[str, Pixels]], tmp_path: Path) -> None:
+    root, _, stored = published
+    outputs = np.roll(np.arange(10), 5)
+    names = open_images("cifar10", search=[root]).classes
+    (tmp_path / "map.txt").write_text("".join(f"{name} {output}\n" for name, output in zip(names, outputs, strict=True)))
+    mapped = measured("cifar10-c", root, options={"cells": ("fog/2",)}, class_map=tmp_path / "map.txt").card
+    hits = predicted(stored["fog"][30:60]) == outputs[LABELS]
+    assert number(mapped, "corruption.accuracy/fog/2").value == pytest.approx(hits.mean())
+    assert hits.sum() != (predicted(stored["fog"][30:60]) == LABELS).sum(), "the map makes a difference"
+
+
 @pytest.mark.parametrize("data", ["cifar10", "cifar10-c"])
 def test_ours_is_never_called_published(published: tuple[Path, Pixels, dict[str, Pixels]], data: str) -> None:
     root, clean, _ = published
