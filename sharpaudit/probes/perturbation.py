@@ -131,6 +131,9 @@ def perturbation(bench: Workbench, options: PerturbationOptions) -> Iterator[Fin
     yield _over_draws(
         "sharpness.random_null", published.null, NATS_PER_DISTANCE, "the published procedure with nothing perturbed", shared
     )
+    if objective.num_examples < 2:
+        yield Skipped(name="sharpness.sam", reason="of a single example there is no interval over examples")
+        return
     yield measured(
         "sharpness.sam",
         sam_sharpness(objective, radius=options.sam_radius),

@@ -355,12 +355,12 @@ def test_a_gate_on_a_suspect_set_up_is_inconclusive(name: str, run: Command, tmp
 
 def test_one_image_and_one_class_give_numbers_or_reasons(run: Command, tmp_path: Path) -> None:
     """D03 to D05: every measurement is a number with an interval or a reason, or says why there is none."""
-    for name in ("D03-1", "D04-1", "D05-1"):
+    for name in ("D03-1", "D03-2", "D04-1", "D05-1"):
         card = json.loads(run(*command(CASES[name], tmp_path), "--json", "--force").out)
         assert all(m["status"] != "failed" for m in card["measurements"]), name
         assert all(m.get("ci") or m["reason"] for m in card["measurements"]), name
         bins = next(m["options"]["bins"] for m in card["measurements"] if m["name"] == "calibration.ece")
-        assert bins == {"D03-1": 1, "D04-1": 7}.get(name, min(15, card["data"]["n"])), "as many bins as images, at most 15"
+        assert bins == {"D03-1": 1, "D03-2": 1, "D04-1": 7}.get(name, min(15, card["data"]["n"])), "as many bins as images, at most 15"
 
 
 def test_classes_are_found_by_name_and_the_card_says_who_named_them(run: Command, tmp_path: Path) -> None:
