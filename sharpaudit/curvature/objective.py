@@ -26,6 +26,7 @@ from torch.autograd import grad
 from torch.func import functional_call
 from torch.nn import functional
 
+from sharpaudit.curvature.caches import caches, forget
 from sharpaudit.curvature.crew import Crew
 from sharpaudit.curvature.differentiable import twice_differentiable
 from sharpaudit.curvature.folding import foldable, folded
@@ -96,6 +97,8 @@ class Objective:
         self._retain = True
         check(module, self.inputs[:4])
         self._folds = foldable(module, self.inputs[:4])
+        self._caches = caches(module)
+        forget(self._caches)
         self._crew = Crew(torch.get_num_threads() if self.inputs.device.type == "cpu" else 1)
         self.num_classes = self.logits(1).shape[1]
         if labels.min() < 0 or labels.max() >= self.num_classes:
@@ -167,6 +170,7 @@ class Objective:
         state = dict(zip(self._names, self.theta, strict=True)) | self._buffers
         with twice_differentiable(), folded(self._folds if fold else []):
             logits: Tensor = functional_call(self.module, state, (images,))
+        forget(self._caches)
         return self._readout(logits) if self._readout else logits
 
     def losses(self) -> Tensor:

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from sharpaudit.curvature.caches import caches, forget
 from sharpaudit.curvature.differentiable import twice_differentiable
 from sharpaudit.curvature.graph import RESHAPING, nodes, parameter
 
@@ -80,6 +81,7 @@ class Rescaled:
 def rescale(module: nn.Module, images: Tensor, alpha: float, by: By = "layers") -> Rescaled | None:
     """A copy of `module` with every pair rescaled by `alpha`, verified on `images`; None where nothing can be rescaled."""
     exact, images = deepcopy(module).double(), images.double()
+    forget(caches(exact))
     found = pairs(exact, images[:1])
     before = _logits(exact, images)
     if not found or not before.isfinite().all() or not before.any():
@@ -98,6 +100,7 @@ def pairs(module: nn.Module, images: Tensor) -> list[Pair]:
     leaves = {name: p.detach().requires_grad_() for name, p in module.named_parameters()}
     with torch.enable_grad(), twice_differentiable():
         logits = functional_call(module, leaves, (images,))
+    forget(caches(module))
     graph = list(nodes(logits.grad_fn))
     uses = Counter(child for node in graph for child, _ in node.next_functions if child is not None)
     names = {id(leaf): name for name, leaf in leaves.items() if uses[_accumulator(leaf)] == 1}
@@ -214,4 +217,5 @@ def _inputs(factors: Tensor, weight: Tensor, groups: int) -> Tensor:
 def _logits(module: nn.Module, images: Tensor) -> Tensor:
     with twice_differentiable():
         logits: Tensor = module(images)
+    forget(caches(module))
     return logits

@@ -87,7 +87,8 @@ class ActivatedNorm(nn.BatchNorm2d):
 
 class StandardisedConv(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
-        return self._conv_forward(x, self.weight - self.weight.mean((1, 2, 3), keepdim=True), self.bias)
+        weight: Tensor = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        return nn.functional.conv2d(x, weight, self.bias, padding=1)
 
 
 class ChannelNorm(nn.LayerNorm):
