@@ -47,4 +47,5 @@ def demo(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     session.install("-e", ".[dev]")
+    session.install("--no-deps", "hessian-eigenthings", "pyhessian")  # compared with, and needed for nothing else
     session.run("python", "-m", "tests.benchmarks", *session.posargs)

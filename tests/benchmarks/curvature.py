@@ -1,74 +1,142 @@
-"""What do Hessian products cost beside the public libraries? python -m tests.benchmarks.curvature
+"""What does curvature cost beside the public libraries? python -m tests.benchmarks.curvature [tiny] [busy]
 
-Ours and the peers' run in one process and in turn on the real ResNet-20, on the same images. A round times each once; printed are
-medians over the rounds, in units of one forward pass, and the ratio to ours. Libraries that are not installed are left out.
+Ours and the peers' run in one process and in turn, on the same images: one Hessian product on three networks, then a whole
+workload, the trace alone, perturbed losses, the passes that probes of predictions cause, and memory. ``tiny`` is a rehearsal that
+keeps nothing. ``busy`` is for a machine that does other things too, where threads that wait for each other decide the clock: one
+thread, and processor time.
 """
 
-import statistics
-import time
+from __future__ import annotations
+
+import sys
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import Tensor, nn
 
+from sharpaudit import probes
+from sharpaudit.checkpoints import zoo
 from sharpaudit.curvature.ggn_trace import ggn_trace
+from sharpaudit.curvature.hessian import hessian_spectrum
 from sharpaudit.curvature.objective import Objective
+from sharpaudit.curvature.perturbation import random_sharpness
+from sharpaudit.device import peak_memory_mib
+from sharpaudit.execute import run
+from sharpaudit.plan import plan
+from sharpaudit.workbench import Need
+from tests.benches import bench
+from tests.benchmarks.peers import peers
+from tests.benchmarks.timing import Work, core, in_turn, keep, table, wall
 from tests.cases import Case, real_resnet20
 
-ROUNDS = 5
-EXAMPLES = 64
 
-Product = Callable[[], object]
+def clock() -> Callable[[Work], float]:
+    """By the clock where threads share the work, else processor time."""
+    return wall if torch.get_num_threads() > 1 else core
 
 
-def peers(c: Case, v: Tensor) -> dict[str, Product]:
-    """The public libraries' Hessian products with `v`, as they come."""
-    found: dict[str, Product] = {"double backward, graph built each time": lambda: rebuilt(c, v)}
-    try:
-        from curvlinops import HessianLinearOperator
+def network(name: str, n: int) -> Case:
+    """The zoo's network with random weights and images; statistics of BatchNorm from those images."""
+    torch.manual_seed(0)
+    module = zoo.build(name).train()
+    images = torch.randn(n, *zoo.ENTRIES[name].input_size)
+    with torch.no_grad():
+        module(images)
+    return Case(module.eval(), images, torch.randint(0, 10, (n,)))
 
-        operator = HessianLinearOperator(c.module, nn.CrossEntropyLoss(), list(c.module.parameters()), [(c.inputs, c.labels)])
-        found["curvlinops"] = lambda: operator @ v
-    except ImportError:
-        print("curvlinops is not installed")
+
+def products(name: str, c: Case, rounds: int) -> dict[str, float]:
+    """Seconds of one Hessian product by each."""
+    objective = Objective(*c, batch_size=len(c.labels))
+    v = torch.randn(objective.num_parameters, generator=torch.Generator().manual_seed(0))
+    rows: dict[str, Callable[[], object]] = {"forward": objective.loss, "sharpaudit": lambda: objective.hvp(v)}
+    rows |= {peer.name: (lambda p=peer: p.product(v)) for peer in peers(c)}  # type: ignore[misc]  # mypy infers no default's type
+    rows["sharpaudit, Gauss-Newton product"] = lambda: objective.ggn_product(v)
+    found = in_turn(rows, rounds, clock())
+    table(f"One Hessian product: {name}, {len(c.labels)} images, {torch.get_num_threads()} threads, float32", found)
     return found
 
 
-def rebuilt(c: Case, v: Tensor) -> Tensor:
-    """What loops over a loader do: PyHessian with a loader, hessian-eigenthings."""
-    parameters = list(c.module.parameters())
-    loss = nn.functional.cross_entropy(c.module(c.inputs), c.labels)
-    gradient = torch.autograd.grad(loss, parameters, create_graph=True)
-    product = torch.autograd.grad(torch.cat([g.flatten() for g in gradient]) @ v, parameters)
-    return torch.cat([p.flatten() for p in product])
+def workload(c: Case) -> dict[str, Any]:
+    """λ_max to 1e-3, the trace, a density of 10 starts × 32 steps: processor seconds of each, and what each found."""
+    found: dict[str, dict[str, float]] = {}
+
+    def ours() -> dict[str, float]:
+        objective = Objective(*c, batch_size=len(c.labels))
+        trace = ggn_trace(objective)
+        seen = hessian_spectrum(
+            objective, top=1, bottom=0, tolerance=1e-3, max_iterations=100, starts=10, max_steps=32, sums_tolerance=1e-9, seed=0
+        )
+        assert trace is not None
+        return {"lambda_max": seen.extremes.top[0].value, "trace": trace.value}
+
+    jobs = {"sharpaudit": ours} | {peer.name: peer.workload for peer in peers(c) if peer.workload}
+    seconds = {}
+    for name, job in jobs.items():
+        seconds[name] = core(lambda j=job, k=name: found.__setitem__(k, j()))  # type: ignore[misc]  # mypy infers no default's type
+    table(f"W1: λ_max, trace, density 10 × 32: ResNet-20, {len(c.labels)} images", seconds, unit="core-s")
+    truth = found["sharpaudit"]
+    for name, values in found.items():
+        top, trace = (f"{values[key]:.5g} ({abs(values[key] / truth[key] - 1):.1e} off)" for key in ("lambda_max", "trace"))
+        print(f"{name:44} λ_max {top}, trace {trace}", flush=True)
+    return {"core_seconds": seconds, "found": found}
 
 
-def seconds(work: Product) -> float:
-    """Wall-clock time of one call."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+def trace_alone(c: Case, rounds: int) -> dict[str, float]:
+    """The exact trace in units of Hessian products."""
+    objective = Objective(*c, batch_size=len(c.labels))
+    v = torch.randn(objective.num_parameters)
+    found = in_turn({"product": lambda: objective.hvp(v), "trace": lambda: ggn_trace(objective)}, rounds, core)
+    print(f"\nThe exact trace costs {found['trace'] / found['product']:.1f} Hessian products (goal: at most 5)", flush=True)
+    return found
 
 
-def main() -> None:
-    """Print the table."""
-    c = real_resnet20(EXAMPLES)
-    objective = Objective(*c, batch_size=EXAMPLES)
-    v = torch.randn(objective.num_parameters, generator=torch.Generator().manual_seed(0))
-    rows: dict[str, Product] = {"forward": objective.loss, "sharpaudit": lambda: objective.hvp(v), **peers(c, v)}
-    rows["sharpaudit, Gauss-Newton product"] = lambda: objective.ggn_product(v)
-    rows["sharpaudit, exact Gauss-Newton trace"] = lambda: ggn_trace(objective)
-    times: dict[str, list[float]] = {name: [] for name in rows}
-    for work in rows.values():
-        work()
-    for _ in range(ROUNDS):
-        for name, work in rows.items():
-            times[name].append(seconds(work))
-    median = {name: statistics.median(values) for name, values in times.items()}
-    print(f"ResNet-20, {EXAMPLES} images, {torch.get_num_threads()} threads, float32")
-    print(f"{'Hessian product by':42} {'forwards':>9} {'x ours':>7}")
-    for name, value in median.items():
-        print(f"{name:42} {value / median['forward']:9.1f} {value / median['sharpaudit']:7.2f}")
+def perturbed(c: Case, rounds: int, draws: int = 8) -> dict[str, float]:
+    """Random sharpness of T draws in units of T forward passes."""
+    objective = Objective(*c, batch_size=len(c.labels))
+    measure = lambda: random_sharpness(objective, radius=0.005, draws=draws, seed=0)  # noqa: E731  # one of two rows
+    found = in_turn({"forward": objective.loss, "draws": measure}, rounds, core)
+    share = found["draws"] / (draws + 2) / found["forward"]
+    print(
+        f"\nA perturbed loss costs {share:.2f} forward passes (goal: at most 1.1; two unperturbed ones belong to the measure)",
+        flush=True,
+    )
+    return found | {"forwards_each": share}
+
+
+def passes() -> dict[str, int]:
+    """Images that all probes of predictions send through the network together."""
+    on = bench(train=False)
+    chosen = [name for name in probes.names() if probes.find(name).needs <= {Need.PREDICTIONS, Need.RESAMPLES, Need.TRAIN}]
+    for step in plan(",".join(chosen)):
+        run(step, on)
+    spent = on.passes["forward"] / len(on.predictions)
+    print(f"\n{', '.join(chosen)}: {spent:.2f} passes over the data together (goal: 1)", flush=True)
+    return {"images": len(on.predictions), "forward": on.passes["forward"]}
+
+
+def main(*arguments: str) -> None:
+    """Print every row, and keep it unless this is a rehearsal."""
+    chosen = arguments or sys.argv[1:]
+    tiny, busy = "tiny" in chosen, "busy" in chosen
+    torch.set_num_threads(1 if busy else 2)
+    n, rounds = (8, 1) if tiny else (64, 5)
+    results: dict[str, Any] = {"images": n, "rounds": rounds}
+    sections: dict[str, Callable[[], Any]] = {
+        "product_resnet20": lambda: products("ResNet-20, trained", real_resnet20(n), rounds),
+        "product_vit": lambda: products("vit_small", network("vit_small", n // 2), 3),
+        "product_resnet18": lambda: products("resnet18", network("resnet18", n // 4), 3),
+        "trace": lambda: trace_alone(real_resnet20(n), 3),
+        "perturbed": lambda: perturbed(real_resnet20(n), 3),
+        "passes": passes,
+        "workload": lambda: workload(real_resnet20(2 if tiny else 16)),
+        "peak_memory_mib": lambda: round(peak_memory_mib("cpu")),
+    }
+    for key, section in sections.items():
+        results[key] = section()
+        if not tiny:
+            keep("curvature-busy" if busy else "curvature", results)
+    print(f"\npeak memory of the process, peers included: {results['peak_memory_mib']} MiB")
 
 
 if __name__ == "__main__":
