@@ -483,6 +483,8 @@ ROWS: dict[str, Row] = {
     "C58 maps": Row(returning("out[:, :, None, None]"), 3, ("shape (2, 10, 1, 1)",), ("bad.pt", *NET)),
     "C58 one number": Row(returning("out[:, 0]"), 3, ("shape (2,)",), ("bad.pt", *NET)),
     "C58 classes": Row(returning("out.argmax(1)"), 3, ("int64 of shape (2,)",), ("bad.pt", *NET)),
+    "C58 integers": Row(returning("out.long()"), 3, ("int64 of shape (2, 10)",), ("bad.pt", *NET)),
+    "C58 one logit": Row(returning("out[:, :1]"), 3, ("shape (2, 1)",), ("bad.pt", *NET)),
     "C58 tuple": Row(
         returning("(out, out[:, :, None])"),
         0,
