@@ -257,15 +257,20 @@ class Objective:
 
     def _sum(self, function: Callable[[_Graph], Tensor]) -> Tensor:
         """The sum of `function` over the shards, in their order, in float64."""
-        total = self._zeros()
-        for part in self._each(function):
-            total += part
+        parts = self._each(function)
+        total = next(parts)
+        for part in parts:
+            total = total.double().add_(part)
         return total.to(self.dtype)
 
     @cached_property
     def _shard_size(self) -> int:
-        """At least four shards, for the threads to share; none beyond what memory and the batch size allow."""
-        wanted = min(SHARD, max(8, self.num_examples // 4), self.batch_size)
+        """At least two shards for each of several threads; none beyond what memory and the batch size allow.
+
+        Every shard costs as much as its weights, whatever its images cost: one thread takes as few as there can be.
+        """
+        shares = 2 * self._crew.size if self._crew.size > 1 else 1
+        wanted = min(SHARD, max(8, self.num_examples // shares), self.batch_size)
         return max(1, min(wanted, self._graph_bytes // (2 * self._crew.size * self.bytes_per_example)))
 
     @cached_property
