@@ -59,11 +59,10 @@ def _built(spec: str, **settings: Any) -> nn.Module:
 
 def shapes_of(spec: str, **settings: int) -> dict[str, Shape] | None:
     """Names and shapes of its state dict, or None where the library refuses the settings."""
+    regnet = "torchvision:regnet" in spec  # computes its widths with tensors, which must have values
     try:
-        with torch.device("meta"):
-            module = built(spec, **settings)
-    except NotImplementedError:  # RegNet of torchvision computes its widths with tensors, which must have values
-        module = architectures.parse(spec).outline(**settings)
+        with torch.device("cpu" if regnet else "meta"):
+            module = architectures.parse(spec).outline(**settings) if regnet else built(spec, **settings)
     except REFUSALS:
         return None
     return {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
@@ -123,7 +122,8 @@ OURS = {"num_classes": "num_classes", "in_chans": "in_channels"}
 
 def test_sixty_networks_are_named_or_listed() -> None:
     found = Tally()
-    for number, spec in enumerate(random.Random(0).sample(sorted(INDEX.networks), 60)):
+    quick = sorted(spec for spec, network in INDEX.networks.items() if len(network.names) <= 600)
+    for number, spec in enumerate(random.Random(0).sample(quick, 60)):
         ask(spec, questions(spec)[number % 5], found)
     assert not found.wrong
     assert not found.refused
