@@ -2,7 +2,7 @@
 
 In eval mode BatchNorm is a fixed scale and shift of each channel. Folded into the convolution's weight, as part of the graph, it
 costs nothing per pixel and keeps all derivatives, also those with respect to its own scale and shift: a Hessian product on
-ResNet-20 takes 0.79 of the time.
+ResNet-20 takes 0.79 of the time, on ResNet-18, where it is done in the first stages only, 0.94.
 """
 
 from __future__ import annotations
@@ -15,6 +15,11 @@ import torch
 from torch import Tensor, nn
 
 Pair = tuple[nn.Conv2d, nn.BatchNorm2d]
+
+SHARD = 16
+"""Images in a usual forward pass. Folding saves work on their pixels and adds work on the weight: where the weight has more
+numbers than their pixels (the last stages of a ResNet-18) it does not pay.
+"""
 
 TOLERANCE = 1e-4
 """Largest change of a logit relative to the largest that rounding may cause (float32)."""
@@ -32,7 +37,9 @@ def foldable(module: nn.Module, images: Tensor) -> list[Pair]:
         if type(layer) is nn.Conv2d:
             made[id(output)] = layer, output  # the reference keeps the id from being reused
         elif type(layer) is nn.BatchNorm2d and id(inputs[0]) in made:
-            pairs.append((made[id(inputs[0])][0], layer))
+            conv, _ = made[id(inputs[0])]
+            if SHARD * output[0].numel() >= conv.weight.numel():
+                pairs.append((conv, layer))
 
     with ExitStack() as stack:
         for layer in module.modules():

@@ -53,3 +53,11 @@ def test_a_convolution_that_runs_twice_is_left_alone() -> None:
     conv, norm = nn.Conv2d(1, 1, 3, padding=1), nn.BatchNorm2d(1)
     module = nn.Sequential(conv, norm, nn.ReLU(), conv, nn.Flatten(), nn.Linear(16, 3)).double().eval()
     assert foldable(module, case("conv").inputs) == []
+
+
+def test_a_weight_with_more_numbers_than_its_pixels_is_left_alone() -> None:
+    """17 channels of one pixel, sixteen images, against 17 × 17 weights and 17 × 15."""
+    images = torch.ones(2, 1, 4, 4).double()
+    for channels, count in ((17, 0), (15, 1)):
+        layers = [nn.Conv2d(1, channels, 4), nn.ReLU(), nn.Conv2d(channels, 17, 1), nn.BatchNorm2d(17), nn.Flatten()]
+        assert len(foldable(nn.Sequential(*layers).double().eval(), images)) == count
