@@ -1,7 +1,7 @@
-"""What does curvature cost beside the public libraries? python -m tests.benchmarks.curvature [tiny] [busy]
+"""What does curvature cost beside the public libraries? python -m tests.benchmarks.curvature [tiny] [busy] [SECTION ...]
 
 Ours and the peers' run in one process and in turn, on the same images: one Hessian product on three networks, then a whole
-workload, the trace alone, perturbed losses, the passes that probes of predictions cause, and memory. ``tiny`` is a rehearsal that
+workload, the trace alone, perturbed losses, and the passes that probes of predictions cause. ``tiny`` is a rehearsal that
 keeps nothing. ``busy`` is for a machine that does other things too, where threads that wait for each other decide the clock: one
 thread, and processor time.
 """
@@ -20,7 +20,6 @@ from sharpaudit.curvature.ggn_trace import ggn_trace
 from sharpaudit.curvature.hessian import hessian_spectrum
 from sharpaudit.curvature.objective import Objective
 from sharpaudit.curvature.perturbation import random_sharpness
-from sharpaudit.device import peak_memory_mib
 from sharpaudit.execute import run
 from sharpaudit.plan import plan
 from sharpaudit.workbench import Need
@@ -130,13 +129,12 @@ def main(*arguments: str) -> None:
         "perturbed": lambda: perturbed(real_resnet20(n), 3),
         "passes": passes,
         "workload": lambda: workload(real_resnet20(2 if tiny else 16)),
-        "peak_memory_mib": lambda: round(peak_memory_mib("cpu")),
     }
-    for key, section in sections.items():
-        results[key] = section()
+    wanted = [key for key in sections if key in chosen] or list(sections)
+    for key in wanted:
+        results[key] = sections[key]()
         if not tiny:
             keep("curvature-busy" if busy else "curvature", results)
-    print(f"\npeak memory of the process, peers included: {results['peak_memory_mib']} MiB")
 
 
 if __name__ == "__main__":

@@ -50,13 +50,15 @@ def table(title: str, times: Mapping[str, float], *, ours: str = "sharpaudit", u
 
 
 def keep(name: str, results: Mapping[str, Any]) -> None:
-    """Write what was measured, with what it depends on."""
+    """Add what was measured to what is kept, with what it depends on."""
     RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     circumstances = {
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "load_average": [round(load, 1) for load in os.getloadavg()],
         "capability": torch.backends.cpu.get_cpu_capability(),
     }
-    text = json.dumps({**circumstances, **results}, indent=1, sort_keys=True)
-    (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    text = json.dumps({**before, **circumstances, **results}, indent=1, sort_keys=True)
+    path.write_text(text + "\n", encoding="utf-8")
