@@ -114,10 +114,14 @@ PER_DECADE, DECADES = 4, 5
 
 
 def bins(density: Spectrum) -> list[Bin]:
-    """The density as at most 41 bins, ascending; starts have different nodes, so bins are what can be compared between them."""
+    """The density as at most 41 bins, ascending; starts have different nodes, so bins are what can be compared between them.
+
+    The bin around zero reaches as far as the heaviest node of any start: inside, starts do not tell eigenvalues apart.
+    """
     nodes = [rule.nodes for rule in density.rules]
     scale = float(np.abs(np.concatenate(nodes)).max())
-    index = [_bin(values, scale) for values in nodes]
+    core = 0.0 if density.whole else max(float(abs(rule.nodes[rule.weights.argmax()])) for rule in density.rules)
+    index = [np.where(np.abs(values) <= core, 0, _bin(values, scale)) for values in nodes]
     found = []
     for number in np.unique(np.concatenate(index)):
         shares = np.array([rule.weights[i == number].sum() for rule, i in zip(density.rules, index, strict=True)])

@@ -39,6 +39,14 @@ def test_negative_mass_of_a_sampled_spectrum() -> None:
     assert abs(found.sampled.value - truth) < 4 * found.sampled.standard_error
 
 
+def test_its_standard_error_is_its_spread_over_seeds() -> None:
+    values = np.random.default_rng(0).normal(0.3, size=200)
+    matrix = product(rotated(list(values)))
+    found = [negative_mass(spectrum(matrix, 200, SUMS, starts=10, max_steps=12, seed=seed)).sampled for seed in range(60)]
+    claimed = np.sqrt(np.mean([m.standard_error**2 for m in found]))
+    assert claimed == pytest.approx(np.std([m.value for m in found], ddof=1), rel=0.2)  # two standard errors of a spread of 60
+
+
 def test_a_small_share_is_judged_against_the_floor() -> None:
     """One part in a thousand is not known to 5 % of itself, but well within 5 % of `FLOOR`."""
     values = [*np.linspace(0, 1, 390), *np.linspace(-0.2, 0, 10)]
@@ -63,6 +71,15 @@ def test_bins_are_ascending_and_their_weights_sum_to_one() -> None:
     assert sum(b.weight for b in found) == pytest.approx(1)
     assert sum(b.weight * b.node for b in found) * 400 == pytest.approx(sum(values), abs=150)
     assert all(b.low is not None and b.high is not None and 0 <= b.low <= b.weight <= b.high <= 1 for b in found)
+
+
+def test_what_starts_cannot_tell_apart_is_one_bin_with_a_narrow_band() -> None:
+    """A bulk of 99 % so near zero that each start sees it as one node, at another place."""
+    values = [*np.random.default_rng(0).normal(scale=1e-4, size=396), 1.0, 2.0, 3.0, 4.0]
+    found = bins(seen(product(rotated(values)), 400, max_steps=5))
+    heaviest = max(found, key=lambda b: b.weight)
+    assert heaviest.weight == pytest.approx(0.99, abs=0.01)
+    assert heaviest.low is not None and heaviest.high is not None and heaviest.high - heaviest.low < 0.05
 
 
 def test_bins_of_a_whole_spectrum_are_counts() -> None:
