@@ -194,8 +194,6 @@ def facts(card: Card) -> list[Fact]:
         lines.append(Fact("Probe set", f"{images} in {frozen.precision}, index {short(frozen.index_hash)}"))
     if card.setup:
         lines.append(Fact("Set-up check", _asked(card.setup)))
-    if card.setup:
-        lines.append(Fact("Set-up check", _asked(card.setup)))
     precision = env.dtype + (", TF32" if env.tf32 else "")
     lines.append(Fact("Device", f"{env.device}, {precision}, {env.threads} thread{'s' * (env.threads != 1)}"))
     if env.versions:
@@ -224,19 +222,11 @@ def _asked(setup: SetupCheck) -> str:
     return f"{wording.count(setup.n)} images, {wording.count(setup.forward)} forward passes: {results}"
 
 
-def _asked(setup: SetupCheck) -> str:
-    """How many images were asked what, and with which result."""
-    named = [(status, [c.name for c in setup.checks if c.status == status]) for status in ("flagged", "passed", "not applicable")]
-    results = "; ".join(f"{status} {', '.join(names)}" for status, names in named if names)
-    return f"{wording.count(setup.n)} images, {wording.count(setup.forward)} forward passes: {results}"
-
-
 def cautions(card: Card) -> list[str]:
     """What to know before trusting any number of this card."""
     found = list(card.subject.warnings)
     if card.corruptions and card.corruptions.missing:
         found.append(f"The corrupted set {card.corruptions.label} lacks {', '.join(card.corruptions.missing)}.")
-    found += [f"Set-up suspect, {check.name}: {check.message}." for check in (card.setup.flagged if card.setup else [])]
     found += [f"Set-up suspect, {check.name}: {check.message}." for check in (card.setup.flagged if card.setup else [])]
     if not card.subject.clean_load:
         found.append("The file held code that was ignored on request.")

@@ -92,7 +92,9 @@ def check(folder: Path) -> None:
     """
     try:
         ours = [folder / REPORT, folder / STATE, folder / LOCK]
-        if os.path.lexists(folder) and (not folder.is_dir() or (any(folder.iterdir()) and not any(path.exists() for path in ours))):
+        if os.path.lexists(folder) and (
+            not folder.is_dir() or (any(folder.iterdir()) and not any(path.exists() for path in ours))
+        ):
             raise EnvironmentFailure(
                 "the output exists and is not a run folder of ours", path=str(folder), hint="pass another -o"
             )
