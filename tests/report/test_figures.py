@@ -88,7 +88,7 @@ def test_corruption_shows_the_change_in_points(full: Card) -> None:
 
 def test_missing_cells_and_gains_are_drawn() -> None:
     rows = [outline.GridRow("fog", "weather", [None, 0.95], None)]
-    svg = figures.corruption(outline.Grid([1, 2], rows, [10], 0.9, None), salt="x")
+    svg = figures.corruption(outline.Grid([1, 2], rows, [10], 0.9, None, "synthetic-c"), salt="x")
     assert {"–", "+5"} <= set(texts(svg))
 
 
