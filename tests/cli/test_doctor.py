@@ -106,7 +106,8 @@ def test_completion_is_printed_and_installed_without_torch(tmp_path: Path) -> No
             f"import sys; from sharpaudit.cli import main\ntry: main({list(arguments)!r})\n"
             "finally: print(sorted({'torch', 'timm', 'pandas', 'matplotlib', 'scipy'} & set(sys.modules)), file=sys.stderr)"
         )
-        settings = {**os.environ, "HOME": str(tmp_path), **environment}
+        undetected = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}  # pytest may have been started by no shell
+        settings = {**os.environ, **undetected, "HOME": str(tmp_path), **environment}
         return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=settings, check=True)
 
     def completed(words: str) -> list[str]:
