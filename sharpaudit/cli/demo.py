@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,7 +18,7 @@ SHOWN = ("baseline", "weight_decay", "augmentation", "sam")
 """The conditions that are audited unless all are asked for."""
 TOO_DEAR = frozenset(["worst_case"])
 """Standard probes that the demo leaves out."""
-OPTIONS = {
+OPTIONS: dict[str, dict[str, Any]] = {
     "average_case": {"draws": 8},
     "spectrum": {"all_extremes": False, "density_starts": 0, "soft_rank_starts": 0},
     "reparametrisation": {"examples": 4},
@@ -42,18 +42,17 @@ def demo(
     from sharpaudit.cli.compare import compared, show
     from sharpaudit.cli.guides import guides
     from sharpaudit.cli.measure import audit_into
-    from sharpaudit.plan import PRESETS
     from sharpaudit.report.html import html
     from sharpaudit.report.terminal import terminal
 
-    probes = ",".join(name for name in PRESETS["standard"] if name not in TOO_DEAR)
+    options = audited()
     files = sorted(CHECKPOINTS.glob("*.safetensors"))
     if not everything:
         files = [file for file in files if file.stem.partition("-seed")[0] in SHOWN]
     runs = {}
     for number, file in enumerate(files, 1):
         print(f"[{number}/{len(files)}] {file.stem}", file=sys.stderr)
-        request = Request(checkpoint=file, data="digits", train_data="digits:train", probes=probes, options=OPTIONS)
+        request = Request(checkpoint=file, data="digits", train_data="digits:train", probes=",".join(options), options=options)
         runs[file.stem] = audit_into(out / file.stem, request)
     store.write(out / "report.html", html([run.card for run in runs.values()], guides()))
     print(terminal(runs[PAIR[0]].card, **screen()))
@@ -63,3 +62,10 @@ def demo(
     print(f"\nOne card:      {out / PAIR[0] / 'report.html'}")
     print(f"Two compared:  {out / 'pair' / 'comparison.html'}")
     print(f"All {len(runs)}:         {out / 'report.html'} and {out / 'comparison.html'}")
+
+
+def audited() -> dict[str, dict[str, Any]]:
+    """The probes of the demo with their options: the standard ones and theirs, where the demo does not say otherwise."""
+    from sharpaudit.plan import PRESETS
+
+    return {name: {**preset, **OPTIONS.get(name, {})} for name, preset in PRESETS["standard"].items() if name not in TOO_DEAR}
