@@ -91,7 +91,9 @@ def _tried(tried: Mapping[str, Verdict], times: Mapping[str, float], pairs: Meas
     if not moved and not stayed:
         return []
     alpha = pairs.options.get("alpha") if pairs else None
-    how = f" {pairs.value:.0f} layers by {alpha:g}" if pairs and isinstance(alpha, int | float) else " layers"
+    how = " layers"
+    if pairs and isinstance(alpha, int | float):
+        how = f" {pairs.value:.0f} pair{'s' * (pairs.value != 1)} of layers by {alpha:g}"
     return [
         f"Rescaling{how} leaves every logit where it was and moves {_few(moved)}: between networks, differences in these can be "
         f"of scale alone. {_few(stayed)} stayed."

@@ -16,6 +16,7 @@ FEW = 6
 def read_pair(models: Sequence[Model], pair: Pair) -> list[str]:
     """The sentences for two models, A and B."""
     return [
+        *_same(models),
         *_setups(models),
         *_accuracy(pair),
         *_disagreement(pair),
@@ -29,6 +30,12 @@ def read_pair(models: Sequence[Model], pair: Pair) -> list[str]:
 def read_fleet(models: Sequence[Model], fleet: Fleet) -> list[str]:
     """The sentences for three or more models."""
     return [*_setups(models), *_standing(fleet), *_agreement(models, fleet), *_associations(fleet.associations)]
+
+
+def _same(models: Sequence[Model]) -> Iterator[str]:
+    first, second = models
+    if first.sha256 == second.sha256:
+        yield "A and B are the same checkpoint: where they were measured alike, every difference is exactly 0."
 
 
 def _setups(models: Sequence[Model]) -> Iterator[str]:

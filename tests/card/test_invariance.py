@@ -68,8 +68,8 @@ def test_the_reading_says_what_moved_and_what_stayed() -> None:
     tried = tables(row("flatness.fisher_rao", "invariant"), row("sharpness.lambda_max", "not invariant", 18.7))
     sentence = next(s for s in reading(NUMBERS, tried) if s.startswith("Rescaling"))
     assert sentence == (
-        "Rescaling 2 layers by 10 leaves every logit where it was and moves sharpness.lambda_max (18.7 times): between networks, "
-        "differences in these can be of scale alone. flatness.fisher_rao stayed."
+        "Rescaling 2 pairs of layers by 10 leaves every logit where it was and moves sharpness.lambda_max (18.7 times): between "
+        "networks, differences in these can be of scale alone. flatness.fisher_rao stayed."
     )
     assert "sharpness.lambda_max change when layers are rescaled" in " ".join(reading(NUMBERS))
 

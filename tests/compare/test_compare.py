@@ -50,6 +50,14 @@ def test_a_second_reading_of_a_measure_is_no_second_vote() -> None:
     assert "Of 2 flatness measures" in said(found)
 
 
+def test_a_checkpoint_compared_with_itself_is_said_to_be_the_same() -> None:  # C60
+    found = comparison(audit(1), audit(1))
+    assert found.reading[0].startswith("A and B are the same checkpoint")
+    assert found.pair is not None
+    assert {row.difference for row in found.pair.differences} == {0.0}
+    assert not comparison(audit(1), audit(2)).reading[0].startswith("A and B are the same checkpoint")
+
+
 def test_the_other_quadrants() -> None:
     strong, weak = {"flatness.fisher_rao": 4.0}, {"flatness.fisher_rao": 3.0}
     cases = [
