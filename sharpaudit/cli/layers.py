@@ -172,14 +172,14 @@ def probe_settings(context: typer.Context) -> dict[str, Setting]:
 
 
 def _flags(context: typer.Context) -> Options:
-    """The ``probe.option=value`` texts of ``--set``; commas make a list."""
+    """The ``probe.option=value`` texts of ``--set``."""
     options: dict[str, dict[str, Any]] = {}
     for setting in context.params.get("settings") or ():
         name, equals, value = setting.partition("=")
         probe, dot, option_name = name.partition(".")
         if not (probe and dot and option_name and equals):
             raise UsageError(f"--set: expected PROBE.OPTION=VALUE, got '{clean(setting)}'")
-        options.setdefault(probe, {})[option_name] = value.split(",") if "," in value else value
+        options.setdefault(probe, {})[option_name] = value
     return options
 
 

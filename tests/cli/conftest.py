@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,18 @@ class Result:
 
 
 Command = Callable[..., Result]
+
+
+def read_terminal(ours: int) -> str:
+    """Everything that was written to the other end of a pseudo-terminal, which is then closed."""
+    seen = b""
+    try:
+        while block := os.read(ours, 65536):
+            seen += block
+    except OSError:  # what Linux says when the other end is closed
+        pass
+    os.close(ours)
+    return seen.decode()
 
 
 @pytest.fixture

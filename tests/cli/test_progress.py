@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from sharpaudit.cli.progress import lines, progress_bar
+from tests.cli.conftest import read_terminal
 
 HOSTILE = "::error::\x1b[31m[/foo]\n##[section]x"
 WORK = """
@@ -68,14 +69,7 @@ def on_a_terminal(tmp_path: Path, **environment: str) -> tuple[str, str]:
         [sys.executable, "-c", WORK], stdout=subprocess.PIPE, stderr=theirs, cwd=tmp_path, env=settings, check=True
     )
     os.close(theirs)
-    seen = b""
-    try:
-        while block := os.read(ours, 65536):
-            seen += block
-    except OSError:  # what Linux says when the other end is closed
-        pass
-    os.close(ours)
-    return done.stdout.decode(), seen.decode()
+    return done.stdout.decode(), read_terminal(ours)
 
 
 def test_a_person_sees_a_bar_and_the_pipe_only_the_result(tmp_path: Path) -> None:

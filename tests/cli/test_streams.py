@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from sharpaudit import store
+from tests.cli.conftest import read_terminal
 from tests.report import cards
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -25,16 +26,10 @@ def shown(folder: Path, **environment: str) -> str:
     command = [sys.executable, "-m", "sharpaudit", "show", "run"]
     process = subprocess.Popen(command, stdout=theirs, stderr=subprocess.PIPE, cwd=folder, env=settings)
     os.close(theirs)
-    seen = b""
-    try:
-        while block := os.read(ours, 65536):
-            seen += block
-    except OSError:  # what Linux says when the other end is closed
-        pass
-    os.close(ours)
+    seen = read_terminal(ours)
     assert process.communicate(timeout=60)[1] == b""
     assert process.returncode == 0
-    return seen.decode().replace("\r\n", "\n")
+    return seen.replace("\r\n", "\n")
 
 
 def widest(text: str) -> int:
