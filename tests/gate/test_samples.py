@@ -62,12 +62,14 @@ def save(folder: Path, change: Callable[[Logits], Logits] = lambda logits: logit
         "corruption/fog/5": Predictions.from_logits(change(calibrated(2.5, 2)), LABELS),
     }
     found = []
-    for name in ("clean.accuracy", "corruption.accuracy", "clean.worst_class_accuracy", "calibration.ece"):
+    for name in ("clean.accuracy", "clean.nll", "corruption.accuracy", "clean.worst_class_accuracy", "calibration.ece"):
         behind = source(name, views, CLASSES)
         assert behind is not None
         ci = wilson(round(behind.value * N), N) if name == "clean.accuracy" else behind.estimate(Resamples(N, seed=0)).ci
         gated = name.replace("ece", "ece_debiased")
-        found.append(measured(gated, behind.value, ci, n=N, direction="lower" if "ece" in name else "higher"))
+        found.append(
+            measured(gated, behind.value, ci, n=N, direction="lower" if name in ("clean.nll", "calibration.ece") else "higher")
+        )
     base = audit(len(folder.name)).card
     card = base.model_copy(update={"measurements": found, "data": base.data.model_copy(update={"n": N})})
     store.save_run(folder, store.Run(card, {name: view.columns() for name, view in views.items()}))
