@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ def test_a_signal_leaves_a_partial_card_and_the_command_that_continues(
     tmp_path: Path, uninterrupted: tuple[str, float], stop: signal.Signals, code: int
 ) -> None:
     folder = tmp_path / "run"
-    with begin(folder) as process:
+    with begin(folder, preexec_fn=partial(signal.signal, stop, signal.SIG_DFL)) as process:  # a background job ignores SIGINT
         while len(finished_probes(folder)) < 2:
             time.sleep(0.02)
         process.send_signal(stop)
@@ -93,10 +94,10 @@ def test_a_signal_leaves_a_partial_card_and_the_command_that_continues(
     assert process.returncode == code
     assert f"to continue: sharpaudit measure {DEMO / 'sam-seed0.safetensors'}" in complaint
     assert "Traceback" not in complaint
-    partial = store.load_run(folder).card
-    assert 0 < len(partial.incomplete) < len(PROBES.split(","))
-    assert all(partial.probes[name].reason == "the audit was interrupted" for name in partial.incomplete)
-    assert partial.measured("clean.accuracy")
+    interrupted = store.load_run(folder).card
+    assert 0 < len(interrupted.incomplete) < len(PROBES.split(","))
+    assert all(interrupted.probes[name].reason == "the audit was interrupted" for name in interrupted.incomplete)
+    assert interrupted.measured("clean.accuracy")
     assert finish(folder) == uninterrupted[0]
 
 
