@@ -1,15 +1,18 @@
-"""The project's chores. `nox` alone runs what CI runs: tests, lint, types."""
+"""The project's chores. `nox` alone runs what CI runs: lint, types and tests, in one environment."""
 
 import nox
 
 nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
-nox.options.sessions = ["tests", "lint", "types"]
+nox.options.sessions = ["check"]
 
 
 @nox.session
-def tests(session: nox.Session) -> None:
+def check(session: nox.Session) -> None:
     session.install("-e", ".[dev]")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("mypy")
     session.run("pytest", *session.posargs)
 
 
@@ -23,19 +26,6 @@ def slow(session: nox.Session) -> None:
 def fuzz(session: nox.Session) -> None:
     session.install("-e", ".[dev]")
     session.run("pytest", "tests/checkpoints/test_fuzz.py", *session.posargs, env={"SHARPAUDIT_FUZZ": "100000"})
-
-
-@nox.session
-def lint(session: nox.Session) -> None:
-    session.install("ruff>=0.12")
-    session.run("ruff", "check", ".")
-    session.run("ruff", "format", "--check", ".")
-
-
-@nox.session
-def types(session: nox.Session) -> None:
-    session.install("-e", ".[dev]")
-    session.run("mypy")
 
 
 @nox.session
