@@ -21,17 +21,21 @@ FLATNESS = (
     "flatness.relative_trace",
     "flatness.relative_trace_normalised",
     "flatness.relative_lambda",
+    "sharpness.average/",
+    "sharpness.worst/",
     "sharpness.lambda_max",
     "sharpness.lambda_min",
     "sharpness.trace",
-    "sharpness.frobenius",
     "sharpness.soft_rank",
     "sharpness.random",
     "sharpness.sam",
     "sharpness.pac_bayes_sigma",
     "sharpness.first_order",
 )
-"""The left column: one number for each idea of flatness, functions first. Their variants stand in the full list."""
+"""The left column: one number for each idea of flatness, functions first. Their variants stand in the full list.
+
+A name that ends in a slash stands for its qualifiers, one of each kind.
+"""
 
 SAFETY = (
     "clean.accuracy",
@@ -46,7 +50,7 @@ SAFETY = (
     "disagreement.rate",
     "disagreement.negative_flips",
 )
-"""The right column. A name that ends in a slash stands for all its qualifiers."""
+"""The right column."""
 
 CALIBRATION = (
     "calibration.ece",
@@ -63,7 +67,7 @@ CALIBRATION = (
 )
 
 FEW = 6
-"""How many numbers of one kind stand in a short list."""
+"""How many names of one kind are spelled out."""
 
 
 def numbers(card: Card, names: Iterable[str]) -> list[Measured]:
@@ -72,10 +76,18 @@ def numbers(card: Card, names: Iterable[str]) -> list[Measured]:
     found: list[Measured] = []
     for name in names:
         if name.endswith("/"):
-            found += [m for key, m in by_name.items() if key.startswith(name)][:FEW]
+            found += _plainest([m for key, m in by_name.items() if key.startswith(name)])
         elif name in by_name:
             found.append(by_name[name])
     return found
+
+
+def _plainest(family: Iterable[Measured]) -> list[Measured]:
+    """One for each first qualifier, a norm or an attack: rather adaptive, with the logits as they are, and first on the card."""
+    chosen: dict[str, Measured] = {}
+    for m in sorted(family, key=lambda m: ("/normalised/" in m.name, "/adaptive/" not in m.name)):
+        chosen.setdefault(m.name.split("/")[1], m)
+    return list(chosen.values())
 
 
 def others(card: Card, said: Iterable[str]) -> list[Measured]:
@@ -97,7 +109,8 @@ def flatness_note(card: Card) -> str:
         "≅": "stays when whole layers are, and moves with single units",
         "≢": "moves",
     }
-    shown = {mark for name, mark in marks(card).items() if name in FLATNESS}
+    given = marks(card)
+    shown = {given.get(m.name) for m in numbers(card, FLATNESS)}
     legend = "; ".join(f"{mark} {meaning}" for mark, meaning in meanings.items() if mark in shown)
     tried = f" {legend} (tried on this network; no mark: not tried)." if legend else ""
     return wording.NO_GOOD_DIRECTION + tried

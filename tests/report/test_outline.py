@@ -13,6 +13,28 @@ def test_numbers_keep_the_asked_order_and_expand_qualifiers(full: Card) -> None:
     assert names == ["clean.nll", "adversarial.accuracy/pgd/linf/0.03137", "clean.accuracy"]
 
 
+@pytest.mark.parametrize(
+    ("measured", "shown"),
+    [
+        (["l2/0.1", "l2/adaptive/0.1", "l2/adaptive/normalised/0.1"], ["l2/adaptive/0.1"]),
+        (["l2/0.1", "l2/0.2", "l2/normalised/0.1"], ["l2/0.1"]),
+        (["l2/adaptive/0.5", "linf/adaptive/0.002", "linf/adaptive/0.004"], ["l2/adaptive/0.5", "linf/adaptive/0.002"]),
+    ],
+)
+def test_of_a_family_one_number_of_each_kind_is_shown(minimal: Card, measured: list[str], shown: list[str]) -> None:
+    measurements = [cards.number(f"sharpness.worst/{form}", 1.0) for form in measured]
+    card = minimal.model_copy(update={"measurements": measurements})
+    assert [m.name for m in outline.numbers(card, outline.FLATNESS)] == [f"sharpness.worst/{form}" for form in shown]
+
+
+def test_marks_of_a_family_are_explained_below_the_column(minimal: Card) -> None:
+    row: list[Scalar] = ["sharpness.worst/l2/0.1", 1.0, 2.0, 2.0, 2.0, "not invariant", ""]
+    columns = ["measure", "before", "after", "ratio", "ratio_by_unit", "verdict", "reason"]
+    tried = {"reparametrisation": Table(columns=columns, rows=[row])}
+    card = minimal.model_copy(update={"measurements": [cards.number("sharpness.worst/l2/0.1", 1.0)], "tables": tried})
+    assert "≢ moves (tried on this network" in outline.flatness_note(card)
+
+
 def test_every_number_is_listed_somewhere(full: Card) -> None:
     said = {*outline.FLATNESS, *outline.SAFETY, *outline.CALIBRATION}
     rest = {m.name for m in outline.others(full, said)}
