@@ -44,6 +44,8 @@ class UnitCosts:
     """A gradient, forward included."""
     hvp: float = 0.0
     """A Hessian-vector product on a retained graph."""
+    ggn: float = 0.0
+    """A Gauss-Newton-vector product on the same."""
     corruption: float = 0.0
     """One corruption, mean over all of them."""
 
@@ -53,7 +55,7 @@ class UnitCosts:
         forward = self.loss if Need.OBJECTIVE in needs else self.forward
         if Need.CORRUPTED in needs:
             forward += self.corruption
-        return passes.forward * forward + passes.backward * self.backward + passes.hvp * self.hvp
+        return passes.forward * forward + passes.backward * self.backward + passes.hvp * self.hvp + passes.ggn * self.ggn
 
 
 def unit_costs(model: LoadedModel, test: ImageSet, settings: BenchSettings, precision: str, steps: Sequence[Step]) -> UnitCosts:
@@ -79,6 +81,7 @@ def unit_costs(model: LoadedModel, test: ImageSet, settings: BenchSettings, prec
             loss=_best(objective.losses) / n,
             backward=_best(objective.gradient) / n,
             hvp=_best(lambda: objective.hvp(direction)) / n,
+            ggn=_best(lambda: objective.ggn_product(direction)) / n,
         )
     if Need.CORRUPTED in needs:
         some = torch.tensor(test.images[0 : min(CORRUPTED_IMAGES, len(test))], device=settings.device)

@@ -141,4 +141,5 @@ def total(steps: Sequence[Step], workload: Workload) -> Passes:
         forward=workload.test + workload.train + sum(cost.forward for cost in costs),
         backward=sum(cost.backward for cost in costs),
         hvp=sum(cost.hvp for cost in costs),
+        ggn=sum(cost.ggn for cost in costs),
     )

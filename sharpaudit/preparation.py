@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,16 @@ import torch
 
 from sharpaudit.card import Setting
 from sharpaudit.checkpoints import Limits, LoadedModel, PreprocessingOverrides, load
+from sharpaudit.curvature.linearity import piecewise_linear
 from sharpaudit.data import ClassOrder, ImageSet, Reading, class_order, open_images, read_class_map, to_input
 from sharpaudit.data.corrupted import CorruptedSet
 from sharpaudit.data.paired import clean_spec, is_stored, open_paired
 from sharpaudit.decision import by_clean_loss
 from sharpaudit.device import available_device, useful_threads
+from sharpaudit.errors import SharpauditError
 from sharpaudit.plan import Step, plan
 from sharpaudit.probes import Workload
-from sharpaudit.workbench import BenchSettings, Workbench
+from sharpaudit.workbench import BenchSettings, Need, Workbench
 
 Progress = Callable[[str, float], None]
 """Told what is being done and the fraction of the whole audit that is behind us."""
@@ -90,7 +93,7 @@ class Prepared:
         example = to_input(torch.tensor(self.test.images[0:1]), self.model.subject.preprocessing)
         return useful_threads(self.model.module, example, min(self.settings.batch_size, len(self.test)))
 
-    @property
+    @cached_property
     def workload(self) -> Workload:
         """What the costs of the steps depend on."""
         return Workload(
@@ -99,7 +102,16 @@ class Prepared:
             probe_set=min(self.settings.probe_examples, len((self.train or self.test).labels)),
             classes=self.model.subject.num_classes,
             parameters=self.model.subject.num_parameters,
+            piecewise_linear=any(Need.OBJECTIVE in step.probe.needs for step in self.steps) and self._piecewise_linear(),
         )
+
+    def _piecewise_linear(self) -> bool:
+        """Whether the network is known to be; one that the curvature probes will refuse is not."""
+        settings = replace(self.settings, probe_examples=1, precision="float32")
+        try:
+            return piecewise_linear(Workbench(self.model, self.test.limited(1), None, settings).objective)
+        except SharpauditError:
+            return False
 
 
 def prepare(request: Request, on_progress: Progress = lambda doing, fraction: None) -> Prepared:

@@ -230,11 +230,12 @@ def _print_plan(request: Request, folder: Path, *, as_json: bool) -> int:
         rows = [{**asdict(cost), "passes": asdict(cost.passes)} for cost in costs]
         print(codec.dumps({"plan": rows, "seconds": seconds, "memory_mib": memory}), end="")
         return ExitCode.DONE
-    print(f"{'probe':<20}{'forward':>12}{'backward':>12}{'hvp':>12}{'seconds':>10}")
+    print(f"{'probe':<20}{'forward':>12}{'backward':>12}{'hvp':>12}{'ggn':>12}{'seconds':>10}")
     for cost in costs:
         took = "stored" if cost.stored else f"{cost.seconds:,.1f}"
-        print(f"{cost.probe:<20}{cost.passes.forward:>12,}{cost.passes.backward:>12,}{cost.passes.hvp:>12,}{took:>10}")
-    print(f"{'':<20}{'examples through the model':>36}{seconds:>10,.1f}")
+        counts = (cost.passes.forward, cost.passes.backward, cost.passes.hvp, cost.passes.ggn)
+        print(f"{cost.probe:<20}{''.join(f'{count:>12,}' for count in counts)}{took:>10}")
+    print(f"{'':<20}{'examples through the model':>48}{seconds:>10,.1f}")
     print(f"About {seconds:,.0f} s, timed on a few images, and at least {memory:,.0f} MiB of memory.")
     return ExitCode.DONE
 

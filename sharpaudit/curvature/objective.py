@@ -86,7 +86,7 @@ class Objective:
         self.labels = labels
         self.batch_size = batch_size
         self.passes: Counter[str] = Counter()
-        """Examples sent through so far: ``forward``, ``backward`` (g and Jᵀw), ``jvp`` (Jv), ``hvp`` (Hv)."""
+        """Examples sent through so far: ``forward``, ``backward`` (g and Jᵀw), ``jvp`` (Jv), ``hvp`` (Hv), ``ggn`` (Gv)."""
         self._names = names
         self._readout: Callable[[Tensor], Tensor] | None = None
         self.theta = [p.detach().requires_grad_() for p in parameters]
@@ -203,8 +203,7 @@ class Objective:
     def ggn_product(self, v: Tensor) -> Tensor:
         """Gv (P,), the Gauss-Newton matrix of L times `v`; positive semi-definite, and equal to H where the network is linear."""
         tangent = self.split(v)
-        self.passes["jvp"] += self.num_examples
-        self.passes["backward"] += self.num_examples
+        self.passes["ggn"] += self.num_examples
 
         def product(graph: _Graph) -> Tensor:
             p = graph.logits.detach().double().softmax(1)

@@ -66,6 +66,8 @@ class Workload:
     probe_set: int
     classes: int
     parameters: int
+    piecewise_linear: bool = False
+    """In every single weight, which makes the Hessian's trace that of the Gauss-Newton matrix."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +77,14 @@ class Passes:
     forward: int = 0
     backward: int = 0
     hvp: int = 0
+    """Hessian-vector products."""
+    ggn: int = 0
+    """Gauss-Newton-vector products."""
 
     @property
     def forward_equivalents(self) -> int:
-        """One backward pass costs about two forward passes, a Hessian-vector product about six."""
-        return self.forward + 2 * self.backward + 6 * self.hvp
+        """One backward pass costs about two forward passes, a Hessian-vector product six, a Gauss-Newton product five."""
+        return self.forward + 2 * self.backward + 6 * self.hvp + 5 * self.ggn
 
 
 @dataclass(frozen=True)

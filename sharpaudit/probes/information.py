@@ -90,15 +90,16 @@ class InformationOptions:
 def cost(workload: Workload, options: InformationOptions) -> Passes:
     """At most, and less where the spectrum probe has run: two quadratures, or a row for each example and class, and IIC's rows.
 
-    A Gauss-Newton product costs as much as three backward passes, a row as much as `BACKWARD` forward passes.
+    A row costs as much as `BACKWARD` forward passes.
     """
-    products = 3 * options.soft_rank_starts * options.soft_rank_steps
+    products = options.soft_rank_starts * options.soft_rank_steps
     by_rows = BACKWARD // 2 * workload.classes
-    takeuchi_cost = products if options.method in ("auto", "quadrature") else by_rows
+    by_products = options.method in ("auto", "quadrature")
     rows = min(options.iic_examples, workload.probe_set) * by_rows
     return Passes(
         forward=5 * workload.probe_set,
-        backward=workload.probe_set * (2 + options.soft_rank_starts + products + takeuchi_cost) + rows,
+        backward=workload.probe_set * (2 + options.soft_rank_starts + (0 if by_products else by_rows)) + rows,
+        ggn=workload.probe_set * products * (2 if by_products else 1),
     )
 
 

@@ -100,6 +100,7 @@ def cost(workload: Workload, options: ReparametrisationOptions) -> Passes:
         forward=NETWORKS * (2 * few.test + sum(passes.forward for passes in each)),
         backward=NETWORKS * (few.test + sum(passes.backward for passes in each)),
         hvp=NETWORKS * sum(passes.hvp for passes in each),
+        ggn=NETWORKS * sum(passes.ggn for passes in each),
     )
 
 

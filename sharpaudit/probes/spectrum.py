@@ -104,17 +104,15 @@ class SpectrumOptions:
 
 
 def cost(workload: Workload, options: SpectrumOptions) -> Passes:
-    """At most: the graph, a product per iteration (usually 30 to 60) or step, and the dearer of the two ways to a trace.
-
-    A Gauss-Newton product costs as much as three backward passes.
-    """
+    """As usual: the graph, 40 iterations for the extremes, every step of the sums, and the way to the trace that is taken."""
     by_class = 2 * workload.classes <= 6 * options.trace_probes
-    hessian = PRODUCTS + min(60, options.max_iterations) + options.density_starts * options.density_steps + options.trace_probes
-    gauss_newton = options.soft_rank_starts * options.soft_rank_steps
+    draws = 0 if by_class and workload.piecewise_linear else options.trace_probes
+    hessian = PRODUCTS + min(40, options.max_iterations) + options.density_starts * options.density_steps + draws
     return Passes(
         forward=3 * workload.probe_set,
-        backward=workload.probe_set * (1 + (workload.classes if by_class else 0) + 3 * gauss_newton),
+        backward=workload.probe_set * (1 + (workload.classes if by_class else 0)),
         hvp=workload.probe_set * hessian,
+        ggn=workload.probe_set * options.soft_rank_starts * options.soft_rank_steps,
     )
 
 

@@ -110,7 +110,7 @@ def test_what_is_not_asked_for_is_skipped_and_costs_nothing() -> None:
         "logdet_damped": "not asked for: spectrum.soft_rank_starts is 0",
     }
     assert set(found.tables) == {"layers"}
-    assert found.passes["hvp"] <= 37 * 20 and "jvp" not in found.passes
+    assert found.passes["hvp"] <= 37 * 20 and "ggn" not in found.passes
 
 
 def test_too_small_a_budget_is_said_not_hidden(ggn: NDArray[np.float64]) -> None:
