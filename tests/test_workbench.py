@@ -66,9 +66,9 @@ def test_features_are_the_last_layers_input_on_the_probe_set() -> None:
 
 def test_the_probe_set_is_spread_over_a_set_sorted_by_class() -> None:
     on = bench(probe_examples=40)
-    assert len(np.unique(on._probe_indices)) == 40
-    assert on._probe_indices.min() == 0
-    assert on._probe_indices.max() >= 203 - 203 // 40 - 1
+    assert len(np.unique(on.probe_rows)) == 40
+    assert on.probe_rows.min() == 0
+    assert on.probe_rows.max() >= 203 - 203 // 40 - 1
 
 
 def test_without_training_data_the_probe_set_is_of_the_test_set() -> None:
@@ -125,7 +125,7 @@ def test_out_of_memory_for_one_image_is_an_error() -> None:
             raise torch.OutOfMemoryError("no memory at all")
 
     with pytest.raises(torch.OutOfMemoryError, match="no memory at all"):
-        _ = bench(None_().eval(), probe_examples=1)._forward(open_images("digits", limit=3))
+        _ = bench(None_().eval(), n=3).predictions
 
 
 def test_what_probes_share_is_computed_for_the_first_that_asks() -> None:

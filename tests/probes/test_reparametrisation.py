@@ -76,7 +76,7 @@ def test_the_readings_are_those_of_dense_matrices() -> None:
     module, on = relu_network(), bench()
     (step,) = plan("reparametrisation", {"reparametrisation": {"examples": 5}})
     table = rows(run(step, bench(module)))
-    indices = on._probe_indices[[0, 7, 14, 22, 29]]
+    indices = on.probe_rows[[0, 7, 14, 22, 29]]
     images = on._probe_images.take(indices)
     inputs = to_input(torch.tensor(images.images[:]), on.subject.preprocessing).double()
     hessian = oracles.dense_hessian(module.double(), inputs, torch.tensor(images.labels))

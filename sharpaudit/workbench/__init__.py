@@ -1,0 +1,276 @@
+"""What may a probe ask for? Everything expensive, computed once and shared.
+
+A forward pass over a view of the data gives per-example columns, and for the views that need them logits and penultimate
+features; every number about predictions reads those. The curvature of the loss lives in one `Objective` over a frozen probe set.
+A probe gets a bench narrowed to the `Need`s it declared, so what a probe touches is what it says it touches.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from copy import copy, deepcopy
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from sharpaudit.card import CorruptionSource, ProbeSet
+from sharpaudit.checkpoints import LoadedModel
+from sharpaudit.corruptions import NAMES, SEVERITIES, VERSION, corrupt
+from sharpaudit.curvature.objective import Objective
+from sharpaudit.data import ImageSet, to_input
+from sharpaudit.data.corrupted import Cell, CorruptedSet
+from sharpaudit.metrics.predictions import Predictions
+from sharpaudit.stats import Resamples, evenly_spaced
+from sharpaudit.workbench.features import Features, FeatureTap
+from sharpaudit.workbench.needs import Need, NotApplicable, UndeclaredNeed
+from sharpaudit.workbench.network import Indices, Network
+from sharpaudit.workbench.settings import DEFAULT, BenchSettings
+from sharpaudit.workbench.shelf import Shelf
+
+__all__ = ["BenchSettings", "Features", "Need", "NotApplicable", "UndeclaredNeed", "Workbench"]
+
+Result = TypeVar("Result")
+
+CLEAN = "clean"
+TRAIN = "train"
+
+
+class Workbench:
+    """The model, the data and everything computed from them.
+
+    Args:
+        model: the checkpoint, loaded.
+        test: the images the safety numbers are about.
+        train: training images, or None.
+        settings: seed, batch size, probe-set size, precision, device.
+        on_progress: called with the fraction of the current view that is done.
+        stored: corrupted test images; without them, images are corrupted as they are needed.
+    """
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        test: ImageSet,
+        train: ImageSet | None = None,
+        settings: BenchSettings = DEFAULT,
+        on_progress: Callable[[float], None] = lambda fraction: None,
+        stored: CorruptedSet | None = None,
+    ) -> None:
+        self.settings = settings
+        self.subject = model.subject
+        self._network = Network(model.module.to(settings.device), model.subject.preprocessing, settings.device)
+        self._test = test
+        self._train = train
+        self._stored = stored
+        self._on_progress = on_progress
+        self._shelf = Shelf(settings.batch_size)
+        self._probe = "bench"
+        self._needs = frozenset(Need)
+        self.touched: set[Need] = set()
+        self.viewed: set[str] = set()
+
+    def narrowed(self, probe: str, needs: frozenset[Need]) -> Workbench:
+        """The same bench as `probe` may use it: only `needs` can be touched, and `rng` is the probe's own."""
+        bench = copy(self)
+        bench._probe, bench._needs, bench.touched, bench.viewed = probe, needs, set(), set()
+        return bench
+
+    def rng(self, purpose: str) -> np.random.Generator:
+        """A generator seeded by (audit seed, probe, purpose), never by the checkpoint: audits stay paired."""
+        return np.random.default_rng(self.seed_for(purpose))
+
+    def seed_for(self, purpose: str) -> int:
+        """A 63-bit seed derived from (audit seed, probe, purpose)."""
+        key = f"{self.settings.seed}/{self._probe}/{purpose}".encode()
+        return int.from_bytes(hashlib.sha256(key).digest()[:8], "little") >> 1
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class labels, in the order of the logits."""
+        return self._test.classes
+
+    @property
+    def passes(self) -> Mapping[str, int]:
+        """Examples sent through the model so far, by kind of pass."""
+        return self._shelf.passes
+
+    @property
+    def views(self) -> Mapping[str, Predictions]:
+        """The columns of every view computed so far, by view name."""
+        return self._shelf.views
+
+    @property
+    def batch_size(self) -> int:
+        """Images in one forward pass: what was set, halved whenever memory ran out."""
+        return self._shelf.batch_size
+
+    def halve_batch(self) -> bool:
+        """Use half as much memory from now on; False when it is one image at a time already."""
+        return self._shelf.halve_batch()
+
+    def once(self, key: Hashable, compute: Callable[[], Result]) -> Result:
+        """What `compute` gives, which the first probe to ask pays for; equal keys must mean equal results, whoever asks."""
+        if key not in self._shelf.results:
+            self._shelf.results[key] = compute()
+        found: Result = self._shelf.results[key]
+        return found
+
+    def progress(self, start: float, stop: float) -> Callable[[float], None]:
+        """A callback for a part of the probe's work: its fraction 0 to 1 becomes `start` to `stop` of the whole probe."""
+        return lambda fraction: self._on_progress(start + (stop - start) * fraction)
+
+    @property
+    def predictions(self) -> Predictions:
+        """Per-example columns of the clean test images, in data order."""
+        self._touch(Need.PREDICTIONS)
+        return self._view(CLEAN, self._test)
+
+    @property
+    def train_predictions(self) -> Predictions | None:
+        """Per-example columns of the training images, un-augmented; None without training data."""
+        self._touch(Need.TRAIN)
+        return self._view(TRAIN, self._train) if self._train is not None else None
+
+    @property
+    def corruption_source(self) -> CorruptionSource:
+        """Where the corrupted images come from; for the card, and for the words beside every number about them."""
+        return CorruptionSource(label="synthetic-c", version=VERSION) if self._stored is None else self._stored.record()
+
+    @property
+    def corruption_cells(self) -> list[Cell]:
+        """The corruptions and severities there are."""
+        if self._stored is not None:
+            return self._stored.cells
+        return [(name, severity) for name in NAMES for severity in SEVERITIES]
+
+    def corrupted(self, name: str, severity: int, limit: int | None = None) -> Predictions:
+        """Per-example columns of test images under one corruption: of all, or of `limit` that are evenly spaced."""
+        self._touch(Need.CORRUPTED)
+        view = f"corruption/{name}/{severity}"
+        self.viewed.add(view)
+        if view not in self._shelf.views:
+            images = self._test if self._stored is None else self._stored.cell(name, severity)
+            rows = evenly_spaced(len(images), limit or len(images))
+            images = images if len(rows) == len(images) else images.take(rows)
+
+            def corruption(batch: Tensor, indices: Indices) -> Tensor:
+                if self._stored is not None:
+                    return batch
+                return corrupt(batch, name, severity, indices=torch.from_numpy(rows[indices]), seed=self.settings.seed)
+
+            digest = hashlib.sha256(repr((len(images), *images.shape)).encode())
+            self._shelf.views[view] = self._network.predictions(
+                images,
+                self._shelf,
+                corruption,
+                on_batch=lambda batch, _: digest.update(batch.cpu().numpy().tobytes()),
+                on_progress=self._on_progress,
+            )
+            digest.update(images.labels.astype("<i8").tobytes())
+            self._shelf.hashes[view] = digest.hexdigest()
+        return self._shelf.views[view]
+
+    def corrupted_hash(self, name: str, severity: int) -> str:
+        """SHA-256 over the corrupted images that `corrupted` sent through, and their labels."""
+        self._touch(Need.CORRUPTED)
+        return self._shelf.hashes[f"corruption/{name}/{severity}"]
+
+    @property
+    def features(self) -> Features:
+        """Penultimate features of the probe set.
+
+        Raises:
+            NotApplicable: the network does not end in a linear layer.
+        """
+        self._touch(Need.FEATURES)
+        self._view(CLEAN if self._train is None else TRAIN, self._probe_images)
+        if self._shelf.features is None:
+            raise NotApplicable("the network does not end in a linear layer")
+        return self._shelf.features
+
+    @property
+    def objective(self) -> Objective:
+        """The mean cross-entropy over the probe set, as a function of the parameters, in `precision`."""
+        self._touch(Need.OBJECTIVE)
+        if self._shelf.objective is None:
+            dtype = getattr(torch, self.precision)
+            images = self._probe_images.take(self.probe_rows)
+            self._shelf.objective = Objective(
+                deepcopy(self._network.module).to(dtype),
+                to_input(self._network.pixels(images), self.subject.preprocessing).to(dtype),
+                torch.tensor(images.labels, device=self.settings.device),
+                batch_size=self._shelf.batch_size,
+            )
+        return self._shelf.objective
+
+    def resamples(self, n: int) -> Resamples:
+        """Bootstrap resamples of `n` examples; the same ones for every metric and every checkpoint of this seed."""
+        self._touch(Need.RESAMPLES)
+        if n not in self._shelf.resamples:
+            self._shelf.resamples[n] = Resamples(n, seed=self.settings.seed)
+        return self._shelf.resamples[n]
+
+    @contextmanager
+    def beside(self, module: nn.Module, examples: int) -> Iterator[Workbench]:
+        """A bench for another `module`, on `examples` images of the probe set, in float64; its passes count here too."""
+        self._touch(Need.OBJECTIVE)
+        rows = self.probe_rows[evenly_spaced(len(self.probe_rows), examples)]
+        settings = replace(self.settings, precision="float64", probe_examples=examples)
+        bench = Workbench(LoadedModel(module=module, subject=self.subject), self._probe_images.take(rows), settings=settings)
+        try:
+            yield bench
+        finally:
+            self._shelf.own_passes.update(bench.passes)
+
+    @property
+    def probe_set(self) -> ProbeSet:
+        """Which examples curvature is measured on; for the card."""
+        images = self._probe_images.take(self.probe_rows)
+        return ProbeSet(
+            source="test" if self._train is None else "train",
+            n=len(images),
+            index_hash=images.index_hash,
+            precision=self.precision,
+        )
+
+    @property
+    def probe_rows(self) -> NDArray[np.int64]:
+        """Their places in the set they are of: evenly spaced, so that a set sorted by class still gives every class its share."""
+        return evenly_spaced(len(self._probe_images), self.settings.probe_examples)
+
+    @property
+    def precision(self) -> str:
+        """``float32`` or ``float64``: what curvature is computed in."""
+        return self.settings.curvature_precision(self.subject.num_parameters * len(self.probe_rows))
+
+    @property
+    def _probe_images(self) -> ImageSet:
+        return self._test if self._train is None else self._train
+
+    def _touch(self, need: Need) -> None:
+        if need not in self._needs:
+            raise UndeclaredNeed(f"probe '{self._probe}' touches {need.value}, which it does not declare")
+        self.touched.add(need)
+
+    def _view(self, view: str, images: ImageSet) -> Predictions:
+        """The columns of a clean view; one pass gives columns, logits and, for the view it lies in, the probe set's features."""
+        self.viewed.add(view)
+        if view not in self._shelf.views:
+            head = self._network.head(images) if images is self._probe_images else None
+            with FeatureTap(head, self.probe_rows) if head else nullcontext() as tap:
+                self._shelf.views[view] = self._network.predictions(
+                    images,
+                    self._shelf,
+                    keep_logits=view == CLEAN,
+                    on_batch=lambda _, indices: tap.keep(indices) if tap else None,
+                    on_progress=self._on_progress,
+                )
+            if tap:
+                self._shelf.features = tap.features()
+        return self._shelf.views[view]

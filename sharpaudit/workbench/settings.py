@@ -1,0 +1,33 @@
+"""How does the bench compute? None of it may change a number beyond the stated tolerance, except the seed and the probe set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Precision = Literal["auto", "float32", "float64"]
+
+FLOAT64_BUDGET = 20_000_000
+"""``auto`` computes curvature in float64 up to this many parameters × probe examples."""
+
+
+@dataclass(frozen=True)
+class BenchSettings:
+    """What decides how, not what, is computed."""
+
+    seed: int = 0
+    batch_size: int = 256
+    """Images in one forward pass; halved when memory runs out."""
+    probe_examples: int = 512
+    """Size of the frozen probe set; evenly spaced over the training images when given, else over the test images."""
+    precision: Precision = "auto"
+    device: str = "cpu"
+
+    def curvature_precision(self, size: int) -> Literal["float32", "float64"]:
+        """What curvature is computed in, where parameters × probe examples are `size`."""
+        if self.precision == "auto":
+            return "float64" if size <= FLOAT64_BUDGET else "float32"
+        return self.precision
+
+
+DEFAULT = BenchSettings()
