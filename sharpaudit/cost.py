@@ -26,8 +26,9 @@ from sharpaudit.workbench import BenchSettings, Need, Workbench
 
 FORWARD_IMAGES = 256
 CURVATURE_IMAGES = 128
-CORRUPTED_IMAGES = 16
 """Most images in each trial."""
+CORRUPTED_PIXELS = 2**16
+"""About as many in the trial of the corruptions: small images are corrupted many at a time, as in the audit."""
 TRIAL_SECONDS = 2.0
 """About how long the trial of the dearest pass may take; a slow network is tried on fewer images."""
 
@@ -84,7 +85,9 @@ def unit_costs(model: LoadedModel, test: ImageSet, settings: BenchSettings, prec
             ggn=_best(lambda: objective.ggn_product(direction)) / n,
         )
     if Need.CORRUPTED in needs:
-        some = torch.tensor(test.images[0 : min(CORRUPTED_IMAGES, len(test))], device=settings.device)
+        height, width, _ = test.shape
+        wanted = min(settings.batch_size, max(16, CORRUPTED_PIXELS // (height * width)))
+        some = torch.tensor(test.images[0:wanted], device=settings.device)
         indices = torch.arange(len(some), device=settings.device)
         each = [_best(partial(corruptions.corrupt, some, name, 3, indices=indices, seed=0)) for name in corruptions.NAMES]
         costs = replace(costs, corruption=sum(each) / (len(each) * len(some)))
