@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from functools import cache
 from pathlib import Path
@@ -39,6 +40,11 @@ def _named(path: Path | None) -> Path | None:
     if path is not None and re.search(r"[\x00-\x1f\x7f-\x9f]", str(path)):
         raise UnsafeInput("the name of the output holds control characters", path=str(path), hint="pass another -o")
     return path
+
+
+def search_path() -> tuple[Path, ...]:
+    """The folders of ``SHARPAUDIT_DATA`` in which data sets are looked up by name."""
+    return tuple(Path(folder) for folder in os.environ.get("SHARPAUDIT_DATA", "").split(os.pathsep) if folder)
 
 
 def command_names() -> list[str]:

@@ -22,11 +22,13 @@ BUDGETS = (
 """Fields of `checkpoints.Limits`, named here so that ``--help`` need not import it."""
 
 
-def with_budgets(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`command` with an option for every budget; it is given the `checkpoints.Limits` they amount to as `limits`.
+def budget(flag: str) -> Any:
+    """An option that raises a budget; left out of the help, since the refusal that needs it names it."""
+    return typer.Option(flag, hidden=True, min=1)
 
-    The options are left out of the help: the refusal that needs one names it.
-    """
+
+def with_budgets(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`command` with an option for every budget; it is given the `checkpoints.Limits` they amount to as `limits`."""
 
     @wraps(command)
     def limited(**given: Any) -> Any:
@@ -37,7 +39,7 @@ def with_budgets(command: Callable[..., Any]) -> Callable[..., Any]:
 
     signature = inspect.signature(command, eval_str=True)
     own = [parameter for parameter in signature.parameters.values() if parameter.name != "limits"]
-    flags = [typer.Option("--" + name.replace("_", "-"), hidden=True, min=1) for name in BUDGETS]
+    flags = [budget("--" + name.replace("_", "-")) for name in BUDGETS]
     added = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[int | None, flag])
         for name, flag in zip(BUDGETS, flags, strict=True)

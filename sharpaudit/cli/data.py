@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from sharpaudit.cli.app import Json, app, output
-from sharpaudit.cli.measure import search_path
+from sharpaudit.cli.app import Json, app, output, search_path
 from sharpaudit.cli.progress import progress_bar
 from sharpaudit.errors import DataError, EnvironmentFailure, UsageError, clean
 

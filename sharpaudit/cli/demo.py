@@ -41,7 +41,7 @@ def demo(
     from sharpaudit.audit import Request
     from sharpaudit.cli.compare import compared, show
     from sharpaudit.cli.guides import guides
-    from sharpaudit.cli.measure import audit_into
+    from sharpaudit.cli.running import audit_into
     from sharpaudit.report.html import html
     from sharpaudit.report.terminal import terminal
 

@@ -12,9 +12,8 @@ from dataclasses import asdict, dataclass
 from importlib import import_module, metadata
 from pathlib import Path
 
-from sharpaudit.cli.app import Json, app
+from sharpaudit.cli.app import Json, app, search_path
 from sharpaudit.cli.config import unknown_variables
-from sharpaudit.cli.measure import search_path
 from sharpaudit.errors import ExitCode, clean
 
 IMPORTED = ("torch", "torchvision", "timm", "numpy", "scipy", "matplotlib")

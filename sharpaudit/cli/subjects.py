@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sharpaudit.cli.app import option
+from sharpaudit.cli.app import option, search_path
 from sharpaudit.cli.layers import layers, probe_selection
 from sharpaudit.errors import CardError, UsageError, clean
 
@@ -63,7 +63,7 @@ def _audit(context: typer.Context, checkpoints: list[Path], auditing: Auditing) 
         return []
     _refuse_idle_settings(context)
     from sharpaudit.audit import Request
-    from sharpaudit.cli.measure import audit_into, run_folders, search_path
+    from sharpaudit.cli.running import audit_into, run_folders
     from sharpaudit.workbench import BenchSettings
 
     requests = [

@@ -20,9 +20,9 @@ from torch import nn
 from sharpaudit.card import Preprocessing, SetupCheck
 from sharpaudit.data import ImageSet
 from sharpaudit.setup_check import alternatives, answers, network
-from sharpaudit.setup_check.sample import draw
+from sharpaudit.setup_check.sample import draw, size
 
-__all__ = ["check_setup"]
+__all__ = ["check_setup", "least_forward"]
 
 
 def check_setup(
@@ -55,3 +55,8 @@ def check_setup(
             network.repeatability(sample),
         ]
     return SetupCheck(n=len(sample.labels), forward=sample.forward, checks=checks)
+
+
+def least_forward(images: ImageSet) -> int:
+    """Images that the check sends through the network at least; the more answers are wrong, the more alternatives are tried."""
+    return size(images) + 4 * min(network.PASSED_TWICE, size(images))

@@ -68,13 +68,17 @@ class Sample:
         return logits.float()
 
 
+def size(images: ImageSet) -> int:
+    """How many of `images` are looked at."""
+    return min(len(images), SAMPLE, max(FEWEST, MOST_BYTES // math.prod(images.shape)))
+
+
 def draw(module: nn.Module, preprocessing: Preprocessing, images: ImageSet, *, device: str, seed: int) -> Sample:
     """Up to `SAMPLE` images in random order, the same for every checkpoint of a seed.
 
     Not evenly spaced: labels that come round every ten images would meet a spacing of ten.
     """
     rng = np.random.default_rng([seed, len(images)])
-    most = min(SAMPLE, max(FEWEST, MOST_BYTES // math.prod(images.shape)))
-    chosen = images.take(rng.permutation(len(images))[:most])
+    chosen = images.take(rng.permutation(len(images))[: size(images)])
     pixels = torch.tensor(chosen.images[:], device=device)
     return Sample(module, preprocessing, pixels, chosen.labels, chosen.classes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from sharpaudit.cost import UnitCosts
@@ -18,6 +20,17 @@ def test_dry_run_lists_passes_seconds_and_memory(run: Command, arguments: list[s
     assert found.code == 0
     assert "shared clean views            50           0           0" in found.out
     assert "MiB of memory" in found.out
+
+
+def test_dry_run_lists_the_set_up_check_with_the_passes_it_takes_when_all_answers_are_right(
+    run: Command, arguments: list[str]
+) -> None:
+    """The first 50 digits are all right, so no alternative is tried and the least is what an audit counts."""
+    planned = json.loads(run(*arguments, "--dry-run", "--json").out)["plan"][0]
+    checked = json.loads(run(*arguments, "--json").out)["setup"]
+    assert planned["probe"] == "set-up check, least"
+    assert planned["passes"]["forward"] == checked["forward"]
+    assert "set-up check" not in run(*arguments, "--dry-run", "--no-setup-check").out
 
 
 def test_a_plan_cut_short_ends_in_six(run: Command, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,102 @@
+"""How are checkpoints audited from the command line? One after the other, under a progress bar, each into a run folder."""
+
+from __future__ import annotations
+
+import sys
+import time
+from math import inf
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sharpaudit.cli.progress import progress_bar
+from sharpaudit.cli.streams import screen
+from sharpaudit.errors import WORST_FIRST, ExitCode, SharpauditError, UsageError, clean
+
+if TYPE_CHECKING:
+    from sharpaudit.audit import Request
+    from sharpaudit.store import Run
+
+RUNS = Path("sharpaudit-runs")
+
+
+def run_folders(checkpoints: list[Path]) -> list[Path]:
+    """Where the run of each checkpoint goes by default: named after the file, and apart when two files share a name."""
+    stems = [checkpoint.stem or "checkpoint" for checkpoint in checkpoints]
+    return [
+        RUNS / (stem if stems.count(stem) == 1 else f"{checkpoint.absolute().parent.name}-{stem}")
+        for stem, checkpoint in zip(stems, checkpoints, strict=True)
+    ]
+
+
+def audit_all(requests: list[Request], folders: list[Path], *, as_json: bool, force: bool, max_seconds: float) -> int:
+    """Audit one after the other; a checkpoint that is refused does not keep the others from being measured."""
+    from sharpaudit.card import codec
+
+    documents: list[Any] = []
+    codes: list[ExitCode] = []
+    for request, folder in zip(requests, folders, strict=True):
+        try:
+            card = _audit_one(request, folder, as_json=as_json, force=force, max_seconds=max_seconds)
+            documents.append(card)
+            codes.append(ExitCode.INCONCLUSIVE if card["incomplete"] else ExitCode.DONE)
+        except SharpauditError as error:
+            if len(requests) == 1 or isinstance(error, UsageError):
+                raise
+            print(error, file=sys.stderr)
+            documents.append({**error.as_json(), "file": clean(request.checkpoint.name)})
+            codes.append(error.exit_code)
+    if as_json:
+        print(codec.dumps(documents[0] if len(documents) == 1 else documents), end="")
+    return next(code for code in WORST_FIRST if code in codes)
+
+
+def _audit_one(request: Request, folder: Path, *, as_json: bool, force: bool, max_seconds: float) -> dict[str, Any]:
+    from sharpaudit import store
+    from sharpaudit.card import codec
+    from sharpaudit.report.terminal import terminal
+
+    run = audit_into(folder, request, force=force, max_seconds=max_seconds)
+    for probe in run.card.incomplete:
+        print(f"not measured: {probe}: {run.card.probes[probe].reason}", file=sys.stderr)
+    if not as_json:
+        print(terminal(run.card, **screen()))
+        print(f"reports: {clean(str(folder / 'report.html'), 500)} and report.md, report.json beside it", file=sys.stderr)
+    return codec.loads(codec.encode(run.card), source=store.REPORT)
+
+
+def audit_into(folder: Path, request: Request, *, force: bool = False, max_seconds: float = inf) -> Run:
+    """Audit one checkpoint under a progress bar and write its run folder: the card, its columns, and the card as documents.
+
+    Probes that an earlier run finished are not run again, unless `force`. An interrupted audit leaves the card of what it has.
+    """
+    from sharpaudit import audit, store
+
+    store.check(folder)
+    started = time.monotonic()
+    with progress_bar(request.checkpoint.name) as report:
+        prepared = audit.prepare(request, report)
+        with store.claimed(folder) as claim:
+
+            def progress(doing: str, fraction: float) -> None:
+                report(doing, fraction)
+                claim.progress(doing, fraction)
+
+            left = max_seconds - (time.monotonic() - started)
+            try:
+                run = audit.run(prepared, progress, folder, reuse=not force, max_seconds=left)
+            except audit.Stopped as stop:
+                _write_documents(folder, stop.run)
+                raise
+            _write_documents(folder, run)
+    return run
+
+
+def _write_documents(folder: Path, run: Run) -> None:
+    from sharpaudit import store
+    from sharpaudit.cli.guides import guides
+    from sharpaudit.report.html import html
+    from sharpaudit.report.markdown import markdown
+
+    store.write(folder / "report.md", markdown(run.card))
+    store.write(folder / "report.html", html([run.card], guides()))
+    store.save_run(folder, run)
