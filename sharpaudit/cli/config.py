@@ -10,7 +10,8 @@ from typing import Any
 import typer
 
 from sharpaudit.cli.app import Json, app, command_named, command_names
-from sharpaudit.cli.layers import ConfigFile, configurable, key, layers, origin, probe_settings
+from sharpaudit.cli.configuration import configurable, key
+from sharpaudit.cli.layers import ConfigFile, layers, origin, probe_settings
 from sharpaudit.errors import clean, closest
 
 configuration = typer.Typer(no_args_is_help=True, help="Show which settings are in force and where they came from.")

@@ -31,6 +31,6 @@ def schema(document: Annotated[Document, typer.Argument(help="Which document.")]
 
             print(codec.dumps(Policy.model_json_schema(by_alias=True)), end="")
         case Document.CONFIG:
-            from sharpaudit.cli.layers import model
+            from sharpaudit.cli.configuration import model
 
             print(codec.dumps(model().model_json_schema(by_alias=True)), end="")

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from sharpaudit import strict_yaml
-from sharpaudit.cli.layers import configurable, key
+from sharpaudit.cli.configuration import configurable, key
 from tests.cli.conftest import DEMO, Command
 
 BASELINE = DEMO / "baseline-seed0.safetensors"
