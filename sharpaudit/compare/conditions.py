@@ -79,9 +79,12 @@ def _rows(data: bytes, path: Path, column: str) -> dict[str, str]:
     try:
         rows = csv.DictReader(data.decode("utf-8-sig").splitlines(), strict=True)
         header = list(rows.fieldnames or [])
-        for needed in (FILE, column):
-            if needed not in header:
-                raise UnknownName(f"column of {clean(path.name)}", needed, header)
+        if not {FILE, column} <= set(header):
+            raise UsageError(
+                f"--conditions: {clean(path.name)} has the columns {clean(', '.join(header)) or 'none'}; expected '{FILE}', "
+                f"the name of a checkpoint's file, and '{clean(column)}', how it was trained",
+                hint=f"--conditions {clean(path.name)}:COLUMN reads another column",
+            )
         return {row[FILE]: row[column] for row in rows if row[FILE] and row[column]}
     except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"--conditions: not a table: {clean(str(error))}", path=str(path)) from error

@@ -96,7 +96,8 @@ def _flatness(rows: Sequence[Difference]) -> Iterator[str]:
     if counted := [row for row in geometric if row.name not in SECOND_READINGS]:
         counts = [sum(row.verdict == word for row in counted) for word in ("sharper", "flatter", "undecided")]
         yield (
-            f"Of {len(counted)} flatness measures {counts[0]} say sharper, {counts[1]} flatter, {counts[2]} neither. Sharpness "
+            f"Of {len(counted)} flatness measures, second readings of one quantity not counted, {counts[0]} say sharper, "
+            f"{counts[1]} flatter, {counts[2]} neither. Sharpness "
             "describes the function that was learned; by itself it is neither good nor bad."
         )
 
@@ -165,16 +166,30 @@ def _associations(rows: Sequence[Association]) -> Iterator[str]:
             )
     if known and not any((row.p_adjusted or 1.0) <= 0.05 for row in known):
         yield f"Across {max(row.n for row in known)} models no flatness measure goes clearly with or against a safety metric."
-    reversed_ = [row for row in known if row.simpson and row.within is not None and row.kendall is not None]
-    if reversed_:
-        clearest = max(reversed_, key=lambda row: min(abs(row.kendall or 0.0), abs(row.within or 0.0)))
-        yield (
-            f"Simpson's paradox: in {len(reversed_)} of {len(known)} pairs of measures the correlation over all models and "
-            f"the one within conditions have opposite signs, most clearly {clearest.flatness} against {clearest.safety} "
-            f"(τ = {clearest.kendall:+.2f} and {clearest.within:+.2f}). There the pooled number compares conditions, not minima."
-        )
+    if reversed_ := [row for row in known if row.simpson]:
+        yield _reversal(reversed_, len(known))
     if known and all(row.within is None for row in known):
-        yield "Conditions are not known, so these correlations are pooled: they may reverse within a training recipe."
+        yield f"These correlations are pooled and may reverse within a training recipe: {known[0].reason}."
+
+
+def _reversal(rows: Sequence[Association], of: int) -> str:
+    """That correlations change their sign within conditions, and whether chance alone could do that."""
+    clear = [row for row in rows if _decided(row.kendall_ci) and _decided(row.within_ci)]
+    shown = max(clear or rows, key=lambda row: min(abs(row.kendall or 0.0), abs(row.within or 0.0)))
+    return (
+        f"Simpson's paradox{'' if clear else ' or chance'}: in {len(rows)} of {of} pairs of measures the correlation over all "
+        f"models and the one within conditions have opposite signs, most of all {shown.flatness} against {shown.safety} "
+        f"(τ = {shown.kendall:+.2f}{_interval(shown.kendall_ci)} and {shown.within:+.2f}{_interval(shown.within_ci)}); "
+        + (
+            f"in {len(clear)} both intervals exclude 0, and the pooled number compares conditions, not minima."
+            if clear
+            else "in none do both intervals exclude 0."
+        )
+    )
+
+
+def _decided(ci: Interval | None) -> bool:
+    return ci is not None and (ci.low > 0 or ci.high < 0)
 
 
 def _listed(names: Sequence[str]) -> str:

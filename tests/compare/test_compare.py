@@ -208,7 +208,7 @@ def test_five_models() -> None:
     assert tau.kendall == pytest.approx(-1) and tau.kendall_p == pytest.approx(2 / 120)
     assert tau.within is None and tau.reason == "no correlation within conditions: the conditions are not known"
     assert tau.p_adjusted is not None and tau.p_adjusted >= 2 / 120
-    assert "Conditions are not known" in said(found)
+    assert "may reverse within a training recipe: no correlation within conditions: the conditions are not known" in said(found)
 
 
 def test_four_models_get_no_correlation() -> None:
@@ -228,7 +228,18 @@ def test_simpsons_paradox_is_called_by_its_name() -> None:
     assert found.fleet is not None
     row = next(row for row in found.fleet.associations if row.safety == "clean.nll")
     assert row.kendall is not None and row.within is not None and row.kendall > 0 > row.within and row.simpson
-    assert said(found).count("Simpson's paradox: in ") == 1
+    assert "Simpson's paradox or chance: in " in said(found) and "in none do both intervals exclude 0" in said(found)
+
+
+def test_simpsons_paradox_is_certain_where_both_correlations_are() -> None:
+    # six recipes, sharper and worse from one to the next; within each but the first two models the sharper is the better
+    ranks = [(recipe, i) for recipe in range(6) for i in range(4)]
+    audits = [
+        audit(4 * r + i, 0.5 + 0.5 * r - 0.1 * (i if (r, i) != (0, 0) else 1.5), flatness={"flatness.fisher_rao": 10.0 * r + i})
+        for r, i in ranks
+    ]
+    found = comparison(*audits, conditions={f"model{4 * r + i}.th": f"recipe {r}" for r, i in ranks})
+    assert "Simpson's paradox: in " in said(found) and "both intervals exclude 0, and the pooled number" in said(found)
 
 
 def test_a_measure_that_does_not_vary_is_said_so() -> None:

@@ -53,7 +53,10 @@ def test_equal_numbers_are_one_condition(folder: Path) -> None:
         ("(sam)", "'(sam)' says nothing of 'base-seed0.pt'"),
         ("(x)?", "'(x)?' says nothing of 'sam-seed0.pt'"),
         ("nowhere.csv", "expected a group in parentheses"),
-        ("a.csv:optimiser", "unknown column of a.csv 'optimiser'"),
+        (
+            "a.csv:optimiser",
+            "a.csv has the columns file, condition, lr; expected 'file', the name of a checkpoint's file, and 'optimiser'",
+        ),
         ("d.yml:optimiser", "unknown column for 'sam-seed0.pt' in d.yml 'optimiser'"),
         ("list.yaml", "expected a mapping from file names"),
         ("nested.yaml", "expected a word or a number for 'sam-seed0.pt'"),
