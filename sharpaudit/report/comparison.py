@@ -15,7 +15,7 @@ from sharpaudit.compare import Comparison
 from sharpaudit.compare.differences import LEVEL
 from sharpaudit.compare.geometry import is_geometric, is_invariant, is_safety
 from sharpaudit.compare.records import Association, Difference, Fleet, Pair, Quadrant
-from sharpaudit.report import figures, wording
+from sharpaudit.report import fleet_figures, wording
 from sharpaudit.report import html as page
 from sharpaudit.report import markdown as md
 from sharpaudit.report import terminal as tty
@@ -87,7 +87,7 @@ def html(comparison: Comparison) -> str:
         comparison=comparison,
         title=title(comparison),
         sheets=sheets(comparison),
-        draw=figures,
+        draw=fleet_figures,
         foreign=lambda piece: isinstance(piece, Name),
     )
 

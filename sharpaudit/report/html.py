@@ -19,7 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from sharpaudit.card import Card, Measured, codec
-from sharpaudit.report import figures, outline, tables, wording
+from sharpaudit.report import figures, fleet_figures, grids, outline, provenance, tables, wording
 from sharpaudit.report.tables import ClassAccuracy
 
 MOST_DRAWN = 12
@@ -75,7 +75,9 @@ def html(cards: Sequence[Card], notes: Mapping[str, str] = MappingProxyType({}))
         most=MOST_CLASSES,
         scatter=_scatter(cards),
         numbers=_numbers(cards) if len(cards) > 1 else {},
+        grids=grids,
         outline=outline,
+        provenance=provenance,
         tables=tables,
         worst=_worst,
     )
@@ -135,12 +137,12 @@ def _worst(rows: Sequence[ClassAccuracy]) -> list[ClassAccuracy]:
 def _scatter(cards: Sequence[Card]) -> Markup | None:
     """Flatness against safety over the cards; None where fewer than three have both."""
 
-    def axes(names: Sequence[str]) -> list[figures.Axis]:
-        found = [figures.Axis(wording.title(name), [card.measured(name) for card in cards]) for name in names]
+    def axes(names: Sequence[str]) -> list[fleet_figures.Axis]:
+        found = [fleet_figures.Axis(wording.title(name), [card.measured(name) for card in cards]) for name in names]
         return [axis for axis in found if sum(m is not None for m in axis.measured) >= FEWEST_POINTS]
 
     across, upward = axes(ACROSS), axes(UPWARD)
-    return Markup(figures.scatter(across, upward, salt="scatter")) if across and upward else None
+    return Markup(fleet_figures.scatter(across, upward, salt="scatter")) if across and upward else None
 
 
 def _numbers(cards: Sequence[Card]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 
 from sharpaudit.card import Card, Measured
-from sharpaudit.report import outline, wording
+from sharpaudit.report import grids, outline, provenance, wording
 
 ACTIVE = re.compile(
     r"""(?<=\S\ )(\[[-−\d., ]+\])(?![(\[])   # an interval inside a sentence is no link: stays
@@ -36,7 +36,7 @@ def markdown(card: Card) -> str:
         f"{quote(subject.architecture)} · {quote(card.data.name)} · n = {wording.count(card.data.n)}",
         f"**{outline.summary(card)}**",
         " ".join(prose(sentence) for sentence in card.reading),
-        bullets(f"⚠ {prose(caution)}" for caution in outline.cautions(card)),
+        bullets(f"⚠ {prose(caution)}" for caution in provenance.cautions(card)),
         section("Flatness beside safety", _beside(card), outline.flatness_note(card)),
         section("Calibration", _numbers(outline.numbers(card, outline.CALIBRATION))),
         _corruption(card),
@@ -114,7 +114,7 @@ def _title(measured: Measured) -> str:
 
 
 def _corruption(card: Card) -> str:
-    grid = outline.grid(card)
+    grid = grids.corruption(card)
     if grid is None:
         return ""
     header = ("", "mean", *(f"severity {s}" for s in grid.severities))
@@ -124,11 +124,11 @@ def _corruption(card: Card) -> str:
         for row in members:
             cells = ["–" if a is None else f"{a:.3f}" for a in row.accuracy]
             rows.append((quote(row.corruption), wording.estimate(row.mean) if row.mean else "–", *cells))
-    return section("Corruption", table(header, rows, "l" + "r" * (len(header) - 1)), outline.grid_note(grid))
+    return section("Corruption", table(header, rows, "l" + "r" * (len(header) - 1)), grids.note(grid))
 
 
 def _facts(card: Card) -> str:
-    return table(("", ""), ((fact.label, quote(fact.value, 200)) for fact in outline.facts(card)), "ll")
+    return table(("", ""), ((fact.label, quote(fact.value, 200)) for fact in provenance.facts(card)), "ll")
 
 
 def _gap(gap: outline.Gap) -> str:

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sharpaudit.card import Card, Measured
-from sharpaudit.report import outline, wording
+from sharpaudit.report import grids, outline, provenance, wording
 
 MANY = 4000
 """Longest sentence that is shown whole."""
@@ -53,7 +53,7 @@ def _parts(card: Card) -> Iterable[RenderableType]:
     if card.reading:
         yield Text()
         yield Text(" ").join(text(sentence, limit=MANY) for sentence in card.reading)
-    for caution in outline.cautions(card):
+    for caution in provenance.cautions(card):
         yield text(f"! {caution}", "yellow", MANY)
     yield from _beside(card)
     yield from section("Calibration", _numbers(outline.numbers(card, outline.CALIBRATION)))
@@ -147,7 +147,7 @@ def _estimate(measured: Measured) -> Text:
 
 
 def _corruption(card: Card) -> Iterable[RenderableType]:
-    grid = outline.grid(card)
+    grid = grids.corruption(card)
     if grid is None:
         return
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
@@ -160,12 +160,12 @@ def _corruption(card: Card) -> Iterable[RenderableType]:
         for row in members:
             cells = ["–" if a is None else f"{a:.3f}" for a in row.accuracy]
             table.add_row(text(f" {row.corruption}"), wording.estimate(row.mean) if row.mean else "–", *cells)
-    yield from section("Corruption", Text(outline.grid_note(grid)), table)
+    yield from section("Corruption", Text(grids.note(grid)), table)
 
 
 def _facts(card: Card) -> Table:
     table = columns("left", "left")
-    for fact in outline.facts(card):
+    for fact in provenance.facts(card):
         table.add_row(Text(fact.label, "dim"), text(fact.value, limit=400))
     return table
 

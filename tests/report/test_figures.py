@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from sharpaudit.card import Card
-from sharpaudit.report import figures, outline, tables
+from sharpaudit.report import figures, fleet_figures, grids, tables
 from sharpaudit.report.svg import BLUE, INK
 from sharpaudit.report.tables import ClassAccuracy, ReliabilityBin, SlicePoint, SpectrumNode
 from tests.report import cards
@@ -24,8 +24,8 @@ DRAWINGS: dict[str, Callable[[Card], str]] = {
 }
 
 
-def _grid(card: Card) -> outline.Grid:
-    grid = outline.grid(card)
+def _grid(card: Card) -> grids.Grid:
+    grid = grids.corruption(card)
     assert grid
     return grid
 
@@ -87,8 +87,8 @@ def test_corruption_shows_the_change_in_points(full: Card) -> None:
 
 
 def test_missing_cells_and_gains_are_drawn() -> None:
-    rows = [outline.GridRow("fog", "weather", [None, 0.95], None)]
-    svg = figures.corruption(outline.Grid([1, 2], rows, [10], 0.9, None, "synthetic-c"), salt="x")
+    rows = [grids.GridRow("fog", "weather", [None, 0.95], None)]
+    svg = figures.corruption(grids.Grid([1, 2], rows, [10], 0.9, None, "synthetic-c"), salt="x")
     assert {"–", "+5"} <= set(texts(svg))
 
 
@@ -120,24 +120,24 @@ def test_reliability_puts_each_bin_at_its_confidence_and_accuracy() -> None:
 
 
 def test_scatter_says_tau_and_numbers_its_points() -> None:
-    flat = figures.Axis("sharp", [cards.number("sharpness.sam", 10.0**i, 0.5) for i in (1, 2, 0, 3, 4)])
-    safe = figures.Axis("safe", [cards.number("clean.nll", v) for v in (2.0, 3.0, 1.0, 4.0, 5.0)])
-    svg = figures.scatter([flat], [safe], salt="x")
+    flat = fleet_figures.Axis("sharp", [cards.number("sharpness.sam", 10.0**i, 0.5) for i in (1, 2, 0, 3, 4)])
+    safe = fleet_figures.Axis("safe", [cards.number("clean.nll", v) for v in (2.0, 3.0, 1.0, 4.0, 5.0)])
+    svg = fleet_figures.scatter([flat], [safe], salt="x")
     assert {"sharp", "safe", "1", "2", "3", "4", "5"} <= set(texts(svg))
     assert any(text.startswith("τ = 1") for text in texts(svg))
     assert {"10", "1000"} <= set(texts(svg)), "four powers of ten are drawn on a logarithmic axis"
 
 
 def test_matrix_shows_its_numbers() -> None:
-    shown = texts(figures.matrix([[0.0, 0.25], [0.75, 0.0]], title="Disagreement", salt="x"))
+    shown = texts(fleet_figures.matrix([[0.0, 0.25], [0.75, 0.0]], title="Disagreement", salt="x"))
     assert [text for text in shown if "." in text] == ["0.00", "0.25", "0.75", "0.00"]
-    assert "0.10" not in texts(figures.matrix([[0.1] * 40] * 40, title="Disagreement", salt="x"))
+    assert "0.10" not in texts(fleet_figures.matrix([[0.1] * 40] * 40, title="Disagreement", salt="x"))
 
 
 def test_scatter_gives_no_tau_for_few_or_equal_points() -> None:
-    few = figures.Axis("few", [cards.number("a.b", v) for v in (1.0, 2.0, 3.0, 4.0)] + [None])
-    same = figures.Axis("same", [cards.number("a.b", 1.0)] * 5)
-    svg = figures.scatter([few, same], [same], salt="x")
+    few = fleet_figures.Axis("few", [cards.number("a.b", v) for v in (1.0, 2.0, 3.0, 4.0)] + [None])
+    same = fleet_figures.Axis("same", [cards.number("a.b", 1.0)] * 5)
+    svg = fleet_figures.scatter([few, same], [same], salt="x")
     assert not any("τ" in text for text in texts(svg))
 
 

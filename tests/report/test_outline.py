@@ -4,7 +4,7 @@ import pytest
 
 from sharpaudit.card import Card, CorruptionSource, ProbeRun, Scalar, Table
 from sharpaudit.errors import CardError
-from sharpaudit.report import outline, tables
+from sharpaudit.report import grids, outline, provenance, tables
 from tests.report import cards
 
 
@@ -45,13 +45,13 @@ def test_every_number_is_listed_somewhere(full: Card) -> None:
 
 
 def test_grid_has_a_row_for_each_corruption_and_a_cell_for_each_severity(full: Card) -> None:
-    grid = outline.grid(full)
+    grid = grids.corruption(full)
     assert grid is not None
     assert grid.severities == [1, 2, 3, 4, 5]
     assert [family for family, _ in grid.families()] == ["noise", "blur", "weather", "digital"]
     first = full.tables["corruption"].records()[:5]
     assert grid.rows[0].accuracy == [r["accuracy"] for r in first]
-    note = outline.grid_note(grid)
+    note = grids.note(grid)
     assert "n = 1,000 images a cell, 95 % interval of a cell at most ± 0.031; without corruption 0.915." in note
 
 
@@ -64,8 +64,8 @@ def test_grid_has_a_row_for_each_corruption_and_a_cell_for_each_severity(full: C
     ],
 )
 def test_the_caption_names_the_images_and_nothing_foreign(full: Card, label: str, words: str) -> None:
-    grid = outline.grid(full.model_copy(update={"corruptions": CorruptionSource(label=label)}))
-    assert grid is not None and outline.grid_note(grid).startswith(words)
+    grid = grids.corruption(full.model_copy(update={"corruptions": CorruptionSource(label=label)}))
+    assert grid is not None and grids.note(grid).startswith(words)
 
 
 def test_gaps_come_once_a_reason_failures_first(full: Card) -> None:
@@ -107,13 +107,13 @@ def test_rows_that_do_not_fit_are_an_error_of_the_card(full: Card, rows: list[li
 
 
 def test_size_in_readable_units() -> None:
-    assert [outline.size(n) for n in (1, 2048, 5 * 2**20, 3 * 2**40)] == ["1 B", "2.0 KiB", "5.0 MiB", "3072.0 GiB"]
+    assert [provenance.size(n) for n in (1, 2048, 5 * 2**20, 3 * 2**40)] == ["1 B", "2.0 KiB", "5.0 MiB", "3072.0 GiB"]
 
 
 def test_warnings_of_the_load_are_said() -> None:
     card = cards.full()
     risky = card.model_copy(update={"subject": card.subject.model_copy(update={"clean_load": False, "ran_user_code": True})})
-    assert outline.cautions(risky)[1:] == [
+    assert provenance.cautions(risky)[1:] == [
         "The file held code that was ignored on request.",
         "The architecture came from a Python file that was executed on request.",
     ]
