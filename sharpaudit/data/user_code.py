@@ -57,5 +57,5 @@ def _made(path: Path, factory: str) -> Any:
     try:
         spec.loader.exec_module(module)
         return getattr(module, factory)()
-    except Exception as error:  # whatever the user's code raises is the user's to read
+    except (Exception, SystemExit) as error:  # a script that ends by itself must not end the audit
         raise DataError(f"{factory} failed: {type(error).__name__}: {clean(str(error))}", path=str(path)) from error

@@ -20,6 +20,8 @@ def named():
     return *pair(), ["cat", "dog", "owl"]
 def broken():
     raise KeyError("lost")
+def leaves():
+    raise SystemExit(0)
 def one():
     return 3
 def ragged():
@@ -56,6 +58,7 @@ def test_nothing_runs_without_permission(suffix: str, file: Path) -> None:
     ("factory", "words"),
     [
         ("broken", "broken failed: KeyError: 'lost'"),
+        ("leaves", "leaves failed: SystemExit: 0"),
         ("absent", "absent failed: AttributeError"),
         ("one", "one returned int, expected images and labels"),
         ("ragged", "ragged returned no arrays"),
