@@ -58,19 +58,16 @@ def gate(
 
     Stored runs need no model. Checkpoints, the baseline's too, are audited first, into sharpaudit-runs/NAME.
     """
-    from sharpaudit.card import codec
     from sharpaudit.gate import judge
     from sharpaudit.gate.policy import read
-    from sharpaudit.report import ci
 
     sinks = [_sink(text) for text in formats or []]
     rules = read(policy)
     auditing = Auditing(data, train_data, arch, seed, device)
     runs = runs_of(context, [*subjects, *([baseline] if baseline else [])], auditing)
     reference = runs.pop() if baseline else None
-    judgements = []
-    for run in runs:
-        judgement = judge(
+    judgements = [
+        judge(
             run.card,
             rules,
             today=datetime.now(UTC).date(),
@@ -79,21 +76,11 @@ def gate(
             baseline_views=_views(reference) if reference else None,
             allow_mismatch=allow_mismatch,
         )
-        judgements.append(judgement)
+        for run in runs
+    ]
     for sink, file in sinks:
         _write(sink, file, judgements, policy.name)
-    if json:
-        documents = [judgement.model_dump(mode="json", by_alias=True) for judgement in judgements]
-        print(codec.dumps(documents[0] if len(documents) == 1 else documents), end="")
-    else:
-        for judgement in judgements:
-            print(f"{clean(judgement.subject)}: {ci.OUTCOMES[judgement.exit_code]}")
-            for verdict in judgement.verdicts:
-                print(f"  {ci.sentence(verdict)}")
-            for note in judgement.notes:
-                print(f"  note: {clean(note, 500)}")
-    if os.environ.get("GITHUB_ACTIONS") == "true":  # the runner reads commands on both streams; stdout is for the result
-        print(ci.github_annotations(judgements), end="", file=sys.stderr)
+    _print(judgements, as_json=json)
     codes = [judgement.exit_code for judgement in judgements]
     return next(code for code in WORST_FIRST if code in codes)
 
@@ -132,6 +119,24 @@ def _sink(text: str) -> tuple[Sink, Path]:
     if kind not in list(Sink) or not equals or not file:
         raise UsageError(f"--format: expected KIND=FILE with KIND one of {', '.join(Sink)}, got '{clean(text)}'")
     return Sink(kind), Path(file)
+
+
+def _print(judgements: list[Judgement], *, as_json: bool) -> None:
+    from sharpaudit.card import codec
+    from sharpaudit.report import ci
+
+    if as_json:
+        documents = [judgement.model_dump(mode="json", by_alias=True) for judgement in judgements]
+        print(codec.dumps(documents[0] if len(documents) == 1 else documents), end="")
+    else:
+        for judgement in judgements:
+            print(f"{clean(judgement.subject)}: {ci.OUTCOMES[judgement.exit_code]}")
+            for verdict in judgement.verdicts:
+                print(f"  {ci.sentence(verdict)}")
+            for note in judgement.notes:
+                print(f"  note: {clean(note, 500)}")
+    if os.environ.get("GITHUB_ACTIONS") == "true":  # the runner reads commands on both streams; stdout is for the result
+        print(ci.github_annotations(judgements), end="", file=sys.stderr)
 
 
 def _write(sink: Sink, file: Path, judgements: list[Judgement], policy: str) -> None:

@@ -13,6 +13,7 @@ from sharpaudit.cli.streams import screen
 from sharpaudit.errors import CardError, clean
 
 if TYPE_CHECKING:
+    from sharpaudit.card import Card
     from sharpaudit.store import State
 
 
@@ -38,8 +39,6 @@ def show(
 ) -> None:
     """Render a stored card again; needs no model and no torch."""
     from sharpaudit import store
-    from sharpaudit.card import codec
-    from sharpaudit.cli.guides import guides
 
     state = store.state_of(card) if card.is_dir() else None
     if state and state.running and format_ is Format.TERMINAL:
@@ -50,35 +49,41 @@ def show(
         raise CardError(
             f"the run is not finished: {now}", path=str(card), hint="the `sharpaudit measure` command that began it continues it"
         )
-    stored = store.load_run(card).card
+    text = _rendered(store.load_run(card).card, format_, canonical=canonical)
+    print(text, end="" if text.endswith("\n") else "\n")
+
+
+def _rendered(card: Card, format_: Format, *, canonical: bool) -> str:
+    from sharpaudit.card import codec
+    from sharpaudit.cli.guides import guides
+
     match format_:
         case Format.JSON:
-            text = codec.canonical(stored) if canonical else codec.encode(stored)
+            return codec.canonical(card) if canonical else codec.encode(card)
         case Format.MARKDOWN:
             from sharpaudit.report.markdown import markdown
 
-            text = markdown(stored)
+            return markdown(card)
         case Format.HTML:
             from sharpaudit.report.html import html
 
-            text = html([stored], guides())
+            return html([card], guides())
         case Format.CSV:
             from sharpaudit.report.export import csv
 
-            text = csv([stored])
+            return csv([card])
         case Format.HF_CARD:
             from sharpaudit.report.export import model_card
 
-            text = model_card(stored)
+            return model_card(card)
         case Format.MLFLOW:
             from sharpaudit.report.export import mlflow
 
-            text = codec.dumps(mlflow(stored))
+            return codec.dumps(mlflow(card))
         case Format.TERMINAL:
             from sharpaudit.report.terminal import terminal
 
-            text = terminal(stored, **screen())
-    print(text, end="" if text.endswith("\n") else "\n")
+            return terminal(card, **screen())
 
 
 def _progress(state: State) -> str:
