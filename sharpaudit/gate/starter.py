@@ -10,7 +10,7 @@ from sharpaudit.errors import clean
 GATED = (
     "clean.accuracy",
     "clean.nll",
-    "calibration.ece",
+    "calibration.ece_debiased",
     "corruption.accuracy",
     "corruption.accuracy/*/5",
 )
@@ -21,14 +21,18 @@ COMPARED = ("clean.accuracy", "corruption.accuracy")
 
 
 def starting_policy(card: Card) -> str:
-    """YAML of a policy that `card` passes: each limit is the far end of the measured interval, rounded away from the value."""
+    """YAML of a policy that `card` passes: limits lie twice as far from its values as its intervals reach.
+
+    So the whole interval of a checkpoint as good as this one usually lies within them.
+    """
     measured = [m for name in GATED if (m := card.measured(name)) is not None and m.direction != "none"]
     rules = [_rule(m) for m in measured]
     compared = [name for name in COMPARED if card.measured(name)]
     return "\n".join(
         [
             f"# Limits from the intervals measured on {clean(card.subject.file)}, n = {card.data.n}.",
-            "# A checkpoint as good as this one passes. Tighten what matters to you; `sharpaudit policy check` reads it.",
+            "# The whole interval of a checkpoint as good as this one usually satisfies them; one that straddles a limit is",
+            "# inconclusive. Tighten what matters to you, then let `sharpaudit policy check` read it.",
             "schema: sharpaudit.policy/1",
             "rules:",
             *(rules or ["  - {metric: clean.accuracy, min: 0.9}"]),
@@ -42,8 +46,10 @@ def starting_policy(card: Card) -> str:
 def _rule(m: Measured) -> str:
     far = (m.ci.low if m.direction == "higher" else m.ci.high) if m.ci else m.value
     key, rounded = ("min", math.floor) if m.direction == "higher" else ("max", math.ceil)
-    limit = rounded(far * 1000) / 1000
-    return f"  - metric: {m.name}\n    {key}: {limit:.3f}\n    why: measured {m.value:.4g}"
+    limit = rounded((2 * far - m.value) * 1000) / 1000
+    limit = max(0.0, limit) if m.unit == "fraction" else limit
+    test = "\n    test: bound" if m.ci else ""
+    return f"  - metric: {m.name}\n    {key}: {limit:.3f}{test}\n    why: measured {m.value:.4g}"
 
 
 def _drift(name: str) -> str:
