@@ -65,12 +65,17 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[st
 @pytest.mark.slow
 def test_killed_at_thirty_moments(tmp_path: Path, uninterrupted: tuple[str, float]) -> None:
     whole, seconds = uninterrupted
-    moments = random.Random(0)
+    moments = random.Random(0)  # half of them anywhere, half around the end of a probe: most of the time is the last one's
     caught = []
     for number in range(30):
         folder = tmp_path / str(number)
         with begin(folder) as process:
-            time.sleep(seconds * moments.random())
+            if number % 2:
+                time.sleep(seconds * moments.random())
+            else:
+                while len(finished_probes(folder)) < number // 2 % len(PROBES.split(",")):
+                    time.sleep(0.001)
+                time.sleep(0.02 * moments.random())
             process.kill()
         kept = finished_probes(folder)
         caught.append(len(kept))
