@@ -6,6 +6,9 @@ nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = ["check"]
 
+GENERATOR = "imagecorruptions==1.1.2"
+"""The public corruption generator: compared with, and needed for nothing else."""
+
 
 @nox.session
 def check(session: nox.Session) -> None:
@@ -18,7 +21,7 @@ def check(session: nox.Session) -> None:
 
 @nox.session
 def slow(session: nox.Session) -> None:
-    session.install("-e", ".[dev]")
+    session.install("-e", ".[dev]", GENERATOR)
     session.run("pytest", "-m", "slow", "-s", *session.posargs)
 
 
@@ -36,6 +39,6 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    session.install("-e", ".[dev]")
+    session.install("-e", ".[dev]", GENERATOR)
     session.install("--no-deps", "hessian-eigenthings", "pyhessian")  # compared with, and needed for nothing else
     session.run("python", "-m", "tests.benchmarks", *session.posargs)
