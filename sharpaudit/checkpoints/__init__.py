@@ -11,34 +11,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharpaudit.card import Subject
-from sharpaudit.checkpoints import contents, fingerprint, preprocessing, state_dict
-from sharpaudit.checkpoints.contents import FileContents
+from sharpaudit.checkpoints import contents, fingerprint, state_dict
 from sharpaudit.checkpoints.limits import DEFAULT, Limits
+from sharpaudit.checkpoints.model import LoadedModel, Provenance, described
 from sharpaudit.checkpoints.preprocessing import PreprocessingOverrides
 from sharpaudit.checkpoints.statements import Statements
-from sharpaudit.errors import ArchitectureError, SharpauditError, clean
+from sharpaudit.errors import ArchitectureError, SharpauditError
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from sharpaudit.checkpoints.fitting import Resolved
-    from sharpaudit.checkpoints.functions import Function
 
 __all__ = ["Decide", "Decision", "Limits", "LoadedModel", "PreprocessingOverrides", "load"]
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """A network with the weights of the file, and the record of how it was obtained."""
-
-    module: nn.Module
-    """In eval mode, float32, on the CPU."""
-    subject: Subject
-    classes: tuple[str, ...] | None = None
-    """Class names, where the file states them; untrusted text."""
-    classes_origin: str = "metadata"
-    """Where they stand: ``metadata``, ``config.json``."""
 
 
 @dataclass(frozen=True)
@@ -102,108 +85,14 @@ def load(
         chosen.allow_missing = tuple(allow_missing)
         fits, origin = _find(architecture, found.stated, chosen, _image_size(overrides, found.stated), allow_code=allow_code)
         functions = distinct(fits, allow_nonfinite=allow_nonfinite)
-        models = [_model(path, found, chosen, function, origin, overrides, num_classes) for function in functions]
+        provenance = Provenance(path, found, chosen, origin)
+        models = [described(provenance, function, overrides, num_classes) for function in functions]
         return models[0] if len(models) == 1 else _decided(models, [function.name for function in functions], decide)
     except SharpauditError as error:
         error.path = error.path or str(path)
         if isinstance(error, ArchitectureError):
             error.hint = "; ".join(filter(None, [error.hint, *notes]))
         raise
-
-
-def _model(
-    path: Path,
-    found: FileContents,
-    chosen: state_dict.Weights,
-    function: Function,
-    origin: str,
-    overrides: PreprocessingOverrides | None,
-    num_classes: int | None,
-) -> LoadedModel:
-    """The network with its record."""
-    from sharpaudit.checkpoints.classifier import make_classifier
-
-    resolved, filled, stated = function.members[0], function.filled, found.stated
-    architecture = resolved.architecture
-    defaults = architecture.defaults(filled.module)
-    others = [member.architecture.spec for member in function.members[1:]]
-    prepared = preprocessing.resolve(overrides, stated.preprocessing, stated.origin, defaults, resolved.settings)
-    seen = make_classifier(filled.module, prepared.input_size)
-    if num_classes not in (None, seen.num_classes):
-        raise ArchitectureError(
-            f"the head has {seen.num_classes} classes, {num_classes} were asked for", hint="--num-classes must fit the weights"
-        )
-    names, contradictions = _class_names(stated, seen.num_classes)
-    told = _told_by_shapes(architecture.spec)
-    size_from = preprocessing.origin_of("input_size", overrides, stated.preprocessing, stated.origin, defaults)
-    return LoadedModel(
-        filled.module,
-        Subject(
-            file=clean(path.name, limit=255),
-            sha256=found.sha256,
-            size_bytes=found.size_bytes,
-            format=found.format,
-            architecture=architecture.spec,
-            architecture_origin=origin,
-            num_parameters=sum(parameter.numel() for parameter in filled.module.parameters()),
-            num_classes=seen.num_classes,
-            preprocessing=prepared,
-            origins={
-                "num_classes": "output of the network",
-                "in_channels": size_from,
-                "image_size": size_from,
-                "labels": stated.origin if names else "data",
-                **told,
-            },
-            steps=[
-                *_link(path),
-                *chosen.steps,
-                *resolved.alignment.steps,
-                *architecture.steps,
-                *filled.steps,
-                *seen.steps,
-                *[f"{', '.join(others)} compute the same function"] * bool(others),
-            ],
-            dropped=chosen.dropped,
-            warnings=[
-                *stated.notes,
-                *contradictions,
-                *chosen.warnings,
-                *filled.warnings,
-                *preprocessing.assumptions(
-                    overrides,
-                    stated.preprocessing,
-                    {key: (resolved.settings[key], architecture.published[key]) for key in resolved.changed},
-                    [member.architecture.defaults(member.outline) for member in function.members],
-                    sized="image_size" in told,
-                ),
-            ],
-            clean_load=chosen.clean_load and not found.calls,
-            ran_user_code=architecture.ran_user_code,
-        ),
-        names,
-        stated.origin,
-    )
-
-
-def _told_by_shapes(spec: str) -> dict[str, str]:
-    """The settings of a network that its weights tell, and the tensors that do."""
-    settings = ("num_classes", "in_channels", "image_size")
-    told = {setting: fingerprint.shipped().tells(spec, setting) for setting in settings}
-    return {setting: f"shape of {tensor}" for setting, tensor in told.items() if tensor}
-
-
-def _link(path: Path) -> list[str]:
-    """Where a link on the command line led to."""
-    return [f"followed the link to {clean(path.resolve().name, limit=255)}"] if path.is_symlink() else []
-
-
-def _class_names(stated: Statements, num_classes: int) -> tuple[tuple[str, ...] | None, list[str]]:
-    """The stated names if there is one for every output, and what contradicts the weights."""
-    told = stated.num_classes or (len(stated.classes) if stated.classes else num_classes)
-    if told == num_classes:
-        return stated.classes, []
-    return None, [f"{stated.origin} states {told} classes, the weights have {num_classes}: the weights were believed"]
 
 
 def _decided(models: list[LoadedModel], names: list[str], decide: Decide | None) -> LoadedModel:
@@ -250,6 +139,7 @@ def _find(
     else:
         return [fitting.sized(fit, image_size) for fit in fitting.identify(weights)], "fingerprint"
     resolved = fitting.sized(fitting.resolve(named, weights), image_size)
+    fitting.refuse_headless(resolved)
     if not resolved.fit.exact:
         message, hint = resolved.fit.explain(named.spec, len(resolved.shapes))
         if rival := rival_prefix(weights.tensors, resolved.shapes):

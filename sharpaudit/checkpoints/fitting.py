@@ -65,7 +65,7 @@ def identify(weights: Weights, index: Index | None = None) -> list[Resolved]:
     the networks that it lacks before the weights are refused.
 
     Raises:
-        ArchitectureError: none; the message names the nearest.
+        ArchitectureError: none, and the message names the nearest; or one whose head the file lacks.
     """
     index = index or fingerprint.shipped()
     found = _fitting(index, weights)
@@ -75,6 +75,25 @@ def identify(weights: Weights, index: Index | None = None) -> list[Resolved]:
     if not found:
         raise _unknown(index, weights)
     return sorted(found, key=_unlikeliness)
+
+
+def refuse_headless(resolved: Resolved) -> None:
+    """Refuse a network that gives features: built without a classifying head, or whose head the file lacks.
+
+    Raises:
+        ArchitectureError: it has no classes, or what is missing are the tensors whose shape depends on their number.
+    """
+    spec, settings, fit = resolved.architecture.spec, resolved.settings, resolved.fit
+    classes = settings.get("num_classes")
+    hint = "only classifiers are measured: give the weights of the encoder and of its head in one file"
+    if classes == 0 and fit.exact:
+        raise ArchitectureError(f"{spec} has no classifying head: it gives features, not logits", hint=hint)
+    if not classes or not fit.missing or fit.unexpected or fit.misshapen:
+        return
+    other = _built(resolved.architecture, {**settings, "num_classes": classes + 1}, resolved.alignment)
+    if other and set(fit.missing) == {name for name, shape in resolved.shapes.items() if other.shapes.get(name) != shape}:
+        lacking = ", ".join(fit.missing)
+        raise ArchitectureError(f"the weights are those of {spec} without its classifying head ({lacking})", hint=hint)
 
 
 def _unlikeliness(fit: Resolved) -> tuple[int, int, int, str]:
@@ -105,6 +124,7 @@ def _unknown(index: Index, weights: Weights) -> ArchitectureError:
     if near:
         candidate = near[0][0]
         best = _resolve(architectures.parse(candidate.spec), alignment, candidate.settings)
+        refuse_headless(best)
         message = f"no architecture was named and none fits; the nearest: {best.fit.explain(candidate.spec, len(best.shapes))[0]}"
         hint = "nearest: " + ", ".join(f"--arch {other.spec} ({share:.0%} of names and shapes)" for other, share in near)
     if index.stale:

@@ -464,3 +464,29 @@ def test_a_folder_of_timm_says_everything(spelled: str, tmp_path: Path) -> None:
     images = torch.randn(3, 3, 96, 96)
     with torch.no_grad():
         assert torch.equal(loaded.module(images), network(images))
+
+
+def encoder(name: str, tmp_path: Path) -> Path:
+    """The weights of a network of timm without its head."""
+    save_file(timm.create_model(name, num_classes=0).state_dict(), tmp_path / "model.safetensors")
+    return tmp_path / "model.safetensors"
+
+
+@pytest.mark.parametrize("named", [None, "timm:test_vit"])
+def test_weights_that_lack_the_head_are_called_an_encoder(named: str | None, tmp_path: Path) -> None:
+    error = refusal(lambda: load(encoder("test_vit", tmp_path), architecture=named))
+    assert error.message == "the weights are those of timm:test_vit without its classifying head (head.weight, head.bias)"
+    assert error.hint is not None and error.hint.startswith("only classifiers are measured")
+
+
+def test_a_network_built_without_a_head_is_not_taken_for_a_classifier(tmp_path: Path) -> None:
+    error = refusal(lambda: load(encoder("test_vit", tmp_path), architecture="timm:test_vit?num_classes=0"))
+    assert error.message == "timm:test_vit?num_classes=0 has no classifying head: it gives features, not logits"
+
+
+def test_weights_that_lack_part_of_the_head_are_not_called_an_encoder(tmp_path: Path) -> None:
+    weights = timm.create_model("test_vit", num_classes=10).state_dict()
+    del weights["head.bias"]
+    save_file(weights, tmp_path / "model.safetensors")
+    error = refusal(lambda: load(tmp_path / "model.safetensors", architecture="timm:test_vit"))
+    assert "1 missing (head.bias)" in error.message
