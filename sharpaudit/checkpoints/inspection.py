@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sharpaudit.checkpoints import contents, fingerprint, state_dict
+from sharpaudit.checkpoints import candidates, contents, fingerprint, state_dict
 from sharpaudit.checkpoints.limits import DEFAULT, Limits
 from sharpaudit.checkpoints.statements import Statements
 from sharpaudit.checkpoints.tensors import StoredTensor, Tensor
@@ -90,9 +90,9 @@ def inspect(path: Path, *, weights: str = "auto", limits: Limits = DEFAULT) -> I
     """
     found = contents.read(path, limits)
     chosen, refusal = state_dict.Weights({}), None
-    choices: list[state_dict.Candidate] = []
+    choices: list[candidates.Candidate] = []
     try:
-        choices = state_dict.ranked(found.root, limits)
+        choices = candidates.ranked(found.root, limits)
         chosen = state_dict.choose(found.root, weights, limits)
         found.refuse_code()
     except SharpauditError as error:
@@ -129,7 +129,7 @@ def _dtypes(tensors: list[Tensor]) -> dict[str, tuple[int, int]]:
     return {kind: (count[kind], sum(t.num_elements for t in stored if t.dtype == kind)) for kind in sorted(count)}
 
 
-def _choice(candidate: state_dict.Candidate) -> Choice:
+def _choice(candidate: candidates.Candidate) -> Choice:
     stored = [tensor for tensor in candidate.tensors.values() if isinstance(tensor, StoredTensor)]
     elements = sum(tensor.num_elements for tensor in stored)
     return Choice(clean(candidate.name), len(candidate.tensors), elements, candidate.is_average)

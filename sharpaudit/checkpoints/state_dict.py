@@ -1,27 +1,20 @@
-"""Which dictionary in the file holds the weights, and under what names?
+"""Which dictionary in the file is taken for the weights, and under what names?
 
-Checkpoints wrap their weights: in ``state_dict`` or ``model`` beside an optimizer, in a list, as an averaged copy beside the raw
-one, as a whole pickled module. `choose` finds every dictionary of tensors, takes one by a fixed order and says so;
-`strip_wrappers` removes the prefixes that DataParallel, `torch.compile` and averaging put before every name.
+`choose` takes one of the `candidates` by a fixed order, or the one that was asked for, and says so; `strip_wrappers` removes the
+prefixes that DataParallel, `torch.compile` and averaging put before every name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from sharpaudit.checkpoints.candidates import NOT_WEIGHTS, Candidate, entries, ranked
 from sharpaudit.checkpoints.folder import SHARDED
 from sharpaudit.checkpoints.limits import Limits
-from sharpaudit.checkpoints.numpy_pickle import tensor
 from sharpaudit.checkpoints.pickle_reader import Inert
 from sharpaudit.checkpoints.tensors import StoredTensor, Tensor
 from sharpaudit.errors import CheckpointError, clean
-
-PREFERRED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema", "state_dict", "model_state_dict", "model", "net", "network")
-"""Wrapper names, best first: timm's order (1.0.31), extended. Averaged weights come before raw ones."""
-
-NOT_WEIGHTS = ("optim", "sched", "lr_", "scaler", "rng", "grad", "amp", "callbacks", "loops")
-"""Beginnings of keys whose tensors are training state."""
 
 FLAT_PARAMETERS = ("flat_param", "_flat_param")
 """What FSDP calls the parameters of a whole block, cut and glued into one."""
@@ -31,28 +24,6 @@ ZERO_KEYS = {"zero_stage", "partition_count", "param_shapes", "zero_sharded_stat
 
 WRAPPER_PREFIXES = ("_orig_mod.", "module.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 FULL_MODULE_HINT = "re-save with torch.save(model.state_dict(), ...) or as safetensors"
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A dictionary of tensors somewhere in the file."""
-
-    path: tuple[str, ...]
-    tensors: dict[str, Tensor]
-    others: list[str]
-    """Entries beside the tensors."""
-    module: str | None = None
-    """Class name where the weights sat in a pickled module."""
-
-    @property
-    def name(self) -> str:
-        """The path as a user types it after ``--weights``."""
-        return ".".join(self.path)
-
-    @property
-    def is_average(self) -> bool:
-        """Whether the keys on the way say that these are averaged weights."""
-        return any("ema" in part.lower() or "averag" in part.lower() or "swa" in part.lower() for part in self.path)
 
 
 @dataclass
@@ -111,32 +82,6 @@ def choose(root: object, weights: str, limits: Limits) -> Weights:
     return result
 
 
-def ranked(root: object, limits: Limits) -> list[Candidate]:
-    """Every dictionary of tensors in `root`, the one that ``auto`` takes first."""
-    return sorted(candidates(root, limits), key=_rank)
-
-
-def candidates(root: object, limits: Limits) -> Iterator[Candidate]:
-    """Every dictionary of tensors and every pickled module in `root`, outermost first."""
-    todo: list[tuple[tuple[str, ...], object]] = [((), root)]
-    seen: set[int] = set()
-    while todo:
-        path, node = todo.pop()
-        if id(node) in seen:
-            continue
-        seen.add(id(node))
-        limits.check("max_depth", len(path), "levels of nesting")
-        if isinstance(node, Inert) and (tensors := _of_module(node, limits)):
-            yield Candidate(path, tensors, [], node.kind)
-            continue
-        entries = _entries(node)
-        found = {key: tensor(value) for key, value in entries.items()}
-        tensors = {key: value for key, value in found.items() if value is not None}
-        if tensors:
-            yield Candidate(path, tensors, [key for key in entries if key not in tensors])
-        todo += [((*path, key), value) for key, value in reversed(entries.items()) if not key.lower().startswith(NOT_WEIGHTS)]
-
-
 def ties(tensors: Mapping[str, Tensor]) -> dict[str, str]:
     """Every name that views the same elements as an earlier name, with that name."""
     found = {}
@@ -172,47 +117,6 @@ def common_prefix(names: list[str]) -> str | None:
     return f"{first.pop()}." if len(first) == 1 and all("." in name for name in names) else None
 
 
-def _entries(node: object) -> dict[str, object]:
-    """The named parts of a dictionary, a list or a dictionary-like object."""
-    if isinstance(node, Inert):
-        state = node.state if isinstance(node.state, dict) else {}
-        node = node.entries or state
-    if isinstance(node, list | tuple) and len(node) <= 100:
-        return {str(index): value for index, value in enumerate(node)}
-    return {key: value for key, value in node.items() if isinstance(key, str)} if isinstance(node, dict) else {}
-
-
-def _of_module(module: Inert, limits: Limits) -> dict[str, Tensor]:
-    """The state dict of a pickled ``nn.Module``: its parameters, persistent buffers and those of its children."""
-    tensors: dict[str, Tensor] = {}
-    todo: list[tuple[str, Inert, int]] = [("", module, 0)]
-    visited = 0
-    while todo:
-        prefix, node, depth = todo.pop()
-        visited += 1
-        limits.check("max_tensors", visited, "modules in the pickled network")
-        limits.check("max_depth", depth, "levels of nesting")
-        if not isinstance(node.state, dict):
-            continue
-        transient = node.state.get("_non_persistent_buffers_set")
-        skipped = {key for key in transient if isinstance(key, str)} if isinstance(transient, list) else set()
-        for kind in ("_parameters", "_buffers"):
-            for name, value in _entries(node.state.get(kind)).items():
-                found = tensor(value)
-                if found is not None and name not in skipped:
-                    tensors[prefix + name] = found
-        children = _entries(node.state.get("_modules"))
-        todo += [(f"{prefix}{name}.", child, depth + 1) for name, child in children.items() if isinstance(child, Inert)]
-    return tensors
-
-
-def _rank(candidate: Candidate) -> tuple[int, int]:
-    """Preferred wrapper first, then more tensors."""
-    names = [PREFERRED.index(part) for part in candidate.path if part in PREFERRED]
-    few = len(candidate.tensors) < 2
-    return (len(PREFERRED) + few if few or not names else min(names), -len(candidate.tensors))
-
-
 def _pick(found: list[Candidate], weights: str) -> Candidate:
     if weights == "auto":
         return found[0]
@@ -243,7 +147,7 @@ def _dropped(root: object, chosen: Candidate) -> list[str]:
     """What stood beside the weights, with the class of objects."""
     dropped = [clean(other) for other in chosen.others]
     if chosen.path:
-        for key, value in _entries(root).items():
+        for key, value in entries(root).items():
             if key != chosen.path[0]:
                 dropped.append(clean(f"{key} ({value.kind})" if isinstance(value, Inert) else key))
     return sorted(set(dropped))
@@ -259,15 +163,19 @@ def _refuse_shards(root: object, candidate: Candidate) -> None:
     if flat:
         hint = "save it again under FSDP.state_dict_type(model, StateDictType.FULL_STATE_DICT)"
         raise CheckpointError(f"sharded training state (FSDP, '{clean(flat)}'): consolidate first", hint=hint)
-    if ZERO_KEYS & _entries(root).keys() and not all(0 not in t.shape for t in candidate.tensors.values()):
-        raise CheckpointError("sharded training state (DeepSpeed ZeRO): consolidate first", hint=SHARDED["zero_to_fp32.py"])
+    if ZERO_KEYS & entries(root).keys() and any(0 in t.shape for t in candidate.tensors.values()):
+        raise _zero()
 
 
 def _nothing(root: object) -> CheckpointError:
-    keys = list(_entries(root))
+    keys = list(entries(root))
     shown = ", ".join(clean(key) for key in keys[:10]) or "nothing by name"
     if ZERO_KEYS & set(keys):
-        return CheckpointError("sharded training state (DeepSpeed ZeRO): consolidate first", hint=SHARDED["zero_to_fp32.py"])
+        return _zero()
     if "param_groups" in keys or (keys and all(key.lower().startswith(NOT_WEIGHTS) for key in keys)):
         return CheckpointError(f"only optimizer state, no weights; keys seen: {shown}", hint="give the file with the weights")
     return CheckpointError(f"no tensors in the file; keys seen: {shown}", hint="give the file with the weights")
+
+
+def _zero() -> CheckpointError:
+    return CheckpointError("sharded training state (DeepSpeed ZeRO): consolidate first", hint=SHARDED["zero_to_fp32.py"])
