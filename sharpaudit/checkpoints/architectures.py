@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch import nn
 
-from sharpaudit.checkpoints import zoo
+from sharpaudit.checkpoints import meta, zoo
 from sharpaudit.checkpoints.folder import statements
 from sharpaudit.checkpoints.limits import DEFAULT
 from sharpaudit.checkpoints.preprocessing import Defaults
@@ -40,37 +39,6 @@ REFUSED_OPTIONS = {
 
 REFUSALS = (ValueError, TypeError, RuntimeError, AssertionError, IndexError, ZeroDivisionError, AttributeError, KeyError)
 """What builders raise for a class count, a number of channels or an image size that they do not support."""
-
-
-class _LargeTensorsOnMeta(TorchFunctionMode):
-    """Puts what the factories of parameters make on the meta device, and leaves computed tensors alone."""
-
-    FACTORIES = (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn)
-
-    def __torch_function__(
-        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        given = kwargs or {}
-        device = {"device": given.get("device") or "meta"} if function in self.FACTORIES else {}
-        return function(*args, **{**given, **device})
-
-
-class _WithoutValues(TorchFunctionMode):
-    """Leaves out initialisation on the meta device, which takes most of the time of a build and sets nothing."""
-
-    ARITHMETIC = {"add_", "clamp_", "copy_", "div_", "erfinv_", "fill_", "mul_", "normal_", "sub_", "uniform_", "zero_"}
-
-    def __torch_function__(
-        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        given = kwargs or {}
-        target = args[0] if args else given.get("tensor")
-        initialises = (
-            getattr(function, "__module__", "") == "torch.nn.init" or getattr(function, "__name__", "") in self.ARITHMETIC
-        )
-        if initialises and isinstance(target, Tensor) and target.is_meta:
-            return target
-        return function(*args, **given)
 
 
 @dataclass(frozen=True)
@@ -97,12 +65,7 @@ class Architecture:
 
     def outline(self, **settings: int) -> nn.Module:
         """The network on the meta device: names and shapes, no values, nothing allocated."""
-        try:
-            with torch.device("meta"), _WithoutValues():
-                return self.network(**settings)
-        except NotImplementedError:  # a builder that computes widths with tensors (RegNet of torchvision)
-            with _LargeTensorsOnMeta(), _WithoutValues():
-                return self.network(**settings)
+        return meta.outline(lambda: self.network(**settings))
 
 
 def parse(spec: str, *, allow_code: bool = False) -> Architecture:
