@@ -120,6 +120,18 @@ _LITERALS = frozenset(
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 _NOTHING = frozenset({"PROTO", "FRAME", "STOP", "READONLY_BUFFER"})
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+_CONTAINERS = frozenset(
+    {
+        *("TUPLE", "LIST", "DICT", "FROZENSET", "EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET"),
+        *("SETITEM", "SETITEMS", "APPEND", "APPENDS", "ADDITEMS"),
+    }
+)
+_CALLS = frozenset(
+    {
+        *("GLOBAL", "STACK_GLOBAL", "PERSID", "BINPERSID", "EXT1", "EXT2", "EXT4"),
+        *("REDUCE", "BUILD", "NEWOBJ", "NEWOBJ_EX", "OBJ", "INST"),
+    }
+)
 
 
 class _Machine:
@@ -135,7 +147,16 @@ class _Machine:
         self.calls: dict[str, None] = {}
 
     def step(self, opcode: str, argument: Any) -> None:
-        """Do one instruction; the common ones come first."""
+        """Do one instruction: most only move values, some fill containers, and some would import or call something."""
+        if opcode in _CONTAINERS:
+            self._fill(opcode)
+        elif opcode in _CALLS:
+            self._stand_in(opcode, argument)
+        else:
+            self._move(opcode, argument)
+
+    def _move(self, opcode: str, argument: Any) -> None:
+        """An instruction that moves values between stack and memo; the common ones come first."""
         stack = self.stack
         if opcode in _LITERALS:
             stack.append(argument)
@@ -148,8 +169,6 @@ class _Machine:
         elif opcode == "MARK":
             self.marks.append(stack)
             self.stack = []
-        elif opcode == "TUPLE":
-            self._push_after_mark(tuple(stack))
         elif opcode in _TUPLES:
             count = _TUPLES[opcode]
             if len(stack) < count:
@@ -157,15 +176,22 @@ class _Machine:
             stack[-count:] = [tuple(stack[-count:])]
         elif opcode in _CONSTANTS:
             stack.append(_CONSTANTS[opcode])
-        elif opcode == "REDUCE":
-            arguments, function = stack.pop(), stack.pop()
-            stack.append(self._call(function, arguments))
-        elif opcode in ("GLOBAL", "STACK_GLOBAL"):
-            stack.append(self._global(argument if opcode == "GLOBAL" else f"{self._pop_text(-2)} {self._pop_text(-1)}"))
-        elif opcode == "BINPERSID":
-            stack.append(self._persistent(stack.pop()))
-        elif opcode == "PERSID":
-            stack.append(self._persistent(argument))
+        elif opcode == "POP" and not stack and self.marks:
+            self.stack = self.marks.pop()
+        elif opcode == "POP":
+            stack.pop()
+        elif opcode == "POP_MARK":
+            self._pop_mark()
+        elif opcode == "DUP":
+            stack.append(stack[-1])
+        elif opcode not in _NOTHING:
+            raise ValueError(f"{opcode} has no meaning in a file")
+
+    def _fill(self, opcode: str) -> None:
+        """An instruction that makes a container or puts something into one."""
+        stack = self.stack
+        if opcode == "TUPLE":
+            self._push_after_mark(tuple(stack))
         elif opcode in ("SETITEM", "SETITEMS"):
             self._set_items(self._pop_mark() if opcode == "SETITEMS" else [stack.pop(-2), stack.pop()])
         elif opcode in ("APPEND", "APPENDS", "ADDITEMS"):
@@ -182,6 +208,17 @@ class _Machine:
             items = self._pop_mark()
             self.stack.append({})
             self._set_items(items)
+
+    def _stand_in(self, opcode: str, argument: Any) -> None:
+        """An instruction that would import or call something: what would have come of it is described, and nothing is run."""
+        stack = self.stack
+        if opcode == "REDUCE":
+            arguments, function = stack.pop(), stack.pop()
+            stack.append(self._call(function, arguments))
+        elif opcode in ("GLOBAL", "STACK_GLOBAL"):
+            stack.append(self._global(argument if opcode == "GLOBAL" else f"{self._pop_text(-2)} {self._pop_text(-1)}"))
+        elif opcode in ("BINPERSID", "PERSID"):
+            stack.append(self._persistent(stack.pop() if opcode == "BINPERSID" else argument))
         elif opcode == "BUILD":
             state = stack.pop()
             if isinstance(stack[-1], Inert):
@@ -198,18 +235,8 @@ class _Machine:
         elif opcode == "INST":
             arguments = self._pop_mark()
             self.stack.append(self._call(self._global(argument), tuple(arguments)))
-        elif opcode == "POP" and not stack and self.marks:
-            self.stack = self.marks.pop()
-        elif opcode == "POP":
-            stack.pop()
-        elif opcode == "POP_MARK":
-            self._pop_mark()
-        elif opcode == "DUP":
-            stack.append(stack[-1])
-        elif opcode in ("EXT1", "EXT2", "EXT4"):
+        else:
             stack.append(self._code(f"copyreg extension {argument}"))
-        elif opcode not in _NOTHING:
-            raise ValueError(f"{opcode} has no meaning in a file")
 
     def _pop_mark(self) -> list[Any]:
         """The values above the last mark; the stack is what was below it."""
