@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from sharpaudit.checkpoints import contents, safetensors_header, state_dict
+from sharpaudit.checkpoints.contents import FileContents
 from sharpaudit.checkpoints.limits import DEFAULT, Limits
+from sharpaudit.checkpoints.state_dict import Weights
 from sharpaudit.checkpoints.statements import Statements
 from sharpaudit.checkpoints.tensors import ITEM_BYTES, StoredTensor, bits
 from sharpaudit.errors import EnvironmentFailure, SharpauditError, UsageError, clean
@@ -63,28 +65,33 @@ def convert(
     tensors = dict(sorted(stored, key=lambda item: (-ITEM_BYTES[item[1].dtype], item[0])))  # wide ones first: all aligned
     try:
         sha256 = _write(target, _file(tensors, {**found.metadata, **_stated(found.stated)}))
-        manifest = {
-            "schema": SCHEMA,
-            "source": {
-                "file": clean(path.name, limit=255),
-                "format": found.format,
-                "sha256": found.sha256,
-                "size_bytes": found.size_bytes,
-            },
-            "target": {"file": clean(target.name, limit=255), "sha256": sha256, "size_bytes": target.stat().st_size},
-            "steps": chosen.steps,
-            "dropped": chosen.dropped,
-            "ties": {clean(name): clean(other) for name, other in chosen.ties.items()},
-            "warnings": [*found.stated.notes, *chosen.warnings],
-            "dtypes": dict(sorted(Counter(tensor.dtype for tensor in tensors.values()).items())),
-            "num_tensors": len(tensors),
-            "code": [clean(name) for name in found.calls],
-            "clean_load": chosen.clean_load and not found.calls,
-        }
+        manifest = _manifest(path, found, chosen, tensors)
+        manifest["target"] = {"file": clean(target.name, limit=255), "sha256": sha256, "size_bytes": target.stat().st_size}
         _write(manifest_path, [(json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()])
     except OSError as error:
         raise EnvironmentFailure(f"cannot write: {clean(error.strerror or str(error))}", path=str(target)) from error
     return manifest
+
+
+def _manifest(path: Path, found: FileContents, chosen: Weights, tensors: Mapping[str, StoredTensor]) -> dict[str, Any]:
+    """What was read, and what was changed or left out on the way."""
+    return {
+        "schema": SCHEMA,
+        "source": {
+            "file": clean(path.name, limit=255),
+            "format": found.format,
+            "sha256": found.sha256,
+            "size_bytes": found.size_bytes,
+        },
+        "steps": chosen.steps,
+        "dropped": chosen.dropped,
+        "ties": {clean(name): clean(other) for name, other in chosen.ties.items()},
+        "warnings": [*found.stated.notes, *chosen.warnings],
+        "dtypes": dict(sorted(Counter(tensor.dtype for tensor in tensors.values()).items())),
+        "num_tensors": len(tensors),
+        "code": [clean(name) for name in found.calls],
+        "clean_load": chosen.clean_load and not found.calls,
+    }
 
 
 def _manifest_path(target: Path, *, overwrite: bool) -> Path:
