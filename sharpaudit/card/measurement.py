@@ -64,24 +64,25 @@ class Measured(Record):
         return self
 
 
-class Skipped(Record):
+class Missing(Record):
+    """A number that is not there."""
+
+    name: str
+    reason: str
+    probe: str = ""
+    version: int = 0
+
+
+class Skipped(Missing):
     """A number that was not asked for or does not apply here."""
 
     status: Literal["skipped"] = "skipped"
-    name: str
-    reason: str
-    probe: str = ""
-    version: int = 0
 
 
-class Failed(Record):
+class Failed(Missing):
     """A number that should have been obtained and was not."""
 
     status: Literal["failed"] = "failed"
-    name: str
-    reason: str
-    probe: str = ""
-    version: int = 0
 
 
 Measurement = Annotated[Measured | Skipped | Failed, Field(discriminator="status")]
