@@ -43,13 +43,15 @@ def runs_of(context: typer.Context, subjects: Sequence[Path], auditing: Auditing
         UsageError: a checkpoint, and no data to audit it on.
         SharpauditError: as an audit.
     """
+    from sharpaudit import store
+
     for subject in subjects:
         if not subject.exists():
             raise CardError("there is no such run or checkpoint", path=str(subject), hint="`sharpaudit measure` makes runs")
+        if subject.is_dir() and not _is_run(subject) and store.state_of(subject):
+            raise CardError("the run is not finished", path=str(subject), hint="`sharpaudit show` says how far it is")
         if auditing.data is None and not _is_run(subject):
             raise UsageError("auditing a checkpoint needs --data", path=str(subject), hint="or give the folder of its run")
-    from sharpaudit import store
-
     audited = iter(_audit(context, [subject for subject in subjects if not _is_run(subject)], auditing))
     return [store.load_run(subject) if _is_run(subject) else next(audited) for subject in subjects]
 

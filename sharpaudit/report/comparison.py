@@ -219,7 +219,7 @@ def _changed(pair: Pair) -> Sheet:
 def _fleet(comparison: Comparison, fleet: Fleet) -> Iterator[Sheet]:
     numbers = {model.label: str(i) for i, model in enumerate(comparison.models, 1)}
     yield _leaderboard(comparison, fleet, numbers)
-    note = f"Between each two checkpoints, numbered as on the leaderboard; n = {wording.count(comparison.n)}."
+    note = f"Between each two checkpoints, by their numbers on the leaderboard; n = {wording.count(comparison.n)}."
     for name, matrix in (("Disagreement", fleet.disagreement), ("Error consistency", fleet.error_consistency)):
         rows: list[Row] = [
             (number, *(f"{value:.2f}" for value in row)) for number, row in zip(numbers.values(), matrix or [], strict=False)
@@ -242,7 +242,10 @@ def _leaderboard(comparison: Comparison, fleet: Fleet, numbers: dict[str, str]) 
     ]
     header = ("checkpoint", "condition", *map(wording.title, known), "p")
     n = wording.count(comparison.n)
-    note = f"Most accurate first; n = {n}; p: exact McNemar against the first, Holm over the board. Intervals are on the cards."
+    note = (
+        f"Most accurate first, numbered as given; n = {n}; p: exact McNemar against the first, Holm over the board. "
+        "Intervals are on the cards."
+    )
     return Sheet("Leaderboard", header, rows, "ll" + "r" * (len(known) + 1), note)
 
 
@@ -250,7 +253,7 @@ def _associations(associations: Sequence[Association]) -> Sheet:
     known = [row for row in associations if row.kendall is not None]
     known.sort(key=lambda row: (row.p_adjusted or 0.0, -abs(row.kendall or 0.0)))
     reasons = sorted({row.reason for row in known if row.reason})
-    notes = [f"The {FEW} clearest of {len(known)}."] if len(known) > FEW else []
+    notes = [f"n: models. The {FEW} clearest of {len(known)}." if len(known) > FEW else "n: models."]
     notes += [f"{reason[:1].upper()}{reason[1:]}." for reason in reasons[:1]]
     if any(row.simpson for row in known):
         notes.append("An exclamation mark: pooled and within-condition correlation have opposite signs.")

@@ -26,6 +26,8 @@ def test_a_run_in_progress_is_shown_and_cannot_be_rendered(run: Command, tmp_pat
     assert stopped.code == 3
     assert "the run is not finished: stopped at 25%, in spectrum" in stopped.err
     assert "continues it" in stopped.err
+    judged = run("compare", "run", "run")
+    assert judged.code == 3 and "the run is not finished" in judged.err
 
 
 def test_a_partial_card_says_so_first(run: Command, tmp_path: Path) -> None:
