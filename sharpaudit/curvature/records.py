@@ -21,6 +21,8 @@ class Sampled:
     """Of the value; 0 when every draw gave the same."""
     n: int
     """Independent draws behind the standard error (pairs count once)."""
+    freedom: int
+    """Degrees of freedom of the standard error: n − 1 where it is the scatter of the draws."""
 
     @classmethod
     def of(cls, samples: ArrayLike) -> Sampled:
@@ -28,11 +30,11 @@ class Sampled:
         values = np.asarray(samples, dtype=np.float64)
         if len(values) < 2:
             raise ValueError(f"a standard error needs at least 2 draws, got {len(values)}")
-        return cls(float(values.mean()), float(values.std(ddof=1)) / math.sqrt(len(values)), len(values))
+        return cls(float(values.mean()), float(values.std(ddof=1)) / math.sqrt(len(values)), len(values), len(values) - 1)
 
     def interval(self, level: float = 0.95) -> Interval:
         """Student's interval."""
-        return t_interval(self.value, self.standard_error, self.n, level)
+        return t_interval(self.value, self.standard_error, self.freedom + 1, level)
 
 
 @dataclass(frozen=True)

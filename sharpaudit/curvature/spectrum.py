@@ -67,7 +67,7 @@ class Sum:
     @classmethod
     def exact(cls, value: float) -> Sum:
         """A sum over all eigenvalues."""
-        known = Sampled(value, 0.0, 1)
+        known = Sampled(value, 0.0, 1, 0)
         return cls(known, known, known, 0.0, True)
 
     @property

@@ -7,17 +7,27 @@ eigenvalues carry most of the trace, most of the variance is theirs. With any fi
 
 and only the rest is sampled. Hutch++ (Meyer et al. 2021) spends products on finding V; the Krylov space of an eigenvalue run has
 already done so, and knows tr(VᵀAV) as the trace of its tridiagonal matrix.
+
+The standard error is that formula's, not the scatter of the draws: where few eigenvalues carry what is sampled, quadratic forms
+are skewed, low estimates come with low scatter, and Student's interval of 10 draws holds 88 % of the time instead of 95. With
+B = (I − VVᵀ)A(I − VVᵀ) the products themselves tell both its parts: E‖Bv‖² = ‖B‖_F², and v∘Bv has the expectation diag B
+(Bekas et al. 2007), so that (v∘Bv)ᵀ(u∘Bu) of two draws has ΣB_ii². Degrees of freedom follow Satterthwaite (1946).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 
 from sharpaudit.curvature.draws import rademacher
 from sharpaudit.curvature.lanczos import Krylov, Product
 from sharpaudit.curvature.records import Sampled
+
+MANY = 10_000
+"""Degrees of freedom beyond which Student's distribution is the normal one."""
 
 
 def hutchinson(
@@ -35,11 +45,20 @@ def hutchinson(
     The number of draws is fixed in advance: stopping when the running mean seems settled stops early by luck (PyHessian's rule:
     error above 25 % in one run of ten). `known` must come from another seed or stream, or the draws are not independent of it.
     """
+    if draws < 2:
+        raise ValueError(f"a standard error needs at least 2 draws, got {draws}")
     exact = sum(known.alpha) if known else 0.0
-    samples = []
+    forms, squares, diagonals = [], [], torch.zeros(())
     for draw in range(draws):
-        v = rademacher(size, seed, draw).to(device)
-        v = known.outside(v.to(known.dtype)) if known else v
-        samples.append(exact + torch.dot(v.double(), product(v).double()).item())
+        signs = rademacher(size, seed, draw).to(device)
+        image = known.outside(product(known.outside(signs.to(known.dtype)))) if known else product(signs)
+        diagonal = signs.to(image) * image
+        diagonals = diagonals.to(image) + diagonal
+        forms.append(exact + diagonal.double().sum().item())
+        squares.append(diagonal.double().square().sum().item())
         on_progress((draw + 1) / draws)
-    return Sampled.of(samples)
+    on_diagonal = (diagonals.double().square().sum().item() - sum(squares)) / (draws * (draws - 1))
+    variance = 2 * max(0.0, float(np.mean(squares)) - on_diagonal)
+    spread = 4 * float(np.var(squares, ddof=1)) / draws  # of the variance's first part, which makes its error
+    freedom = min(2 * variance**2 / spread, MANY) if spread else MANY
+    return Sampled(float(np.mean(forms)), math.sqrt(variance / draws), draws, max(draws - 1, int(freedom)))

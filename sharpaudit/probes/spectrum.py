@@ -118,7 +118,7 @@ def cost(workload: Workload, options: SpectrumOptions) -> Passes:
 
 @probe(
     needs={Need.OBJECTIVE, Need.RESAMPLES},
-    version=3,
+    version=4,
     measures=[
         "sharpness.lambda_max",
         "sharpness.lambda_min",
