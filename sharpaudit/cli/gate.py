@@ -130,7 +130,7 @@ def _print(judgements: list[Judgement], *, as_json: bool) -> None:
         print(codec.dumps(documents[0] if len(documents) == 1 else documents), end="")
     else:
         for judgement in judgements:
-            print(f"{clean(judgement.subject)}: {ci.OUTCOMES[judgement.exit_code]}")
+            print(f"{clean(judgement.subject)}: {ci.outcome(judgement)}")
             for verdict in judgement.verdicts:
                 print(f"  {ci.sentence(verdict)}")
             for note in judgement.notes:

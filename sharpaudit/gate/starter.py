@@ -6,6 +6,7 @@ import math
 
 from sharpaudit.card import Card, Measured
 from sharpaudit.errors import clean
+from sharpaudit.gate.verdicts import clean_load
 
 GATED = (
     "clean.accuracy",
@@ -16,8 +17,12 @@ GATED = (
 )
 """What a first policy limits, where the card has it."""
 
-COMPARED = ("clean.accuracy", "corruption.accuracy")
-"""What it also compares with a baseline, once there is one."""
+COMPARED = {
+    "clean.accuracy": "max_decrease: 0.01",
+    "clean.nll": "max_increase: 0.02",
+    "corruption.accuracy": "max_decrease: 0.01",
+}
+"""What it can also compare with a baseline, once there is one, and how much worse than that is too much."""
 
 
 def starting_policy(card: Card) -> str:
@@ -34,9 +39,11 @@ def starting_policy(card: Card) -> str:
             "# The whole interval of a checkpoint as good as this one usually satisfies them; one that straddles a limit is",
             "# inconclusive. Tighten what matters to you, then let `sharpaudit policy check` read it.",
             "schema: sharpaudit.policy/1",
+            *(["require_clean_load: true"] if clean_load(card).status == "passed" else []),
             "rules:",
-            *(rules or ["  - {metric: clean.accuracy, min: 0.9}"]),
-            *(_drift(name) for name in compared),
+            *(rules or ["  - {metric: clean.accuracy, min: 0.9, test: bound}"]),
+            *(["# For a gate with --baseline RUN, without which it is refused:"] if compared else []),
+            *(_drift(name, COMPARED[name]) for name in compared),
             "defaults: {on_missing: fail, on_inconclusive: fail, confidence: 0.95, multiplicity: holm}",
             "",
         ]
@@ -52,8 +59,5 @@ def _rule(m: Measured) -> str:
     return f"  - metric: {m.name}\n    {key}: {limit:.3f}{test}\n    why: measured {m.value:.4g}"
 
 
-def _drift(name: str) -> str:
-    return (
-        f"  - metric: {name}\n    baseline: {{max_decrease: 0.01, if_missing: skip}}\n    test: significant\n"
-        "    why: no more than one point below the release"
-    )
+def _drift(name: str, allowed: str) -> str:
+    return f"#  - metric: {name}\n#    baseline: {{{allowed}}}\n#    test: significant\n#    why: no worse than the release"

@@ -35,6 +35,15 @@ LEVELS: dict[str, Level] = {"fail": "error", "warn": "warning", "info": "note"}
 """By severity of the rule."""
 
 
+def outcome(judgement: Judgement) -> str:
+    """What came of all rules together, in a word; what failed beside an inconclusive rule is not passed over."""
+    word = OUTCOMES[judgement.exit_code]
+    failed = sum(verdict.status == "failed" and verdict.severity == "fail" for verdict in judgement.verdicts)
+    if judgement.exit_code is ExitCode.INCONCLUSIVE and failed:
+        return f"{word}, and {failed} {'rule' if failed == 1 else 'rules'} failed"
+    return word
+
+
 def level(verdict: Verdict) -> Level | None:
     """How loudly a verdict is reported; None for one that needs no attention."""
     if verdict.status not in ("failed", "inconclusive"):
@@ -154,7 +163,7 @@ def github_summary(judgements: Sequence[Judgement]) -> str:
 def _summary_blocks(judgements: Sequence[Judgement]) -> Iterator[str]:
     """Headings and table rows, each of which may be the last that fits."""
     for judgement in judgements:
-        yield f"\n{quote(judgement.subject)}: **{OUTCOMES[judgement.exit_code]}**\n===\n\n"
+        yield f"\n{quote(judgement.subject)}: **{outcome(judgement)}**\n===\n\n"
         for note in judgement.notes:
             yield f"{prose(note)}\n\n"
         header = ["Rule", "Measurement", "Value", "95 % interval", "n", "Limit", "Verdict", "Reason"]

@@ -199,8 +199,17 @@ def test_a_starting_policy_passes_its_own_card() -> None:
                 "clean.nll",
                 "corruption.accuracy",
             }
-            assert all(rule.test == "bound" for rule in found.rules if rule.baseline is None)
+            assert all(rule.test == "bound" for rule in found.rules) and found.require_clean_load
             assert doubts(found, today=TODAY) == []
+            compared = parse(text.replace("\n#  ", "\n  ").encode(), source="with a baseline")
+            assert [rule.metric for rule in compared.rules if rule.baseline] == [
+                "clean.accuracy",
+                "clean.nll",
+                "corruption.accuracy",
+            ]
+            assert doubts(compared, today=TODAY) == []
+    touched = card.model_copy(update={"subject": card.subject.model_copy(update={"clean_load": False})})
+    assert not parse(starting_policy(touched).encode(), source="init").require_clean_load
 
 
 def test_starting_limits_are_rounded_away_from_the_value() -> None:
