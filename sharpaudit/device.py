@@ -85,6 +85,7 @@ def environment(device: str) -> Environment:
         dtype="float32",
         tf32=False,
         threads=torch.get_num_threads(),
+        determinism="bitwise" if device == "cpu" else "tolerance",
     )
 
 

@@ -15,6 +15,7 @@ from sharpaudit import audit
 from sharpaudit.card import Card, Measured, codec
 from sharpaudit.cli.compare import compared
 from sharpaudit.errors import EnvironmentFailure
+from sharpaudit.report.provenance import facts
 from sharpaudit.store import Run
 from sharpaudit.workbench import BenchSettings
 from tests.cases import REAL
@@ -79,7 +80,10 @@ def demo(name: str = "baseline-seed0", **settings: Any) -> Run:
 
 
 def test_equal_audits_give_equal_bytes() -> None:
-    assert codec.canonical(demo().card) == codec.canonical(demo().card)
+    card = demo().card
+    assert codec.canonical(card) == codec.canonical(demo().card)
+    assert card.environment.determinism == "bitwise"
+    assert {fact.label: fact.value for fact in facts(card)}["Device"].endswith(", repeatable to the bit")
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64, 797])

@@ -106,6 +106,9 @@ class Environment(Record):
     dtype: str
     tf32: bool
     threads: int
+    determinism: Literal["bitwise", "tolerance"] | None = None
+    """What the same audit on this machine gives again: the same bytes, or on a GPU, which adds in no fixed order, numbers that
+    agree to rounding. None on cards of earlier versions."""
 
 
 class Setting(Record):

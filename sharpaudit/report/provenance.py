@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from sharpaudit.card import Card, CorruptionSource, DataRecord, SetupCheck
 from sharpaudit.report import wording
 
+REPEATABLE = {"bitwise": "the bit", "tolerance": "rounding"}
+"""How exactly the same audit on the same machine gives the same numbers."""
+
 
 @dataclass(frozen=True)
 class Fact:
@@ -44,7 +47,8 @@ def facts(card: Card) -> list[Fact]:
     if card.setup:
         lines.append(Fact("Set-up check", _asked(card.setup)))
     precision = env.dtype + (", TF32" if env.tf32 else "")
-    lines.append(Fact("Device", f"{env.device}, {precision}, {env.threads} thread{'s' * (env.threads != 1)}"))
+    again = f", repeatable to {REPEATABLE[env.determinism]}" if env.determinism else ""
+    lines.append(Fact("Device", f"{env.device}, {precision}, {env.threads} thread{'s' * (env.threads != 1)}{again}"))
     if env.versions:
         lines.append(Fact("Versions", ", ".join(f"{name} {version}" for name, version in sorted(env.versions.items()))))
     chosen = [f"{key} = {it.value} ({it.origin})" for key, it in sorted(card.config.items()) if it.origin != "default"]
