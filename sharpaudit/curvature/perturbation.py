@@ -41,9 +41,14 @@ class RandomSharpness:
     float32 it is about 5e-9, as large as `antithetic` at ρ = 0.005."""
 
     @property
+    def resolution(self) -> float:
+        """What `antithetic` must exceed: three standard deviations of its rounding (that of L(θ) does not average out)."""
+        return 3 * self.rounding * math.sqrt(1 + 1 / (2 * self.antithetic.n))
+
+    @property
     def resolved(self) -> bool:
-        """Whether `antithetic` stands clear of rounding (three of its standard deviations; that of L(θ) does not average out)."""
-        return abs(self.antithetic.value) > 3 * self.rounding * math.sqrt(1 + 1 / (2 * self.antithetic.n))
+        """Whether `antithetic` stands clear of rounding."""
+        return abs(self.antithetic.value) > self.resolution
 
 
 def random_sharpness(
@@ -138,6 +143,10 @@ def sam_sharpness(objective: Objective, *, radius: float) -> Sampled:
 
 
 def _loader_mean(losses: np.ndarray[tuple[int], np.dtype[np.float64]], batch_size: int, order: Tensor) -> float:
-    """The mean of batch means of a loader that delivers the examples in this order, the last batch short."""
+    """The mean of batch means of a loader that delivers the examples in this order, the last batch short.
+
+    The sum is rounded once: batches of one size give the same mean in every order, so the null is 0 there and not 1e-17.
+    """
     shuffled = losses[order.numpy()]
-    return float(np.mean([shuffled[i : i + batch_size].mean() for i in range(0, len(shuffled), batch_size)]))
+    batches = [shuffled[i : i + batch_size] for i in range(0, len(shuffled), batch_size)]
+    return math.fsum(loss for batch in batches for loss in batch / len(batch)) / len(batches)

@@ -97,8 +97,8 @@ def perturbation(bench: Workbench, options: PerturbationOptions) -> Iterator[Fin
     else:
         yield Skipped(
             name="sharpness.random_antithetic",
-            reason=f"{frozen.antithetic.value:.1e} nats cannot be told from rounding ({frozen.rounding:.1e} nats): "
-            "use float64 or a larger radius",
+            reason=f"{frozen.antithetic.value:.1e} nats cannot be told from rounding, of which three standard deviations are "
+            f"{frozen.resolution:.1e} nats: use float64 or a larger radius",
         )
     published = paper_protocol(
         objective,

@@ -89,10 +89,11 @@ def test_the_paper_protocol_reads_a_shuffled_loader_without_any_perturbation() -
 
 
 def test_the_paper_protocol_is_the_frozen_one_when_batches_are_even() -> None:
-    """7 examples in one batch: the order does not matter, the null is rounding, and without BatchNorm nothing else differs."""
+    """7 examples in one batch: the order does not matter, the null is 0, and without BatchNorm nothing else differs."""
     o = objective()
     found = paper_protocol(o, radius=0.05, draws=30, seed=0, batch_size=7)
-    assert found.null.value < 1e-12
+    assert found.null.value == 0
+    assert paper_protocol(objective(n=21), radius=0.05, draws=30, seed=0, batch_size=7).null.value == 0, "three even batches"
     rises = []
     for draw in range(1, 31):
         with o.perturbed(gaussian(o.num_parameters, 0, draw) * (0.05 / math.sqrt(o.num_parameters))):
