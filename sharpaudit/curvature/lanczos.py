@@ -32,6 +32,19 @@ TOLERANCE = 1e-3
 ZERO = 1e-3
 """Eigenvalues below this share of the largest are judged as if they were that large: near 0 a relative error means nothing."""
 
+BASIS_BYTES = 1 << 32
+"""Bound on the vectors that one run keeps to make the next one orthogonal to: 100 steps with 11 million float32 parameters."""
+
+
+def affordable(steps: int, size: int, dtype: torch.dtype) -> int:
+    """At most so many `steps` that their vectors keep to `BASIS_BYTES`, but at least two."""
+    return min(steps, max(2, BASIS_BYTES // (size * dtype.itemsize)))
+
+
+def shortfall(asked: int, allowed: int) -> str:
+    """What to say of a run that was allowed fewer steps than were asked for; nothing where it was not."""
+    return f"; {allowed} of {asked} steps, whose vectors fill {BASIS_BYTES / 2**30:.2g} GiB" if allowed < asked else ""
+
 
 @dataclass(frozen=True)
 class Outliers:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sharpaudit.curvature.gram import Factor, cheaper
+from sharpaudit.curvature.lanczos import shortfall
 from sharpaudit.curvature.objective import Objective
 from sharpaudit.curvature.spectrum import Function, Sum, spectrum
 
@@ -78,11 +79,9 @@ def ggn_soft_rank(
             on_progress=on_progress,
         )
         sums, steps = dict(found.sums), found.products
-        method = (
-            "all eigenvalues of the Gauss–Newton matrix, from Lanczos to the end"
-            if found.whole
-            else f"Lanczos quadrature of the Gauss–Newton matrix, {starts} starts; interval over starts and bracket of the steps"
-        )
+        sampled = f"Lanczos quadrature of the Gauss–Newton matrix, {starts} starts; interval over starts and bracket of the steps"
+        whole = "all eigenvalues of the Gauss–Newton matrix, from Lanczos to the end"
+        method = whole if found.whole else sampled + shortfall(max_steps, found.allowed)
     offset = objective.num_parameters * float(np.log(damping))
     return SoftRank(sums["rank"], _shifted(sums["log"], offset), sums["trace"], steps, method)
 

@@ -29,7 +29,7 @@ from scipy.linalg import eigh_tridiagonal
 from torch import Tensor
 
 from sharpaudit.card import Interval
-from sharpaudit.curvature.lanczos import Extremes, Krylov, Outliers, Product
+from sharpaudit.curvature.lanczos import Extremes, Krylov, Outliers, Product, affordable
 from sharpaudit.curvature.records import Eigenvalue, Sampled
 
 Floats = NDArray[np.float64]
@@ -96,6 +96,8 @@ class Spectrum:
     """The smallest and largest Ritz value among what was sampled."""
     products: int
     """Products spent in all."""
+    allowed: int
+    """Steps each start could take: as many as were asked for, or as memory allows."""
     whole: bool
     """Whether the nodes are all eigenvalues, each as often as it occurs."""
 
@@ -154,16 +156,30 @@ def spectrum(
     must come from another seed or stream.
     """
     if size <= starts * max_steps:
-        return _whole(Krylov(product, size, seed, dtype, device), functions, on_progress)
+        return whole(Krylov(product, size, seed, dtype, device), functions, on_progress)
+    allowed = affordable(max_steps, size, dtype)
     views = []
     for start in range(starts):
         space = Krylov(product, size, seed, dtype, device, stream=start, known=known)
         progress = _part(on_progress, start, starts)
-        views.append(_view(space, functions, min_steps, max_steps, nonnegative, tolerance, progress))
+        views.append(_view(space, functions, min_steps, allowed, nonnegative, tolerance, progress))
     sums = {name: _sum([view.scaled(name, size) for view in views], tolerance) for name in functions}
     nodes = np.concatenate([view.rule.nodes[view.num_known :] for view in views])
-    spent = sum(view.steps for view in views)
-    return Spectrum(size, tuple(view.rule for view in views), sums, (float(nodes.min()), float(nodes.max())), spent, whole=False)
+    spent, span = sum(view.steps for view in views), (float(nodes.min()), float(nodes.max()))
+    return Spectrum(size, tuple(view.rule for view in views), sums, span, spent, allowed, whole=False)
+
+
+def whole(
+    space: Krylov, functions: Mapping[str, Function], on_progress: Callable[[float], None] = lambda fraction: None
+) -> Spectrum:
+    """Every eigenvalue, from as many steps as `space` still lacks."""
+    while not space.complete:
+        space.step()
+        on_progress(len(space.alpha) / space.size)
+    values = space.ritz()[0]
+    rule = Rule(values, np.full(space.size, 1 / space.size))
+    sums = {name: Sum.exact(float(function(values).sum())) for name, function in functions.items()}
+    return Spectrum(space.size, (rule,), sums, (float(values[0]), float(values[-1])), space.size, space.size, whole=True)
 
 
 def quadratic_form(
@@ -256,17 +272,6 @@ def _sum(seen: Sequence[tuple[float, float, float]], tolerance: float) -> Sum:
 
 def _part(on_progress: Callable[[float], None], start: int, starts: int) -> Callable[[float], None]:
     return lambda fraction: on_progress((start + fraction) / starts)
-
-
-def _whole(space: Krylov, functions: Mapping[str, Function], on_progress: Callable[[float], None]) -> Spectrum:
-    """Every eigenvalue, from as many steps as there are."""
-    while not space.complete:
-        space.step()
-        on_progress(len(space.alpha) / space.size)
-    values = space.ritz()[0]
-    rule = Rule(values, np.full(space.size, 1 / space.size))
-    sums = {name: Sum.exact(float(function(values).sum())) for name, function in functions.items()}
-    return Spectrum(space.size, (rule,), sums, (float(values[0]), float(values[-1])), space.size, whole=True)
 
 
 def _gauss(space: Krylov, steps: int) -> Rule:

@@ -45,6 +45,7 @@ from sharpaudit.card import Interval, Measured, Scalar, Skipped, Table
 from sharpaudit.curvature.directional import PRODUCTS, curvature_along
 from sharpaudit.curvature.ggn_trace import GgnTrace, ggn_trace
 from sharpaudit.curvature.hessian import HessianSpectrum, bins, hessian_spectrum, negative_mass
+from sharpaudit.curvature.lanczos import shortfall
 from sharpaudit.curvature.linearity import piecewise_linear
 from sharpaudit.curvature.objective import Objective
 from sharpaudit.curvature.records import Eigenvalue
@@ -156,7 +157,8 @@ def spectrum(bench: Workbench, options: SpectrumOptions) -> Iterator[Finding]:
 
 def _eigenvalues(bench: Workbench, found: HessianSpectrum, objective: Objective, options: SpectrumOptions) -> Iterator[Finding]:
     ends = found.extremes
-    method = "Lanczos, {} algebraic eigenvalue of the Hessian of the mean loss"
+    cut = "" if all(e.converged for e in ends.top + ends.bottom) else shortfall(options.max_iterations, found.allowed)
+    method = f"Lanczos, {{}} algebraic eigenvalue of the Hessian of the mean loss{cut}"
     largest = _eigenvalue("sharpness.lambda_max", ends.top[0], UNIT, method.format("largest"), objective, options)
     yield _over_images(largest, found.space.leading(), bench, objective) if largest.converged else largest
     if not options.all_extremes:
@@ -215,7 +217,7 @@ def _density(density: Spectrum | None, objective: Objective, options: SpectrumOp
             yield Skipped(name=name, reason="not asked for: spectrum.density_starts is 0")
         return
     sampled = f"Lanczos quadrature, {options.density_starts} starts outside known eigenvectors; interval over them"
-    method = "all eigenvalues" if density.whole else sampled
+    method = "all eigenvalues" if density.whole else sampled + shortfall(options.density_steps, density.allowed)
     shared = {} if density.whole else {"starts": options.density_starts, "max_steps": options.density_steps}
     square, mass = density.sums["square"], negative_mass(density)
     yield _sum("sharpness.frobenius", square, UNIT, f"‖H‖_F; {method}", objective, density.products, shared, np.sqrt)

@@ -12,6 +12,7 @@ from sharpaudit.curvature.objective import Objective
 from sharpaudit.curvature.spectrum import Function, Spectrum, spectrum
 from tests.cases import case
 from tests.curvature.test_lanczos import product, rotated
+from tests.curvature.test_random_networks import objective
 
 SUMS: dict[str, Function] = {"square": np.square, "negative": _negative}
 
@@ -97,15 +98,25 @@ def test_bins_of_nothing() -> None:
 
 def test_one_set_of_products_serves_all() -> None:
     """The run, then the starts; without starts only the run. Products are counted, and nothing is multiplied twice."""
+    o = objective("mlp", 0, scale=2)
+    n, settings = (
+        o.num_examples,
+        dict(top=1, bottom=0, tolerance=1e-3, max_iterations=50, max_steps=10, sums_tolerance=0.5, seed=0),
+    )
+    found = hessian_spectrum(o, starts=3, **settings)  # type: ignore[arg-type]  # of one dictionary
+    assert found.density is not None and not found.density.whole
+    assert o.passes["hvp"] == n * (len(found.space.alpha) + found.density.products)
+    before = o.passes["hvp"]
+    bare = hessian_spectrum(o, starts=0, **settings)  # type: ignore[arg-type]  # of one dictionary
+    assert bare.density is None and bare.extremes.top[0].value == pytest.approx(found.extremes.top[0].value)
+    assert o.passes["hvp"] - before == n * len(bare.space.alpha)
+
+
+def test_a_small_network_is_known_wholly_and_nothing_is_multiplied_twice() -> None:
     o = Objective(*case("conv-bn"), batch_size=3)
     found = hessian_spectrum(
-        o, top=1, bottom=0, tolerance=1e-3, max_iterations=50, starts=3, max_steps=10, sums_tolerance=0.5, seed=0
+        o, top=1, bottom=1, tolerance=1e-3, max_iterations=50, starts=3, max_steps=10, sums_tolerance=0.5, seed=0
     )
-    assert found.density is not None
-    assert o.passes["hvp"] == 7 * (len(found.space.alpha) + found.density.products)
-    before = o.passes["hvp"]
-    bare = hessian_spectrum(
-        o, top=1, bottom=0, tolerance=1e-3, max_iterations=50, starts=0, max_steps=10, sums_tolerance=0.5, seed=0
-    )
-    assert bare.density is None and bare.extremes.top[0].value == pytest.approx(found.extremes.top[0].value)
-    assert o.passes["hvp"] - before == 7 * len(bare.space.alpha)
+    assert found.density is not None and found.density.whole
+    assert o.passes["hvp"] == 7 * o.num_parameters
+    assert found.extremes.bottom[0].converged and found.extremes.bottom[0].residual == 0

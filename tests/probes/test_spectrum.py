@@ -70,14 +70,30 @@ def test_with_all_eigenvalues_every_number_is_exact(hessian: NDArray[np.float64]
         assert "all eigenvalues on this probe set are known" in str(number(found[name]).reason)
 
 
-def test_by_default_what_is_sampled_lies_in_its_interval(hessian: NDArray[np.float64], ggn: NDArray[np.float64]) -> None:
-    found = by_name(outcome())
-    truth = {"frobenius": np.sqrt((hessian**2).sum()), "soft_rank": (ggn / (ggn + 5e-4)).sum()}
+def wide() -> nn.Module:
+    """More parameters than are resolved whatever the budget."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 5), nn.ReLU(), nn.Linear(5, 10)).eval()
+
+
+def test_by_default_what_is_sampled_lies_in_its_interval() -> None:
+    found = by_name(outcome(wide()))
+    o = bench(wide()).objective
+    hessian = oracles.dense_hessian(o.module, o.inputs, o.labels)
+    ggn = torch.linalg.eigvalsh(oracles.dense_ggn(o.module, o.inputs)).clamp_min(0).numpy()
+    truth = {"frobenius": hessian.norm().item(), "soft_rank": (ggn / (ggn + 5e-4)).sum()}
     for name, value in truth.items():
         m = number(found[name])
         assert m.ci is not None and m.ci.low <= value <= m.ci.high
         assert m.ci.low < m.value < m.ci.high
-    assert number(found["soft_rank"]).options == {"damping": 5e-4, "parameters": 218}
+    assert number(found["soft_rank"]).options == {"damping": 5e-4, "parameters": 385}
+
+
+def test_a_small_network_says_that_all_eigenvalues_are_known(hessian: NDArray[np.float64]) -> None:
+    found = number(by_name(outcome())["frobenius"])
+    assert found.value == pytest.approx(np.sqrt((hessian**2).sum()))
+    assert (found.method, found.ci) == ("‖H‖_F; all eigenvalues", None)
+    assert found.reason == "all eigenvalues on this probe set are known; no interval over images"
 
 
 def test_tables(hessian: NDArray[np.float64]) -> None:
@@ -113,13 +129,25 @@ def test_what_is_not_asked_for_is_skipped_and_costs_nothing() -> None:
     assert found.passes["hvp"] <= 37 * 20 and "ggn" not in found.passes
 
 
-def test_too_small_a_budget_is_said_not_hidden(ggn: NDArray[np.float64]) -> None:
-    found = by_name(outcome(max_iterations=3, soft_rank_steps=2, damping=1e-8, density_steps=2))
+def test_too_small_a_budget_is_said_not_hidden() -> None:
+    found = by_name(outcome(wide(), max_iterations=3, soft_rank_steps=2, damping=1e-8, density_steps=2))
     for name in ("lambda_max", "lambda_min", "lambda_ratio_1_5", "soft_rank", "negative_mass"):
         if isinstance(found[name], Measured):
             assert not number(found[name]).converged
+    o = bench(wide()).objective
+    ggn = torch.linalg.eigvalsh(oracles.dense_ggn(o.module, o.inputs)).clamp_min(0).numpy()
     rank = number(found["soft_rank"])
     assert rank.ci is not None and rank.ci.low <= (ggn / (ggn + 1e-8)).sum() <= rank.ci.high
+
+
+def test_steps_whose_vectors_would_fill_the_memory_are_not_taken_and_the_card_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sharpaudit.curvature.lanczos.BASIS_BYTES", 5 * 8 * 385)
+    found = outcome(wide())
+    numbers = {name: number(m) for name, m in by_name(found).items() if isinstance(m, Measured)}
+    assert not numbers["lambda_max"].converged and numbers["lambda_max"].iterations == 5
+    assert "loss; 5 of 100 steps, whose vectors fill 1.4e-05 GiB" in numbers["lambda_max"].method
+    assert numbers["frobenius"].iterations == 4 * 5 and "; 5 of 16 steps, whose" in numbers["frobenius"].method
+    assert numbers["soft_rank"].iterations == 4 * 5 and "; 5 of 40 steps, whose" in numbers["soft_rank"].method
 
 
 def smooth() -> nn.Module:
