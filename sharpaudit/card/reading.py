@@ -1,16 +1,18 @@
 """What do the numbers say, in plain words? The function-centric paragraph of a card.
 
 Sharpness describes the function that was learned; it is not a verdict on it (arXiv 2510.12451). For one checkpoint the paragraph
-therefore states both sides and calls neither good nor bad on the other's account; only a reference can turn them into a reading.
+therefore says how safe it is, leaves flatness to its table, and sends who asks what one has to do with the other to a comparison.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from sharpaudit.card import Measured, Measurement, Table
-from sharpaudit.card.invariance import Verdict, ratios, verdicts
+from sharpaudit.card.invariance import ratios, verdicts
+from sharpaudit.card.prose import fixed, interval, signed
+from sharpaudit.errors import clean
 
 REPARAMETRISATION = {
     "flatness.fisher_rao": "rescaling of adjacent layers",
@@ -23,99 +25,120 @@ REPARAMETRISATION = {
 SHARPNESS = ("sharpness.lambda_max", "sharpness.trace", "sharpness.sam", "sharpness.random")
 
 
+OF_A_CLASS, OF_CORRUPTION = "clean.accuracy/class/", "corruption.accuracy/"
+
+ALIKE = 2
+"""How many classes that are equally bad are named."""
+
+
 def reading(measurements: Sequence[Measurement], tables: Mapping[str, Table] = MappingProxyType({})) -> list[str]:
     """The paragraph, one sentence an item; it says only what was measured."""
     found = {m.name: m for m in measurements if isinstance(m, Measured)}
-    return [*_safety(found), *_sharpness(found), *_null(found), *_caution(found, tables)]
+    return [
+        *_accuracy(found),
+        *_calibration(found),
+        *_corruption(found),
+        *_gap(found),
+        *_sharpness(found),
+        *_rescaling(found, tables),
+        *_null(found),
+    ]
 
 
-def _safety(found: dict[str, Measured]) -> list[str]:
-    sentences = []
+def worst_class(measurements: Sequence[Measurement]) -> str:
+    """``class 8``: the class that the worst accuracy is of, or the classes; nothing where that is not on the card."""
+    found = {m.name: m for m in measurements if isinstance(m, Measured)}
+    worst = found.get("clean.worst_class_accuracy")
+    if worst is None:
+        return ""
+    fewest = worst.options.get("smallest_class")
+    enough = fewest if isinstance(fewest, int) else 0
+    alike = [m for name, m in found.items() if name.startswith(OF_A_CLASS) and m.value == worst.value and m.n >= enough]
+    names = [clean(m.name.removeprefix(OF_A_CLASS), 24) for m in alike[:ALIKE]]
+    if len(alike) > ALIKE:
+        return f"classes {', '.join(names)} and {len(alike) - ALIKE} more"
+    return f"class{'es' * (len(alike) > 1)} {' and '.join(names)}" if alike else ""
+
+
+def _accuracy(found: Mapping[str, Measured]) -> Iterator[str]:
     if accuracy := found.get("clean.accuracy"):
-        sentences.append(f"It is right on {_percent(accuracy)} of {accuracy.n:,} images.")
+        named = worst_class(list(found.values()))
+        worst = f", and of {named}, its worst, {_percent(found['clean.worst_class_accuracy'])}" if named else ""
+        yield f"It gets {_percent(accuracy)} of {accuracy.n:,} images right{worst}."
+
+
+def _calibration(found: Mapping[str, Measured]) -> Iterator[str]:
     ece, floor = found.get("calibration.ece"), found.get("calibration.ece_floor")
-    if ece and floor:
-        upper = floor.options.get("upper_95")
-        miscalibrated = isinstance(upper, float) and ece.value > upper
-        sentences.append(
-            f"Its expected calibration error is {ece.value:.3f}; a perfectly calibrated model with these confidences would show "
-            f"{floor.value:.3f} on average at this n"
-            + (
-                f", and above {upper:.3f} once in 20 times."
-                if miscalibrated
-                else ", so it is not distinguishable from calibrated."
-            )
+    highest = floor.options.get("upper_95") if floor else None
+    if ece and floor and isinstance(highest, int | float):
+        beyond = ece.value > highest
+        yield (
+            f"Its confidences are off by {fixed(100 * ece.value, 1)} points{interval(ece.ci, 1, 100)} on average (ECE), "
+            f"{'more' if beyond else 'no more'} than chance explains: a perfectly calibrated model would show "
+            f"{fixed(100 * floor.value, 1)}" + (f", and above {fixed(100 * highest, 1)} once in 20 times." if beyond else ".")
         )
+
+
+def _corruption(found: Mapping[str, Measured]) -> Iterator[str]:
     if corrupted := found.get("corruption.accuracy"):
-        cells = corrupted.options.get("cells")
-        source = corrupted.options.get("source", "synthetic-c")
-        sentences.append(f"Under corruption ({source}, {cells} cells) it is right on {_percent(corrupted)}.")
-    if gap := found.get("clean.generalisation_gap"):
-        side = "above" if gap.value >= 0 else "below"
-        sentences.append(f"Its training accuracy is {100 * abs(gap.value):.1f} points {side} its test accuracy.")
-    return sentences
+        source, cells = corrupted.options.get("source", "synthetic-c"), corrupted.options.get("cells")
+        single = [(m.value, name) for name, m in found.items() if name.startswith(OF_CORRUPTION) and name.count("/") == 1]
+        lowest, name = min(single, default=(0.0, ""))
+        named = clean(name.removeprefix(OF_CORRUPTION).replace("_", " "))
+        worst = f", and under {named}, its worst, {100 * lowest:.1f} %" if named else ""
+        yield f"Under corruption ({source}, {cells} cells) it gets {_percent(corrupted)} right{worst}."
+
+
+def _gap(found: Mapping[str, Measured]) -> Iterator[str]:
+    gap = found.get("clean.generalisation_gap")
+    if gap is None or gap.ci is None:
+        return
+    if gap.ci.low <= 0 <= gap.ci.high:
+        told = f"{signed(100 * gap.value, 1)} points{interval(gap.ci, 1, 100)}"
+        yield f"Its training accuracy cannot be told from its test accuracy: {told}."
+    else:
+        low, high = sorted((abs(gap.ci.low), abs(gap.ci.high)))
+        points = f"{fixed(100 * abs(gap.value), 1)} points [{fixed(100 * low, 1)}, {fixed(100 * high, 1)}]"
+        yield f"Its training accuracy is {points} {'above' if gap.value > 0 else 'below'} its test accuracy."
+
+
+def _sharpness(found: Mapping[str, Measured]) -> Iterator[str]:
+    if any(name in found for name in (*SHARPNESS, *REPARAMETRISATION)):
+        yield "Whether sharper goes with safer here, only a comparison on the same data can say: sharpaudit compare A B."
+
+
+def _rescaling(found: Mapping[str, Measured], tables: Mapping[str, Table]) -> Iterator[str]:
+    """What rescaling did to the flatness numbers of this card; where it was not tried, what it would do."""
+    tried = {name: verdict for name, verdict in verdicts(list(found.values()), tables).items() if verdict != "not tested"}
+    moved = [name for name, verdict in tried.items() if verdict == "not invariant"]
+    if tried:
+        pairs = found.get("reparametrisation.pairs")
+        alpha = pairs.options.get("alpha") if pairs else None
+        how = " layers"
+        if pairs and isinstance(alpha, int | float):
+            how = f" {pairs.value:.0f} pair{'s' * (pairs.value != 1)} of layers by {alpha:g}"
+        times = [max(ratio, 1 / ratio) for name, ratio in ratios(tables).items() if name in moved and ratio > 0]
+        upto = f", by up to {max(times):.3g} times" if times else ""
+        scale = ": differences in these between networks can be of scale alone" if moved else ""
+        yield (
+            f"Rescaling{how}, which leaves every logit where it was, moves {len(moved) or 'none'} of {len(tried)} "
+            f"sharpness and flatness numbers{upto}{scale}."
+        )
+    elif any(name in found for name in SHARPNESS):
+        yield (
+            "Curvature and perturbation sharpness change when layers of a ReLU network are rescaled without changing its "
+            "function; Fisher-Rao norm and relative flatness do not."
+        )
+
+
+def _null(found: Mapping[str, Measured]) -> Iterator[str]:
+    protocol, null = found.get("sharpness.random_paper_protocol"), found.get("sharpness.random_null")
+    if protocol and null and null.value >= 0.1 * protocol.value > 0:
+        yield (
+            f"The published random-sharpness protocol reads {100 * null.value / protocol.value:.0f} % of its value with nothing "
+            "perturbed: that part is its shuffled batches, not sharpness."
+        )
 
 
 def _percent(m: Measured) -> str:
-    interval = f" [{100 * m.ci.low:.1f}, {100 * m.ci.high:.1f}]" if m.ci else ""
-    return f"{100 * m.value:.1f} %{interval}"
-
-
-def _sharpness(found: dict[str, Measured]) -> list[str]:
-    shown = [name for name in (*SHARPNESS, *REPARAMETRISATION) if name in found]
-    if not shown:
-        return []
-    return [
-        "How sharp its minimum is (" + ", ".join(f"{name.partition('.')[2]} {found[name].value:.3g}" for name in shown) + ") "
-        "describes the function it learned and is neither good nor bad by itself: regularised networks often sit in sharper "
-        "minima and are safer.",
-        "Only a reference on the same data can say whether sharper goes with safer here: `sharpaudit compare A B`.",
-    ]
-
-
-def _null(found: dict[str, Measured]) -> list[str]:
-    protocol, null = found.get("sharpness.random_paper_protocol"), found.get("sharpness.random_null")
-    if protocol is None or null is None or null.value < 0.1 * protocol.value:
-        return []
-    return [
-        f"With no perturbation at all the published random-sharpness protocol would read {null.value:.2g} here against its "
-        f"reading of {protocol.value:.2g}: its shuffled batches are part of the number. Use sharpness.random."
-    ]
-
-
-def _tried(tried: Mapping[str, Verdict], times: Mapping[str, float], pairs: Measured | None) -> list[str]:
-    """What rescaling did to the numbers of this card; the best known ones are named."""
-    named = sorted(tried, key=lambda name: name not in (*SHARPNESS, *REPARAMETRISATION))
-    moved = [f"{name} ({times[name]:.3g} times)" if name in times else name for name in named if tried[name] == "not invariant"]
-    stayed = [name for name in named if tried[name] == "invariant"]
-    if not moved and not stayed:
-        return []
-    alpha = pairs.options.get("alpha") if pairs else None
-    how = " layers"
-    if pairs and isinstance(alpha, int | float):
-        how = f" {pairs.value:.0f} pair{'s' * (pairs.value != 1)} of layers by {alpha:g}"
-    return [
-        f"Rescaling{how} leaves every logit where it was and moves {_few(moved)}: between networks, differences in these can be "
-        f"of scale alone. {_few(stayed)} stayed."
-    ]
-
-
-def _few(names: Sequence[str], most: int = 5) -> str:
-    more = [f"{len(names) - most} more"] if len(names) > most else []
-    return ", ".join([*names[:most], *more]) or "none"
-
-
-def _caution(found: dict[str, Measured], tables: Mapping[str, Table]) -> list[str]:
-    invariant = [name for name in REPARAMETRISATION if name in found]
-    moved = [name for name in SHARPNESS if name in found]
-    sentences = []
-    if tried := verdicts(list(found.values()), tables):
-        sentences += _tried(tried, ratios(tables), found.get("reparametrisation.pairs"))
-    elif invariant and moved:
-        sentences.append(
-            f"{', '.join(moved)} change when layers are rescaled without changing the function; {', '.join(invariant)} do not."
-        )
-    open_ends = [m.name for m in found.values() if m.converged is False]
-    if open_ends:
-        sentences.append(f"Not converged, and not to be relied on: {', '.join(sorted(open_ends))}.")
-    return sentences
+    return f"{fixed(100 * m.value, 1)} %{interval(m.ci, 1, 100)}"

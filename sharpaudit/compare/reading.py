@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from sharpaudit.card import Interval
+from sharpaudit.card.prose import fixed, interval, signed
 from sharpaudit.compare.geometry import SECOND_READINGS, is_geometric, is_invariant
 from sharpaudit.compare.records import Association, Difference, Fleet, Model, Pair, Quadrant
 from sharpaudit.errors import clean
@@ -54,7 +55,7 @@ def _accuracy(pair: Pair) -> Iterator[str]:
     test = "" if pair.mcnemar_p is None else f"; exact McNemar p = {pair.mcnemar_p:.2g}"
     yield (
         f"B is right on {100 * row.b:.1f} % of {row.n:,} images and A on {100 * row.a:.1f} %: "
-        f"a difference of {100 * row.difference:+.1f} points{_interval(row.ci, 100)}, {row.verdict}{test}."
+        f"a difference of {signed(100 * row.difference, 1)} points{interval(row.ci, 1, 100)}, {row.verdict}{test}."
     )
 
 
@@ -75,7 +76,7 @@ def _disagreement(pair: Pair) -> Iterator[str]:
             words = "less often than chance would have it"
         else:
             words = "about as often as chance would have it"
-        yield f"They err on the same images {words}: error consistency κ = {kappa.value:.2f}{_interval(kappa.ci)}."
+        yield f"They err on the same images {words}: error consistency κ = {fixed(kappa.value, 2)}{interval(kappa.ci, 2)}."
 
 
 def _safety(rows: Sequence[Difference]) -> Iterator[str]:
@@ -161,8 +162,8 @@ def _associations(rows: Sequence[Association]) -> Iterator[str]:
         if row.p_adjusted is not None and row.p_adjusted <= 0.05 and row.kendall is not None:
             more = "more" if row.kendall > 0 else "less"
             yield (
-                f"Across {row.n} models, more {row.flatness} goes with {more} {row.safety}: τ = {row.kendall:+.2f}"
-                f"{_interval(row.kendall_ci)}."
+                f"Across {row.n} models, more {row.flatness} goes with {more} {row.safety}: τ = {signed(row.kendall, 2)}"
+                f"{interval(row.kendall_ci, 2)}."
             )
     if known and not any((row.p_adjusted or 1.0) <= 0.05 for row in known):
         yield f"Across {max(row.n for row in known)} models no flatness measure goes clearly with or against a safety metric."
@@ -179,7 +180,8 @@ def _reversal(rows: Sequence[Association], of: int) -> str:
     return (
         f"Simpson's paradox{'' if clear else ' or chance'}: in {len(rows)} of {of} pairs of measures the correlation over all "
         f"models and the one within conditions have opposite signs, most of all {shown.flatness} against {shown.safety} "
-        f"(τ = {shown.kendall:+.2f}{_interval(shown.kendall_ci)} and {shown.within:+.2f}{_interval(shown.within_ci)}); "
+        f"(τ = {signed(shown.kendall or 0.0, 2)}{interval(shown.kendall_ci, 2)} and {signed(shown.within or 0.0, 2)}"
+        f"{interval(shown.within_ci, 2)}); "
         + (
             f"in {len(clear)} both intervals exclude 0, and the pooled number compares conditions, not minima."
             if clear
@@ -195,8 +197,3 @@ def _decided(ci: Interval | None) -> bool:
 def _listed(names: Sequence[str]) -> str:
     shown = [clean(name) for name in names[:FEW]] + ([f"{len(names) - FEW} more"] if len(names) > FEW else [])
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
-
-
-def _interval(ci: Interval | None, scale: float = 1) -> str:
-    digits = 1 if scale == 100 else 2
-    return "" if ci is None else f" [{scale * ci.low:.{digits}f}, {scale * ci.high:.{digits}f}]"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from rich.console import RenderableType
 from rich.text import Text
 
+from sharpaudit.card.prose import signed
 from sharpaudit.compare import Comparison
 from sharpaudit.compare.differences import LEVEL
 from sharpaudit.compare.geometry import is_geometric, is_invariant, is_safety
@@ -208,7 +209,7 @@ def _changed(pair: Pair) -> Sheet:
             Name(change.label),
             Name(f"{change.prediction_a} ({change.confidence_a:.2f})"),
             Name(f"{change.prediction_b} ({change.confidence_b:.2f})"),
-            wording.signed(change.nll_change, 2),
+            signed(change.nll_change, 2),
         )
         for change in pair.changed
     ]

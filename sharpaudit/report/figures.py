@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sharpaudit import stats
+from sharpaudit.card.prose import signed
 from sharpaudit.report import wording
 from sharpaudit.report.grids import Grid
 from sharpaudit.report.marks import WIDTH, hairlines, shade, square, whiskers
@@ -167,7 +168,7 @@ def _cell(axes: Axes, x: int, y: int, change: float | None, limit: float) -> Non
     """One square with its number: grey where nothing was measured, deeper orange for larger loss, deeper blue for gain."""
     share = 0.0 if change is None else min(1.0, abs(change) / limit)
     colour = GREY if change is None else shade(share, (PAPER, ORANGE, VERMILION) if change <= 0 else (PAPER, SKY))
-    square(axes, x, y, colour, "–" if change is None else wording.signed(change, 0))
+    square(axes, x, y, colour, "–" if change is None else signed(change, 0))
 
 
 def _power_of_ten(value: float) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sharpaudit.card import Interval, Measured
+from sharpaudit.card.prose import fixed
 from sharpaudit.errors import clean
 
 TITLES: Mapping[str, str] = {
@@ -145,8 +146,8 @@ def said(centre: float, ci: Interval | None = None) -> Said:
     power = _power(max(map(abs, [centre, *ends])))
     centre, *ends = (part / 10.0**power for part in [centre, *ends])
     places = _places(centre, ends[1] - ends[0] if ends else 0.0)
-    interval = f"[{_fixed(ends[0], places)}, {_fixed(ends[1], places)}]" if ends else ""
-    return Said(_fixed(centre, places), interval, _times(power))
+    interval = f"[{fixed(ends[0], places)}, {fixed(ends[1], places)}]" if ends else ""
+    return Said(fixed(centre, places), interval, _times(power))
 
 
 def number(centre: float, ci: Interval | None = None, *, show_interval: bool = False) -> str:
@@ -160,12 +161,7 @@ def rough(value: float) -> str:
     """`value` with three digits, for where its interval is not at hand."""
     power = _power(abs(value))
     scaled = value / 10.0**power
-    return _fixed(scaled, _decimals(scaled, 3) if scaled else 0) + _times(power)
-
-
-def signed(change: float, places: int) -> str:
-    """A change with its sign, a true minus and `places` decimals."""
-    return ("+" if round(change, places) > 0 else "") + _fixed(change, places)
+    return fixed(scaled, _decimals(scaled, 3) if scaled else 0) + _times(power)
 
 
 def count(n: int) -> str:
@@ -203,9 +199,3 @@ def _power(largest: float) -> int:
 
 def _times(power: int) -> str:
     return f" × 10{str(power).translate(SUPERSCRIPT)}" if power else ""
-
-
-def _fixed(number: float, places: int) -> str:
-    """A fixed-point number with a true minus sign and no negative zero."""
-    text = f"{number:,.{places}f}" if abs(number) >= 10_000 else f"{number:.{places}f}"
-    return text.lstrip("-") if float(text.replace(",", "")) == 0 else text.replace("-", "−")

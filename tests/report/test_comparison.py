@@ -114,6 +114,12 @@ def test_fits_the_width(pair: Comparison, fleet: Comparison, width: int) -> None
         assert max(map(cell_len, terminal(document, width).splitlines())) <= width
 
 
+def test_a_minus_is_no_hyphen() -> None:
+    worse = compared([4.0, 1.0])
+    assert re.search(r"a difference of −\d", worse.reading[0])
+    assert not re.search(r"(?<!\w)-\d", " ".join(worse.reading))
+
+
 def test_reading_comes_before_the_tables(pair: Comparison) -> None:
     for text in (markdown(pair), terminal(pair).replace("FLATNESS", "Flatness")):
         assert text.index("B is right on") < text.index("Flatness")
