@@ -14,6 +14,8 @@ from sharpaudit.errors import DataError, clean
 
 CHANNELS = (1, 3, 4)
 MIN_SIDE = 2
+USUAL_RANGES = ((0, 1), (-1, 1), (0, 255), (0, 65535))
+"""Of black and white in files of images."""
 MAX_CLASSES = 100_000
 
 Array = NDArray[Any]
@@ -93,13 +95,18 @@ def eight_bit(images: Array, input_range: tuple[float, float] | None) -> tuple[P
     if not black <= low <= high <= white:
         raise DataError(
             f"expected pixels in [{black:g}, {white:g}], got {low:g} to {high:g}",
-            hint="say what black and white are: --input-range",
+            hint=f"say what black and white are, as in --input-range {_usual_range(low, high)}",
         )
     scaled = (np.asarray(images, dtype=np.float64) - black) * (255 / (white - black))
     pixels = np.rint(scaled).astype(np.uint8)
     error = float(np.abs(scaled - pixels).max())
     note = f"scaled {images.dtype} pixels from [{black:g}, {white:g}] to 8 bits"
     return pixels, (f"{note}, rounding by up to {error:.2f} grey levels" if error > 1e-3 else note,)
+
+
+def _usual_range(low: float, high: float) -> str:
+    """The narrowest of the usual ranges that holds pixels from `low` to `high`, as one writes it, if one does."""
+    return next((f"{black},{white}" for black, white in USUAL_RANGES if black <= low and high <= white), "LOW,HIGH")
 
 
 def class_indices(labels: Array, num_classes: int | None) -> tuple[Labels, tuple[str, ...]]:

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from sharpaudit.data.arrays import image_set
-from sharpaudit.data.files import Reading, find, open_regular, within_budget
+from sharpaudit.data.files import Reading, find, open_regular, searched, within_budget
 from sharpaudit.data.images import ImageSet
 from sharpaudit.data.npz import open_npz
 from sharpaudit.errors import DataError, clean
@@ -85,11 +85,10 @@ def _names(folder: Path) -> tuple[str, ...] | None:
 
 
 def _not_found(name: str, split: Split, folders: Sequence[Path], inside: Sequence[Path]) -> DataError:
-    searched = ", ".join(clean(str(folder)) for folder in folders) or "nowhere (SHARPAUDIT_DATA is not set)"
     if find(PICKLED, inside) is not None:
         return DataError(
             f"only the pickled 'python' version of {name} was found; pickles are never read",
             hint="fetch the 'binary version', or save an npz with images and labels",
         )
     files = ", ".join(FILES[name, split])
-    return DataError(f"no {split} split of {name}: expected {files} or {name}_{split}*.npz", hint=f"searched: {searched}")
+    return DataError(f"no {split} split of {name}: expected {files} or {name}_{split}*.npz", hint=searched(name, folders))

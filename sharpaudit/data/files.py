@@ -128,6 +128,13 @@ def find(names: Sequence[str], folders: Sequence[Path]) -> Path | None:
     return None
 
 
+def searched(name: str, folders: Sequence[Path]) -> str:
+    """What to do about the set `name`, which is in none of `folders`: the hint of an error."""
+    if folders:
+        return f"searched: {', '.join(clean(str(folder)) for folder in folders)}; name another folder as {name}:FOLDER"
+    return f"set SHARPAUDIT_DATA to the folder that holds it, or name that folder as {name}:FOLDER"
+
+
 def within_budget(num_bytes: int, reading: Reading, what: str) -> None:
     """Refuse to allocate more than the budget.
 

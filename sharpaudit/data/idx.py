@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharpaudit.data.arrays import image_set
-from sharpaudit.data.files import Reading, find, open_regular, read_up_to, within_budget
+from sharpaudit.data.files import Reading, find, open_regular, read_up_to, searched, within_budget
 from sharpaudit.data.images import ImageSet
 from sharpaudit.errors import DataError, clean
 
@@ -33,8 +33,7 @@ def open_mnist(split: str, folders: Sequence[Path], *, reading: Reading) -> Imag
         for kind, rank in (("images", 3), ("labels", 1))
     ]
     if paths[0] is None or paths[1] is None:
-        searched = ", ".join(clean(str(folder)) for folder in folders) or "nowhere"
-        raise DataError(f"no {stem}-images-idx3-ubyte and {stem}-labels-idx1-ubyte files", hint=f"searched: {searched}")
+        raise DataError(f"no {stem}-images-idx3-ubyte and {stem}-labels-idx1-ubyte files", hint=searched("mnist", folders))
     name = "mnist" if split == "test" else f"mnist:{split}"
     return open_idx(paths[0], paths[1], classes=tuple("0123456789"), name=name, reading=reading)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sharpaudit.card import Preprocessing
 from sharpaudit.data.cifar import Split
-from sharpaudit.data.files import Reading, check_link, open_regular
+from sharpaudit.data.files import Reading, check_link, open_regular, searched
 from sharpaudit.data.folder import image_files, open_folder
 from sharpaudit.data.images import ImageSet
 from sharpaudit.errors import DataError, clean
@@ -38,8 +38,7 @@ def open_imagenet(
         if root.is_dir():
             data = open_folder(root, preprocessing=preprocessing, reading=reading)
             return replace(data, name=name if split == "test" else f"{name}:train")
-    searched = ", ".join(clean(str(above)) for above in folders) or "nowhere (SHARPAUDIT_DATA is not set)"
-    raise DataError(f"no folder '{folder}' of {name}", hint=f"searched: {searched}")
+    raise DataError(f"no folder '{folder}' of {name}", hint=searched(name, folders))
 
 
 def _annotated(name: str, root: Path, preprocessing: Preprocessing | None, reading: Reading) -> ImageSet:

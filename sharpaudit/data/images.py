@@ -81,6 +81,8 @@ class ImageSet:
     classes: tuple[str, ...]
     notes: tuple[str, ...] = ()
     """What was converted, reordered or left out on the way in."""
+    warnings: tuple[str, ...] = ()
+    """What to know before trusting any number about these images."""
     classes_declared: bool = True
     """False when the source names no classes; they are then numbered up to the largest label."""
     classes_origin: str = ""
@@ -139,6 +141,7 @@ class ImageSet:
             classes=list(self.classes),
             classes_origin=self.classes_origin or None,
             notes=list(self.notes),
+            warnings=list(self.warnings),
             ran_user_code=self.ran_user_code,
         )
 
@@ -167,8 +170,9 @@ class ImageSet:
         images = Selection(self.images, np.arange(len(self))[key]) if lazy else self.images[key]
         labels = self.labels[key]
         present, before = len(np.unique(labels)), len(np.unique(self.labels))
-        lost = (f"{len(labels)} of {len(self)} examples hold {present} of its {before} classes",) if present < before else ()
-        return replace(self, images=images, labels=labels, notes=self.notes + lost)
+        used = f"the {len(labels):,} of {len(self):,} images that are used hold {present:,} of its {before:,} classes"
+        lost = (f"{used}, and no number says anything about the others",) if present < before else ()
+        return replace(self, images=images, labels=labels, warnings=self.warnings + lost)
 
 
 def numbered(num_classes: int) -> tuple[str, ...]:

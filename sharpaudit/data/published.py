@@ -21,7 +21,7 @@ from sharpaudit.corruptions import SEVERITIES, STANDARD15
 from sharpaudit.data.arrays import class_indices
 from sharpaudit.data.cifar import CIFAR10_CLASSES
 from sharpaudit.data.corrupted import NUM_SAMPLED, Cell, CorruptedSet, complete, listed
-from sharpaudit.data.files import Reading, check_link, missing, named_path, open_regular
+from sharpaudit.data.files import Reading, check_link, missing, named_path, open_regular, searched
 from sharpaudit.data.folder import LISTED, FolderImages, class_list, open_folder
 from sharpaudit.data.images import ImageSet, Labels, numbered
 from sharpaudit.data.npz import map_npy
@@ -91,10 +91,8 @@ def _root(name: str, folders: Sequence[Path], typed: str) -> Path:
                 return place
     if typed:
         raise missing(Path(typed))
-    searched = ", ".join(clean(str(folder)) for folder in folders) or "nowhere (SHARPAUDIT_DATA is not set)"
-    raise DataError(
-        f"no folder {FOLDERS[name]}", hint=f"searched: {searched}; --synthesise makes corruptions of our own, called synthetic-c"
-    )
+    ours = "--synthesise makes corruptions of our own, called synthetic-c"
+    raise DataError(f"no folder {FOLDERS[name]}", hint=f"{searched(name, folders)}; {ours}")
 
 
 @dataclass(frozen=True)

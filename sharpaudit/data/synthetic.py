@@ -123,7 +123,8 @@ def open_synthetic(path: str, *, allow_partial: bool = False, reading: Reading |
     found = open_arrays(root, layout, reading=reading or Reading())
     labels = found.cell(*found.cells[0]).labels
     images: NDArray[Any] = map_npy(root / "clean.npy")
-    original = ImageSet(f"{LABEL}:{clean(root.name)}", images, labels, classes, tuple(manifest.data.notes))
+    name, made_from = f"{LABEL}:{clean(root.name)}", manifest.data
+    original = ImageSet(name, images, labels, classes, tuple(made_from.notes), tuple(made_from.warnings))
     if images.dtype != np.uint8 or original.index_hash != manifest.data.index_hash:
         raise DataError("clean.npy is not what the manifest says", path=clean(root.name), hint="make the set again")
     found = replace(found, version=manifest.version, paired=True)

@@ -66,7 +66,7 @@ def test_what_is_missing_damaged_or_pickled_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"expected test_batch.bin or cifar10_test\*.npz") as caught:
         open_images("cifar10", search=[tmp_path])
     assert f"searched: {tmp_path}" in str(caught.value)
-    with pytest.raises(DataError, match="nowhere"):
+    with pytest.raises(DataError, match="set SHARPAUDIT_DATA to the folder that holds it, or name that folder as cifar10:FOLDER"):
         open_images("cifar10")
     (tmp_path / "cifar-10-batches-py").mkdir()
     with pytest.raises(DataError, match="pickles are never read"):

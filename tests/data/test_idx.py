@@ -32,6 +32,8 @@ def test_a_pair_comes_back_exactly(tmp_path: Path, suffix: str) -> None:
         np.testing.assert_array_equal(data.images[:], PIXELS[..., None])
         np.testing.assert_array_equal(data.labels, LABELS)
     assert (pair.classes_declared, named.classes_declared, named.name) == (False, True, "mnist")
+    with pytest.raises(DataError, match="set SHARPAUDIT_DATA to the folder that holds it, or name that folder as mnist:FOLDER"):
+        open_images("mnist")
     with pytest.raises(DataError, match="no train-images-idx3-ubyte") as caught:
         open_images(f"mnist:{tmp_path}:train")
     assert str(tmp_path) in str(caught.value)

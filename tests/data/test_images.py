@@ -80,8 +80,10 @@ def test_batches_are_ragged_and_complete(lazy: bool) -> None:
 
 
 def test_a_selection_says_which_classes_it_lost() -> None:
-    assert make().limited(20).notes == ("20 of 700 examples hold 1 of its 5 classes",)
-    assert make().limited(699).notes == ()
+    (warning,) = make().limited(20).warnings
+    assert warning.startswith("the 20 of 700 images that are used hold 1 of its 5 classes")
+    assert make().limited(20).record().warnings == [warning]
+    assert make().limited(699).warnings == ()
 
 
 @pytest.mark.parametrize("limit", [0, -1, 701])

@@ -186,7 +186,7 @@ def test_links_do_not_leave_the_tree(tmp_path: Path) -> None:
 
 
 def test_where_it_was_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no folder ImageNet-C - searched: nowhere"):
+    with pytest.raises(DataError, match="no folder ImageNet-C - set SHARPAUDIT_DATA to the folder"):
         open_corrupted("imagenet-c")
     with pytest.raises(DataError, match="no folder CIFAR-10-C") as caught:
         open_corrupted("cifar10-c", search=[tmp_path])

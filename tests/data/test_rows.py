@@ -175,7 +175,7 @@ ROWS: dict[str, list[Row]] = {
     "D01": [
         Row(npz(), 3, ("'b.npz' does not exist", "nearest: a.npz"), ("--data", "npz:b.npz")),
         Row(nothing, 3, ("unknown data set 'digit'", "did you mean 'digits'", "known:"), ("--data", "digit")),
-        Row(nothing, 3, ("no test split of cifar10", "searched:"), ("--data", "cifar10")),
+        Row(nothing, 3, ("no test split of cifar10", "SHARPAUDIT_DATA"), ("--data", "cifar10")),
         Row(nothing, 3, ("'set' does not exist",), FOLDER),
     ],
     "D02": [
@@ -231,9 +231,11 @@ ROWS: dict[str, list[Row]] = {
     ],
     "D15": [Row(npz(np.where(np.arange(60)[:, None, None] == 17, np.nan, PIXELS / 255)), 3, ("image 17", "NaN"))],
     "D16": [
-        Row(npz(PIXELS.astype(float)), 3, ("expected pixels in [0, 1], got 0 to 255", "--input-range")),
-        Row(npz(PIXELS / 127.5 - 1), 3, ("got -1 to 1", "--input-range")),
-        Row(npz(PIXELS / 127.5 - 1), 0, ("from [-1, 1] to 8 bits",), ("--data", "npz:a.npz", "--input-range=-1,1")),
+        Row(npz(PIXELS.astype(float)), 3, ("expected pixels in [0, 1], got 0 to 255", "as in --input-range 0,255")),
+        Row(npz(PIXELS.astype(float)), 0, ("from [0, 255] to 8 bits",), ("--data", "npz:a.npz", "--input-range", "0,255")),
+        Row(npz(PIXELS * 1000.0), 3, ("as in --input-range LOW,HIGH",)),
+        Row(npz(PIXELS / 127.5 - 1), 3, ("got -1 to 1", "as in --input-range -1,1")),
+        Row(npz(PIXELS / 127.5 - 1), 0, ("from [-1, 1] to 8 bits",), ("--data", "npz:a.npz", "--input-range", "-1,1")),
     ],
     "D17": [
         Row(npz(np.zeros((60, 8, 3, 8), np.uint8)), 3, ("expected one channel axis", "(60, 8, 3, 8)")),
