@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -58,7 +59,7 @@ def read(path: Path, limits: Limits) -> FileContents:
     """
     path = Path(str(path).removeprefix("local-dir:"))
     try:
-        if not path.is_dir():
+        if not os.path.isdir(path):  # noqa: PTH112 - unlike Path.is_dir it raises for no name
             return _parse(source.read(path, limits), limits)
         found = _parse(source.read(folder.weights_file(path), limits), limits)
         beside = folder.statements(path, limits)

@@ -93,12 +93,23 @@ def _cannot_open(path: Path, error: OSError | ValueError) -> CheckpointError | U
     if number == errno.ENXIO:  # a socket, or a pipe without a writer
         return UnsafeInput("not a regular file", path=str(path), hint="name a file, not a pipe, device or socket")
     if number in (errno.ENOENT, errno.ENOTDIR):
-        nearby = closest(path.name, _names(path.parent), limit=3)
-        hint = f"nearest: {', '.join(map(clean, nearby))}" if nearby else None
-        return CheckpointError("no such file", path=str(path), hint=hint)
+        return CheckpointError("no such file", path=str(path), hint=_nearest(path))
     if number == errno.EACCES:
         return CheckpointError("permission denied", path=str(path), hint=f"ask its owner for read access{_owner(path)}")
-    return CheckpointError(f"cannot open the file: {clean(getattr(error, 'strerror', None) or str(error))}", path=str(path))
+    reason = clean(getattr(error, "strerror", None) or str(error))
+    return CheckpointError(f"cannot open the file: {reason}", path=str(path), hint="check the path")
+
+
+def _nearest(path: Path) -> str:
+    """What to do about a path that is not there: the names in its folder, the most similar or else the first."""
+    if not os.path.isdir(path.parent):  # noqa: PTH112 - unlike Path.is_dir it raises for no name
+        return f"check the path: there is no folder '{clean(str(path.parent))}'"
+    names = [name for name in _names(path.parent) if not name.startswith(".")]
+    similar = closest(path.name, names, limit=3)
+    if similar:
+        return f"nearest: {', '.join(map(clean, similar))}"
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"check the path: its folder holds {', '.join(map(clean, names[:3])) or 'nothing'}{more}"
 
 
 def _owner(path: Path) -> str:

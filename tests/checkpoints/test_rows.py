@@ -271,6 +271,14 @@ TRICKS = (
 
 ROWS: dict[str, Row] = {
     "C01": Row(file(b"x", "weights.pt"), 3, ("no such file", "weight.pt", "nearest: weights.pt"), ("weight.pt",)),
+    "C01 unlike any": Row(
+        files("b.pt", "d.pt", "a.pt", "c.pt"),
+        3,
+        ("no such file", "check the path: its folder holds a.pt, b.pt, c.pt and 1 more"),
+        ("hub/nosuch.bin",),
+    ),
+    "C01 no folder": Row(file(b"x"), 3, ("no such file", "there is no folder 'nosuch'"), ("nosuch/bad.pt",)),
+    "C01 too long": Row(file(b"x"), 3, ("cannot open the file: File name too long", "check the path"), ("x" * 300,)),
     "C02": Row(files("notes.txt"), 3, ("a folder, not a checkpoint", "notes.txt"), HUB),
     "C03": Row(file(b""), 3, ("0 bytes",)),
     "C05 pipe": Row(a_named_pipe, 4, ("not a regular file",)),
