@@ -11,7 +11,7 @@ from typing import Any
 
 from sharpaudit.card import Card, DataRecord, ProbeRun, SetupCheck, Timing
 from sharpaudit.card.reading import reading
-from sharpaudit.cost import Cost, costs, fitting
+from sharpaudit.cost import Cost, costs, fitting, too_long
 from sharpaudit.data import num_shared
 from sharpaudit.device import compute_settings, environment, peak_memory_mib
 from sharpaudit.errors import DataError
@@ -101,9 +101,10 @@ def plan_costs(prepared: Prepared, folder: Path | None = None) -> list[Cost]:
 def _in_time(prepared: Prepared, costs: Sequence[Cost], seconds: float) -> tuple[list[Step], list[Finished]]:
     """The steps that will end within `seconds`, and the others as what stands on the card for them."""
     views, *probes = costs
-    kept = fitting([cost.seconds for cost in probes], seconds - views.seconds)
+    left = seconds - views.seconds
+    kept = fitting([cost.seconds for cost in probes], left)
     late = [
-        left_out(step, f"left out to keep within the time allowed: it would take about {cost.seconds:.0f} s")
+        left_out(step, f"left out to keep within the time allowed: {too_long(cost.seconds, left)}")
         for step, cost, keep in zip(prepared.steps, probes, kept, strict=True)
         if not keep
     ]
@@ -222,7 +223,7 @@ def _run(begun: Mapping[str, Any], finished: Sequence[Finished], started: tuple[
         measurements=measurements,
         tables=tables,
         incomplete=missing,
-        reading=[*_incompleteness(missing), *reading(measurements, tables)],
+        reading=reading(measurements, tables),
         timing=Timing(
             started=started[1].isoformat(timespec="seconds"),
             seconds=time.monotonic() - started[0],
@@ -234,11 +235,3 @@ def _run(begun: Mapping[str, Any], finished: Sequence[Finished], started: tuple[
         ),
     )
     return Run(card, {view: named for item in finished for view, named in item.columns.items()})
-
-
-def _incompleteness(missing: Sequence[str]) -> list[str]:
-    """The sentence that a card begins with when probes were left out."""
-    if not missing:
-        return []
-    were = "was" if len(missing) == 1 else "were"
-    return [f"This card is incomplete: {', '.join(missing)} {were} not measured. The same command, given again, continues."]

@@ -131,6 +131,13 @@ def fitting(seconds: Sequence[float], budget: float) -> list[bool]:
     return kept
 
 
+def too_long(seconds: float, left: float) -> str:
+    """Why a work that takes `seconds` is left out where `left` remains for all of them."""
+    if left <= 0:
+        return "nothing is left of it after reading, timing and the predictions that all probes share"
+    return f"it would take about {seconds:.0f} s" if seconds >= 1 else "it would take less than 1 s, and that was not left"
+
+
 def _best(work: Callable[[], object]) -> float:
     """Seconds of `work`, the faster of two runs after one that warms up."""
     work()

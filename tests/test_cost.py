@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sharpaudit import audit
-from sharpaudit.cost import UnitCosts, fitting
+from sharpaudit.cost import UnitCosts, fitting, too_long
 from sharpaudit.plan import plan
 from sharpaudit.probes import Passes, Workload
 from tests.cli.conftest import DEMO
@@ -39,6 +39,20 @@ def test_the_dearest_are_left_out_first(seconds: list[float], budget: float, kep
     assert fitting(seconds, budget) == kept
 
 
+@pytest.mark.parametrize(
+    ("seconds", "left", "words"),
+    [
+        (99.6, 10, "about 100 s"),
+        (1, 0.5, "about 1 s"),
+        (0.9, 0.5, "less than 1 s"),
+        (0, -1, "nothing is left"),
+        (9, 0, "nothing"),
+    ],
+)
+def test_no_work_is_left_out_because_it_takes_nothing(seconds: float, left: float, words: str) -> None:
+    assert words in too_long(seconds, left)
+
+
 def test_seconds_are_passes_times_their_price() -> None:
     units = UnitCosts(forward=1.0, loss=10.0, backward=100.0, hvp=1000.0, corruption=5.0)
     (accuracy,) = plan("accuracy")
@@ -63,7 +77,7 @@ def test_a_plan_is_timed_and_what_is_stored_costs_nothing(tmp_path: Path) -> Non
 def test_too_little_time_leaves_out_and_names_it() -> None:
     card = audit.run(prepared(), max_seconds=1e-9).card
     assert set(card.incomplete) == {"accuracy", "calibration", "perturbation"}
-    assert str(card.probes["perturbation"].reason).startswith("left out to keep within the time allowed: it would take about")
+    assert str(card.probes["perturbation"].reason).startswith("left out to keep within the time allowed: nothing is left of it")
     assert card.measured("clean.accuracy") is None
 
 
