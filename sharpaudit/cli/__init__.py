@@ -55,7 +55,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     code = _run(arguments)
     failure = streams.failure()
     if failure is not None:
-        code = _fail(EnvironmentFailure(f"cannot write to stdout: {failure.strerror}", hint="free space, or write with -o"), [])
+        code = _fail(
+            EnvironmentFailure(f"cannot write to stdout: {failure.strerror}", hint="free space there, or send it elsewhere"), []
+        )
     sys.exit(code)
 
 

@@ -140,8 +140,9 @@ def _describe(name: str, *, as_json: bool) -> None:
         shape = "×".join(map(str, found.shape))
         print(f"{split:<14}{clean(record.name)}: {record.n:,} images of {shape} in {len(record.classes)} classes")
         print(f"{'index hash':<14}{record.index_hash}")
-        for note in record.notes:
-            print(f"{'note':<14}{clean(note, 300)}")
+        for label, lines in (("warning", record.warnings), ("note", record.notes)):
+            for line in lines:
+                print(f"{label:<14}{clean(line, 300)}")
     print(f"{'per class':<14}{found.per_class[0]:,} to {found.per_class[1]:,} test images")
     if found.stored is not None:
         source = found.stored.record()
@@ -182,8 +183,13 @@ def _verify(name: str, *, as_json: bool) -> None:
     if wrong:
         shown = "; ".join(f"{each.name}: {each.problem}" for each in wrong[:5])
         more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
-        raise DataError(f"{len(wrong)} of {len(found)} parts are not as they should be: {shown}{more}", path=clean(name))
-    print(f"{len(found)} parts read, nothing wrong found", file=sys.stderr)
+        counted = f"{len(wrong)} of {_parts(len(found))}"
+        raise DataError(f"something is wrong in {counted}: {shown}{more}", path=clean(name), hint="fetch or make it again")
+    print(f"{_parts(len(found))} read, nothing wrong found", file=sys.stderr)
+
+
+def _parts(count: int) -> str:
+    return "1 part" if count == 1 else f"{count} parts"
 
 
 def _lines(found: Iterable[Verified]) -> str:

@@ -132,9 +132,9 @@ def lacking(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (rolled, "1 of 96 parts are not as they should be: brightness/1: its images are no more like the clean ones"),
-        (reversed_order, "1 of 96 parts are not as they should be: gaussian_noise/5: severities fall from 1 to 5"),
-        (lacking, "1 of 92 parts are not as they should be: snow: missing"),
+        (rolled, "something is wrong in 1 of 96 parts: brightness/1: its images are no more like the clean ones"),
+        (reversed_order, "something is wrong in 1 of 96 parts: gaussian_noise/5: severities fall from 1 to 5"),
+        (lacking, "something is wrong in 1 of 92 parts: snow: missing"),
     ],
 )
 def test_what_is_wrong_is_said(run: Command, sets: Path, damage: Callable[[Path], None], words: str) -> None:
@@ -169,7 +169,11 @@ def test_an_unpaired_tree_is_read_and_a_damaged_cell_is_named(run: Command, sets
     (sets / "Tiny-ImageNet-C" / "fog" / "3" / "n02" / "test_1.png").write_bytes(b"\x89PNG broken")
     result = run("data", "tiny-imagenet-c", "--verify")
     assert result.code == 3
-    assert "1 of 76 parts are not as they should be: fog/3: image 1, 'test_1.png' cannot be decoded" in result.err
+    assert "something is wrong in 1 of 76 parts: fog/3: image 1, 'test_1.png' cannot be decoded" in result.err
+
+
+def test_one_part_is_no_parts(run: Command) -> None:
+    assert run("data", "digits", "--verify").err == "1 part read, nothing wrong found\n"
 
 
 # D21, D22: incomplete published sets under `measure`
