@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,19 @@ from tests.cli.conftest import DEMO, Command
 from tests.test_survival import interrupt_in, small
 
 
-def test_a_run_in_progress_is_shown_and_cannot_be_rendered(run: Command, tmp_path: Path) -> None:
+def wait_for(doing: str, folder: Path) -> None:
+    """Until the heartbeat has written what the run is doing."""
+    deadline = time.monotonic() + 60
+    while (state := store.state_of(folder)) is None or state.doing != doing:
+        assert time.monotonic() < deadline, state
+        time.sleep(0.02)
+
+
+def test_a_run_in_progress_is_shown_and_cannot_be_rendered(run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sharpaudit.store.claim.HEARTBEAT", 0.1)
     with store.claimed(tmp_path / "run") as claim:
         claim.progress("spectrum\x1b[31m", 0.25)
-        claim._write_state(running=True)
+        wait_for("spectrum\x1b[31m", tmp_path / "run")
         shown = run("show", "run")
         assert shown.code == 0
         assert shown.out.startswith("running: spectrum\\x1b[31m, 25% after ")
