@@ -17,6 +17,7 @@ import torch
 
 from sharpaudit import corruptions
 from sharpaudit.checkpoints import LoadedModel
+from sharpaudit.curvature.objective import GRAPH_BYTES
 from sharpaudit.data import ImageSet
 from sharpaudit.plan import Step
 from sharpaudit.preparation import Prepared
@@ -44,7 +45,7 @@ class UnitCosts:
     backward: float = 0.0
     """A gradient, forward included."""
     hvp: float = 0.0
-    """A Hessian-vector product on a retained graph."""
+    """A Hessian-vector product, with what it costs to build again the graphs that are too many to keep."""
     ggn: float = 0.0
     """A Gauss-Newton-vector product on the same."""
     corruption: float = 0.0
@@ -77,12 +78,14 @@ def unit_costs(model: LoadedModel, test: ImageSet, settings: BenchSettings, prec
         images = max(1, min(CURVATURE_IMAGES, settings.probe_examples, int(TRIAL_SECONDS / (20 * forward))))
         objective = trial(images, probe_examples=images, precision=precision).objective
         n, direction = objective.num_examples, torch.ones_like(objective.parameters)
+        loss, backward = _best(objective.losses) / n, _best(objective.gradient) / n
+        again = backward * max(0.0, 1 - GRAPH_BYTES / (objective.bytes_per_example * settings.probe_examples))
         costs = replace(
             costs,
-            loss=_best(objective.losses) / n,
-            backward=_best(objective.gradient) / n,
-            hvp=_best(lambda: objective.hvp(direction)) / n,
-            ggn=_best(lambda: objective.ggn_product(direction)) / n,
+            loss=loss,
+            backward=backward,
+            hvp=_best(lambda: objective.hvp(direction)) / n + again,
+            ggn=_best(lambda: objective.ggn_product(direction)) / n + again,
         )
     if Need.CORRUPTED in needs:
         height, width, _ = test.shape
