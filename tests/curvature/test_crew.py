@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from torch import nn
 
 from sharpaudit.curvature.crew import Crew
 from sharpaudit.curvature.objective import Objective
@@ -49,3 +50,13 @@ def test_products_have_the_same_bits_on_two_threads_and_on_one() -> None:
 def test_an_error_in_a_thread_reaches_the_caller() -> None:
     with pytest.raises(ZeroDivisionError):
         list(Crew(2).map(lambda i: 1 // i, [1, 0]))
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_shards_that_are_light_beside_the_weights_are_not_shared() -> None:
+    """Each would cost as much as its weights: one at a time then, and as few as there can be."""
+    module = nn.Sequential(nn.Flatten(), nn.Linear(16, 2000), nn.ReLU(), nn.Linear(2000, 3)).double().eval()
+    inputs, labels = case("conv-bn", n=37)[1:]
+    wide, narrow = Objective(module, inputs, labels, batch_size=64), Objective(*case("conv-bn", n=37), batch_size=64)
+    assert (wide._crew.size, wide._shard_size) == (1, 32)
+    assert (narrow._crew.size, narrow._shard_size) == (2, 9)
