@@ -81,12 +81,13 @@ def _calibration(found: Mapping[str, Measured]) -> Iterator[str]:
 
 def _corruption(found: Mapping[str, Measured]) -> Iterator[str]:
     if corrupted := found.get("corruption.accuracy"):
-        source, cells = corrupted.options.get("source", "synthetic-c"), corrupted.options.get("cells")
+        known = (corrupted.options.get("source"), corrupted.options.get("cells"))
+        of = f" ({clean(str(known[0]))}, {known[1]} cells)" if all(known) else ""
         single = [(m.value, name) for name, m in found.items() if name.startswith(OF_CORRUPTION) and name.count("/") == 1]
         lowest, name = min(single, default=(0.0, ""))
         named = clean(name.removeprefix(OF_CORRUPTION).replace("_", " "))
         worst = f", and under {named}, its worst, {100 * lowest:.1f} %" if named else ""
-        yield f"Under corruption ({source}, {cells} cells) it gets {_percent(corrupted)} right{worst}."
+        yield f"Under corruption{of} it gets {_percent(corrupted)} right{worst}."
 
 
 def _gap(found: Mapping[str, Measured]) -> Iterator[str]:
@@ -108,7 +109,7 @@ def _sharpness(found: Mapping[str, Measured]) -> Iterator[str]:
 
 
 def _rescaling(found: Mapping[str, Measured], tables: Mapping[str, Table]) -> Iterator[str]:
-    """What rescaling did to the flatness numbers of this card; where it was not tried, what it would do."""
+    """What rescaling did to the flatness numbers of this card, where it was tried."""
     tried = {name: verdict for name, verdict in verdicts(list(found.values()), tables).items() if verdict != "not tested"}
     moved = [name for name, verdict in tried.items() if verdict == "not invariant"]
     if tried:
@@ -123,11 +124,6 @@ def _rescaling(found: Mapping[str, Measured], tables: Mapping[str, Table]) -> It
         yield (
             f"Rescaling{how}, which leaves every logit where it was, moves {len(moved) or 'none'} of {len(tried)} "
             f"sharpness and flatness numbers{upto}{scale}."
-        )
-    elif any(name in found for name in SHARPNESS):
-        yield (
-            "Curvature and perturbation sharpness change when layers of a ReLU network are rescaled without changing its "
-            "function; Fisher-Rao norm and relative flatness do not."
         )
 
 

@@ -16,7 +16,7 @@ from sharpaudit.compare import Comparison
 from sharpaudit.compare.differences import LEVEL
 from sharpaudit.compare.geometry import is_geometric, is_invariant, is_safety
 from sharpaudit.compare.records import Association, Difference, Fleet, Pair, Quadrant
-from sharpaudit.report import fleet_figures, wording
+from sharpaudit.report import fleet_figures, outline, wording
 from sharpaudit.report import html as page
 from sharpaudit.report import markdown as md
 from sharpaudit.report import terminal as tty
@@ -135,11 +135,7 @@ def _pair(pair: Pair) -> Iterator[Sheet]:
 
 def _differences(title: str, rows: Sequence[Difference], note: str = "") -> Sheet:
     """Both values, their difference with its interval, and the word for B; in the note why intervals are missing."""
-    missing: dict[str, list[str]] = {}
-    for row in rows:
-        if row.ci is None and row.reason:
-            missing.setdefault(row.reason, []).append(wording.title(row.name))
-    why = [f"No interval for {', '.join(names)}: {wording.foreign(reason)}." for reason, names in missing.items()]
+    why = outline.bare(rows)
     lines: list[Row] = [
         (
             Name(wording.title(row.name) + ("" if row.unit in ("fraction", "1") else f", {row.unit}")),

@@ -7,8 +7,9 @@ Headings are underlined, not hashed: a CI runner takes lines that begin with ``#
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
+from types import MappingProxyType
 
 from sharpaudit.card import Card, Measured
 from sharpaudit.report import grids, outline, provenance, wording
@@ -24,6 +25,8 @@ ACTIVE = re.compile(
 )
 """What Markdown or GitHub could act on in a sentence."""
 
+NOTHING: Mapping[str, str] = MappingProxyType({})
+
 MANY = 4000
 """Longest sentence that is shown whole."""
 
@@ -34,9 +37,9 @@ def markdown(card: Card) -> str:
     parts = [
         heading(f"sharpaudit: {quote(subject.file)}", "="),
         f"{quote(subject.architecture)} · {quote(card.data.name)} · n = {wording.count(card.data.n)}",
+        bullets(f"⚠ {prose(caution)}" for caution in provenance.cautions(card)),
         f"**{outline.summary(card)}**",
         " ".join(prose(sentence) for sentence in card.reading),
-        bullets(f"⚠ {prose(caution)}" for caution in provenance.cautions(card)),
         section("Flatness beside safety", _beside(card), outline.flatness_note(card)),
         section("Calibration", _numbers(outline.numbers(card, outline.CALIBRATION))),
         _corruption(card),
@@ -90,23 +93,30 @@ def _beside(card: Card) -> str:
     left, right = outline.numbers(card, outline.FLATNESS), outline.numbers(card, outline.SAFETY)
     if not left and not right:
         return ""
-    marks = outline.marks(card)
-    rows = [(*_cells(a, marks.get(a.name, "") if a else ""), *_cells(b)) for a, b in zip_longest(left, right)]
-    return table(("Flatness", "value", "n", "Safety", "value", "n"), rows, "lrrlrr")
+    marks, remarks = outline.marks(card), outline.remarks(card)
+    rows = [(*_cells(a, marks, remarks), *_cells(b, marks, remarks)) for a, b in zip_longest(left, right)]
+    return _explained(table(("Flatness", "value", "n", "Safety", "value", "n"), rows, "lrrlrr"), [*left, *right])
 
 
 def _numbers(measured: Sequence[Measured]) -> str:
-    return table(("", "value", "n"), map(_cells, measured), "lrr") if measured else ""
+    return _explained(table(("", "value", "n"), map(_cells, measured), "lrr"), measured) if measured else ""
 
 
-def _cells(measured: Measured | None, mark: str = "") -> tuple[str, str, str]:
-    """Title with its arrow or mark, value with interval and unit, n."""
+def _explained(shown: str, measured: Sequence[Measured]) -> str:
+    """A table, and below it why numbers in it have no interval."""
+    return "\n\n".join(filter(None, [shown, bullets(map(prose, outline.bare(measured)))]))
+
+
+def _cells(
+    measured: Measured | None, marks: Mapping[str, str] = NOTHING, remarks: Mapping[str, str] = NOTHING
+) -> tuple[str, str, str]:
+    """Title with its arrow or mark; value with interval, unit and remark; n."""
     if measured is None:
         return "", "", ""
-    title = f"{_title(measured)} {wording.direction(measured)}{mark}".rstrip()
-    doubt = " (not converged)" if measured.converged is False else ""
-    unit = wording.unit(measured)
-    return title, f"{wording.estimate(measured)}{' ' + prose(unit) if unit else ''}{doubt}", wording.count(measured.n)
+    title = f"{_title(measured)} {wording.direction(measured)}{marks.get(measured.name, '')}".rstrip()
+    doubt = "(not converged)" if measured.converged is False else ""
+    behind = map(prose, (wording.unit(measured), remarks.get(measured.name, ""), doubt))
+    return title, " ".join(filter(None, [wording.estimate(measured), *behind])), wording.count(measured.n)
 
 
 def _title(measured: Measured) -> str:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from sharpaudit.card import Card, Failed, Measured, Skipped
 from sharpaudit.card.invariance import verdicts
+from sharpaudit.card.reading import worst_class
+from sharpaudit.compare.records import Difference
 from sharpaudit.report import wording
 
 FLATNESS = (
@@ -96,6 +98,21 @@ def marks(card: Card) -> dict[str, str]:
     """The mark of each flatness measure that was tried under rescaling."""
     found = verdicts(card.measurements, card.tables)
     return {name: wording.MARKS[verdict] for name, verdict in found.items() if verdict in wording.MARKS}
+
+
+def remarks(card: Card) -> dict[str, str]:
+    """What stands behind a number beside its unit: which class is the worst."""
+    worst = worst_class(card.measurements)
+    return {"clean.worst_class_accuracy": f"({worst})"} if worst else {}
+
+
+def bare(rows: Iterable[Measured | Difference]) -> list[str]:
+    """Why numbers have no interval: one sentence a reason, with the measures it concerns."""
+    grouped: dict[str, list[str]] = {}
+    for row in rows:
+        if row.ci is None and row.reason:
+            grouped.setdefault(row.reason, []).append(wording.title(row.name))
+    return [f"No interval for {', '.join(dict.fromkeys(titles))}: {reason}." for reason, titles in grouped.items()]
 
 
 def flatness_note(card: Card) -> str:

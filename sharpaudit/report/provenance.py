@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sharpaudit.card import Card, CorruptionSource, DataRecord, SetupCheck
+from sharpaudit.card import Card, CorruptionSource, DataRecord, Measured, SetupCheck
 from sharpaudit.report import wording
 
 REPEATABLE = {"bitwise": "the bit", "tolerance": "rounding"}
@@ -36,7 +36,7 @@ def facts(card: Card) -> list[Fact]:
         Fact("Data", _images(data)),
     ]
     if data.classes_origin:
-        lines.append(Fact("Classes", f"{wording.count(len(data.classes))}, named and ordered by {data.classes_origin}"))
+        lines.append(Fact("Classes", f"{wording.count(len(data.classes))}, {_named(data.classes_origin)}"))
     if card.train_data:
         lines.append(Fact("Training data", _images(card.train_data)))
     if card.corruptions:
@@ -68,6 +68,12 @@ def _corruptions(source: CorruptionSource) -> str:
     return f"{source.label}, published files, fingerprint {short(source.fingerprint or '-')}"
 
 
+def _named(origin: str) -> str:
+    """How the classes got their names and their order; `origin` lists who gave them, ``numbered`` for nobody."""
+    givers = [giver for giver in origin.split(", ") if giver != "numbered"]
+    return f"named and ordered by {' and '.join(givers)}" if givers else "without names, numbered as in the labels"
+
+
 def _asked(setup: SetupCheck) -> str:
     """How many images were asked what, and with which result."""
     named = [(status, [c.name for c in setup.checks if c.status == status]) for status in ("flagged", "passed", "not applicable")]
@@ -76,11 +82,15 @@ def _asked(setup: SetupCheck) -> str:
 
 
 def cautions(card: Card) -> list[str]:
-    """What to know before trusting any number of this card."""
-    found = list(card.subject.warnings)
+    """What to know before trusting any number of this card, the most doubtful first."""
+    found = []
+    if card.incomplete:
+        missing = f"{', '.join(card.incomplete)} {'was' if len(card.incomplete) == 1 else 'were'} not measured"
+        found.append(f"This card is incomplete: {missing}. The same command, given again, continues.")
+    found += [f"Set-up suspect, {check.name}: {check.message}." for check in (card.setup.flagged if card.setup else [])]
+    found += card.subject.warnings
     if card.corruptions and card.corruptions.missing:
         found.append(f"The corrupted set {card.corruptions.label} lacks {', '.join(card.corruptions.missing)}.")
-    found += [f"Set-up suspect, {check.name}: {check.message}." for check in (card.setup.flagged if card.setup else [])]
     if not card.subject.clean_load:
         found.append("The file held code that was ignored on request.")
     found += [f"{warning[:1].upper()}{warning[1:]}." for warning in card.data.warnings]
@@ -91,6 +101,8 @@ def cautions(card: Card) -> list[str]:
     for name, run in sorted(card.probes.items()):
         if run.distribution is not None:
             found.append(f"The probe {name} is not part of sharpaudit: it came from {run.distribution}.")
+    if open_ends := [wording.title(m.name) for m in card.measurements if isinstance(m, Measured) and m.converged is False]:
+        found.append(f"Not converged, and not to be relied on: {', '.join(open_ends)}.")
     return found
 
 

@@ -55,6 +55,9 @@ SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 BOTTOM = 0.45
 """Inches for the numbers and the name of the horizontal axis."""
 
+PIXELS = 120
+"""Of an inch on the page: text of all drawings comes out as large as the page's own, however wide they are."""
+
 PAGE = {INK: "currentColor", BLUE: f"var(--blue, {BLUE})"}
 """Colours that the page decides."""
 
@@ -92,7 +95,7 @@ def drawing(
         figure.subplots_adjust(left=left / width, right=1 - 0.1 / width, bottom=BOTTOM / height, top=1 - top / height)
         paint(figure)
         figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-    return _markup(ElementTree.fromstring(buffer.getvalue()), label)
+    return _markup(ElementTree.fromstring(buffer.getvalue()), label, round(width * PIXELS))
 
 
 def _matplotlib() -> ModuleType:
@@ -112,7 +115,7 @@ def _matplotlib() -> ModuleType:
     return import_module("matplotlib")
 
 
-def _markup(root: ElementTree.Element, label: str) -> str:
+def _markup(root: ElementTree.Element, label: str, pixels: int) -> str:
     used = {name for element in root.iter() for name in _references(element)}
     for parent in root.iter():
         for child in list(parent):
@@ -121,8 +124,8 @@ def _markup(root: ElementTree.Element, label: str) -> str:
     for element in root.iter():
         _strip(element, used)
     root.attrib |= {"role": "img", "aria-label": label, "fill": "currentColor", "stroke-linejoin": "round"}
-    for size in ("width", "height"):
-        del root.attrib[size]
+    del root.attrib["height"]
+    root.set("width", str(pixels))
     ElementTree.register_namespace("", SVG)
     return re.sub(r">\s+<", "><", ElementTree.tostring(root, encoding="unicode"))
 

@@ -49,14 +49,17 @@ def _parts(card: Card) -> Iterable[RenderableType]:
     yield text(card.subject.file, "bold")
     yield text(f"{card.subject.architecture} · {card.data.name} · n = {wording.count(card.data.n)}", limit=300)
     yield Text()
+    if cautions := provenance.cautions(card):
+        for caution in cautions:
+            yield text(f"! {caution}", "bold yellow", MANY)
+        yield Text()
     yield Text(outline.summary(card), "bold")
     if card.reading:
         yield Text()
         yield Text(" ").join(text(sentence, limit=MANY) for sentence in card.reading)
-    for caution in provenance.cautions(card):
-        yield text(f"! {caution}", "yellow", MANY)
     yield from _beside(card)
-    yield from section("Calibration", _numbers(outline.numbers(card, outline.CALIBRATION)))
+    calibration = outline.numbers(card, outline.CALIBRATION)
+    yield from section("Calibration", _numbers(calibration), *_bare(calibration))
     yield from _corruption(card)
     yield from section("Set-up and provenance", _facts(card))
     yield from section("Not measured", *_gaps(card))
@@ -113,21 +116,27 @@ def _beside(card: Card) -> Iterable[RenderableType]:
     table = Table(box=None, show_header=True, padding=(0, 1, 0, 0), pad_edge=False, expand=True, header_style="bold cyan")
     table.add_column("FLATNESS", ratio=1)
     table.add_column("SAFETY", ratio=1)
-    marks = outline.marks(card)
+    marks, remarks = outline.marks(card), outline.remarks(card)
     for pair in zip_longest(left, right):
-        table.add_row(*(_stacked(m, marks.get(m.name, "")) if m else Text() for m in pair))
+        table.add_row(*(_stacked(m, marks.get(m.name, ""), remarks.get(m.name, "")) if m else Text() for m in pair))
     yield Text()
     yield table
     yield Text(outline.flatness_note(card), "italic")
+    yield from _bare([*left, *right])
 
 
-def _stacked(measured: Measured, mark: str) -> Group:
+def _bare(measured: Sequence[Measured]) -> list[Text]:
+    """Why numbers have no interval."""
+    return [text(sentence, "dim", MANY) for sentence in outline.bare(measured)]
+
+
+def _stacked(measured: Measured, mark: str, remark: str) -> Group:
     """Title and n on one line, value and interval on the next: two of these fit side by side in 80 columns."""
     top = Table(box=None, show_header=False, padding=0, pad_edge=False, expand=True)
     top.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
     top.add_column(justify="right", no_wrap=True)
     top.add_row(Text(f"{_title(measured)} {mark}".rstrip()), Text(f" n {wording.count(measured.n)}", "dim"))
-    return Group(top, Text("  ") + _estimate(measured))
+    return Group(top, Text("  ") + _estimate(measured) + text(f" {remark}".rstrip()))
 
 
 def _numbers(measured: Sequence[Measured]) -> Table | None:

@@ -79,6 +79,5 @@ def test_the_reading_counts_what_moved() -> None:
     ]
 
 
-def test_the_reading_says_what_rescaling_would_do_where_it_was_not_tried() -> None:
-    assert "sharpness change when layers of a ReLU network are rescaled" in " ".join(reading(NUMBERS))
-    assert not rescaling(NUMBERS, row("sharpness.lambda_max", "not tested"))
+def test_the_reading_is_silent_where_rescaling_was_not_tried() -> None:
+    assert not rescaling(NUMBERS) and not rescaling(NUMBERS, row("sharpness.lambda_max", "not tested"))

@@ -68,6 +68,7 @@ def test_calibration_without_its_floor_is_left_to_the_table() -> None:
 def test_corruption_and_the_worst_one() -> None:
     whole = number("corruption.accuracy", 0.853, 0.839, 0.865, source="synthetic-c", cells=57)
     parts = {"gaussian_noise": 0.62, "fog": 0.7, "fog/5": 0.1, "family/blur": 0.2, "*/5": 0.3}
+    assert reading([number("corruption.accuracy", 0.853)]) == ["Under corruption it gets 85.3 % right."]
     assert reading([whole]) == ["Under corruption (synthetic-c, 57 cells) it gets 85.3 % [83.9, 86.5] right."]
     assert reading([whole, *(number(f"corruption.accuracy/{name}", value) for name, value in parts.items())]) == [
         "Under corruption (synthetic-c, 57 cells) it gets 85.3 % [83.9, 86.5] right, and under gaussian noise, its worst, 62.0 %."

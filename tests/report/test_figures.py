@@ -134,6 +134,15 @@ def test_matrix_shows_its_numbers() -> None:
     assert "0.10" not in texts(fleet_figures.matrix([[0.1] * 40] * 40, title="Disagreement", salt="x"))
 
 
+def test_text_of_every_drawing_has_one_size_on_the_page(full: Card) -> None:
+    """A drawing is as many pixels wide as its view box times one factor, so nothing is blown up or shrunk to fill a page."""
+    drawn = [DRAWINGS["slice"](full), *(fleet_figures.matrix([[0.1] * n] * n, title="D", salt="x") for n in (2, 5, 12))]
+    roots = [ElementTree.fromstring(svg) for svg in drawn]
+    factors = [float(root.get("width", "0")) / float(root.get("viewBox", "").split()[2]) for root in roots]
+    assert factors == pytest.approx([factors[0]] * 4, rel=0.01)
+    assert float(roots[2].get("width", "0")) < 400, "five models do not fill the page"
+
+
 def test_scatter_gives_no_tau_for_few_or_equal_points() -> None:
     few = fleet_figures.Axis("few", [cards.number("a.b", v) for v in (1.0, 2.0, 3.0, 4.0)] + [None])
     same = fleet_figures.Axis("same", [cards.number("a.b", 1.0)] * 5)

@@ -1,10 +1,16 @@
 """What a report holds, and what it does with a card whose tables do not fit."""
 
+import re
+from collections.abc import Callable
+
 import pytest
 
 from sharpaudit.card import Card, CorruptionSource, ProbeRun, Scalar, Table
 from sharpaudit.errors import CardError
 from sharpaudit.report import grids, outline, provenance, tables
+from sharpaudit.report.html import html
+from sharpaudit.report.markdown import markdown
+from sharpaudit.report.terminal import terminal
 from tests.report import cards
 
 
@@ -113,7 +119,38 @@ def test_size_in_readable_units() -> None:
 def test_warnings_of_the_load_are_said() -> None:
     card = cards.full()
     risky = card.model_copy(update={"subject": card.subject.model_copy(update={"clean_load": False, "ran_user_code": True})})
-    assert provenance.cautions(risky)[1:] == [
+    assert provenance.cautions(risky) == [
+        "resized by hand",
         "The file held code that was ignored on request.",
         "The architecture came from a Python file that was executed on request.",
+        "Not converged, and not to be relied on: Worst-case, linf adaptive 0.002.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("origin", "words"),
+    [
+        ("numbered", "10, without names, numbered as in the labels"),
+        ("numbered, map.txt", "10, named and ordered by map.txt"),
+        ("folder names, the checkpoint's metadata", "10, named and ordered by folder names and the checkpoint's metadata"),
+    ],
+)
+def test_who_named_the_classes(full: Card, origin: str, words: str) -> None:
+    card = full.model_copy(update={"data": full.data.model_copy(update={"classes_origin": origin})})
+    assert next(fact.value for fact in provenance.facts(card) if fact.label == "Classes") == words
+
+
+def test_reasons_for_missing_intervals_are_said_once() -> None:
+    rows = [cards.number(f"clean.{name}", 0.5, width) for name, width in (("nll", None), ("accuracy", 0.1), ("brier", None))]
+    other = rows[0].model_copy(update={"name": "calibration.mce", "reason": "chosen"})
+    assert outline.bare([*rows, other, rows[0]]) == [
+        "No interval for Negative log-likelihood, Brier score: a deterministic function of the weights and the frozen probe set.",
+        "No interval for Largest bin error (MCE): chosen.",
+    ]
+
+
+@pytest.mark.parametrize("render", [terminal, markdown, lambda card: html([card])], ids=["terminal", "markdown", "html"])
+def test_the_worst_class_and_missing_intervals_stand_by_their_numbers(render: Callable[[Card], str], full: Card) -> None:
+    text = " ".join(re.sub(r"<[^>]+>", "", render(full)).split())
+    assert text.count("(class truck)") == 1
+    assert "No interval for Largest curvature λ max, Smallest curvature λ min: a deterministic function" in text

@@ -10,6 +10,7 @@ from sharpaudit.card import Card, Check, SetupCheck, codec
 from sharpaudit.compare import compare
 from sharpaudit.report.html import html
 from sharpaudit.report.markdown import markdown
+from sharpaudit.report.notebook import fragment
 from sharpaudit.report.terminal import terminal
 from tests.compare.cases import audit
 from tests.report import cards
@@ -27,6 +28,25 @@ SETUP = SetupCheck(
 
 def page(card: Card) -> str:
     return html([card])
+
+
+@pytest.mark.parametrize("render", [terminal, markdown, page, fragment])
+def test_what_is_suspect_stands_before_any_number(render: Callable[[Card], str], full: Card) -> None:
+    doubtful = full.model_copy(update={"setup": SETUP, "incomplete": ["spectrum", "slices"]})
+    text = " ".join(render(doubtful).split())
+    places = [
+        text.index("This card is incomplete: spectrum, slices were not measured."),
+        text.index("Set-up suspect, labels"),
+        text.index("Not converged, and not to be relied on: Worst-case, linf adaptive 0.002."),
+        text.index("Right on 915 of 1,000 images"),
+    ]
+    assert places == sorted(places)
+
+
+def test_of_several_checkpoints_the_suspect_ones_are_marked(full: Card, minimal: Card) -> None:
+    text = html([full.model_copy(update={"setup": SETUP}), full.model_copy(update={"incomplete": ["spectrum"]}), minimal])
+    assert text.count('<span class="failed">set-up suspect</span>') == text.count('<span class="failed">incomplete</span>') == 1
+    assert text.count("read the cautions first") == text.count("Before you trust these numbers") == 2
 
 
 @pytest.mark.parametrize("render", [terminal, markdown, page])
