@@ -12,6 +12,7 @@ from sharpaudit.cli.app import app, output
 from sharpaudit.cli.streams import screen
 
 CHECKPOINTS = Path(__file__).parents[1] / "demo"
+DATA, TRAIN_DATA = "digits", "digits:train"
 CONDITION = r"(.+)-seed"
 """Where the file names say how a network was trained."""
 SHOWN = ("baseline", "weight_decay", "augmentation", "sam")
@@ -39,6 +40,7 @@ def demo(
     """
     from sharpaudit import store
     from sharpaudit.audit import Request
+    from sharpaudit.card import Setting
     from sharpaudit.cli.compare import compared, show
     from sharpaudit.cli.guides import guides
     from sharpaudit.cli.running import audit_into
@@ -52,7 +54,14 @@ def demo(
     runs = {}
     for number, file in enumerate(files, 1):
         print(f"[{number}/{len(files)}] {file.stem}", file=sys.stderr)
-        request = Request(checkpoint=file, data="digits", train_data="digits:train", probes=",".join(options), options=options)
+        request = Request(
+            checkpoint=file,
+            data=DATA,
+            train_data=TRAIN_DATA,
+            probes=",".join(options),
+            options=options,
+            settings={name: Setting(value=value, origin="demo") for name, value in told_to_measure(options).items()},
+        )
         runs[file.stem] = audit_into(out / file.stem, request)
     store.write(out / "report.html", html([run.card for run in runs.values()], guides()))
     print(terminal(runs[PAIR[0]].card, **screen()))
@@ -69,3 +78,10 @@ def audited() -> dict[str, dict[str, Any]]:
     from sharpaudit.plan import PRESETS
 
     return {name: {**preset, **OPTIONS.get(name, {})} for name, preset in PRESETS["standard"].items() if name not in TOO_DEAR}
+
+
+def told_to_measure(options: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """What `measure` would have to be told to run the same: the probes and `options`, named as on a card."""
+    values = {f"set.{probe}.{name}": value for probe, given in options.items() for name, value in given.items()}
+    lists = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    return {"data": DATA, "train_data": TRAIN_DATA, "probes": ",".join(options), **lists}
