@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
@@ -33,6 +34,7 @@ def probes(
             print(f"{clean(plugin):<20}(a plug-in: {package})")
         return
     one = registry.find(name)
+    presets = _presets(name)
     documentation = "\n".join(clean(line, 1000) for line in one.documentation.splitlines())
     if json:
         document = {
@@ -40,13 +42,32 @@ def probes(
             "version": one.version,
             "needs": sorted(one.needs),
             "measures": list(one.measures),
-            "options": {key: {"type": kind, "default": default} for key, kind, default in one.option_table()},
+            "presets": list(presets),
+            "options": {
+                key: {"type": kind, "default": default, "presets": _changes(presets, key, default)}
+                for key, kind, default in one.option_table()
+            },
             "documentation": documentation,
         }
         print(codec.dumps(document), end="")
         return
     print(documentation)
+    print(f"\nPresets\n    {', '.join(presets) or 'none: --probes names it'}")
     print("\nOptions (--set " + one.name + ".OPTION=VALUE)")
     for key, kind, default in one.option_table():
-        print(f"    {key:<20}{kind:<16}default {default}")
+        changed = "".join(f"; {preset} {value}" for preset, value in _changes(presets, key, default).items())
+        print(f"    {key:<20}{kind:<16}default {default}{changed}")
     print("\nMeasures\n    " + "\n    ".join(one.measures))
+
+
+def _presets(name: str) -> dict[str, Any]:
+    """The presets that run the probe, each with the options it gives it."""
+    from sharpaudit.plan import PRESETS, plan
+
+    return {preset: step.options for preset in PRESETS for step in plan(preset) if step.probe.name == name}
+
+
+def _changes(presets: Mapping[str, Any], key: str, default: object) -> dict[str, object]:
+    """The presets that do not leave the option `key` at its default, each with its value."""
+    values = {preset: getattr(options, key) for preset, options in presets.items()}
+    return {preset: value for preset, value in values.items() if value != default}

@@ -111,8 +111,13 @@ def test_probes_are_listed_and_explained(run: Command) -> None:
     explained = run("probes", "calibration")
     assert "When not to trust it" in explained.out
     assert ["bins", "int", "default", "15"] in [line.split() for line in explained.out.splitlines()]
+    spectrum = run("probes", "spectrum").out
+    assert "default 4; deep 10\n" in spectrum and "Presets\n    standard, deep\n" in spectrum
+    assert "default 20; standard 13\n" in run("probes", "worst_case").out
     assert run("probes", "calibrations").code == 2
-    assert json.loads(run("probes", "spectrum", "--json").out)["name"] == "spectrum"
+    document = json.loads(run("probes", "spectrum", "--json").out)
+    assert (document["name"], document["presets"]) == ("spectrum", ["standard", "deep"])
+    assert document["options"]["density_starts"] == {"type": "int", "default": 4, "presets": {"deep": 10}}
     assert [each["name"] for each in json.loads(run("probes", "--json").out)] == probes.names()
 
 
