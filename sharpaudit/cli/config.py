@@ -29,8 +29,10 @@ def show(context: typer.Context, config: ConfigFile = None, json: Json = False) 
         return
     for layer in layers(context):
         print(f"# {layer.origin}: {clean(str(layer.path), 500)}")
-    for name, value, where, weaker in rows:
-        print(f"{name:<28}{'-' if value is None else clean(str(value)):<28}{where:<12}{weaker}".rstrip())
+    widest = max(len(name) for name, *_ in rows)
+    for name, value, where, weaker in rows:  # the value last, as it may be of any length
+        shown = "-" if value is None else clean(str(value), 500)
+        print(f"{name:<{widest}}  {where:<11}  {shown}{weaker and f'  ({weaker})'}")
     for variable in unknown_variables():
         print(f"warning: {variable}", file=sys.stderr)
 
@@ -44,7 +46,7 @@ def _resolved(context: typer.Context) -> Iterator[tuple[str, Any, str, str]]:
         where = origin(context, parameter.name)
         said = [layer for layer in layers(context) if parameter.name in layer.values and layer.origin != where]
         weaker = ", ".join(f"{layer.origin}: {clean(str(layer.values[parameter.name]), 40)}" for layer in said)
-        yield key(parameter), value, where, weaker and f"({weaker})"
+        yield key(parameter), value, where, weaker
 
 
 def _probe_rows(context: typer.Context) -> Iterator[tuple[str, Any, str, str]]:

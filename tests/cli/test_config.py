@@ -59,9 +59,9 @@ def test_flag_before_environment_before_config_before_project_before_default(
     assert seed() == (2, "config")
     shown = run("config", "show", *arguments).out
     assert [line.split() for line in shown.splitlines() if line.startswith("seed")] == [
-        ["seed", "2", "config", "(pyproject:", "1)"]
+        ["seed", "config", "2", "(pyproject:", "1)"]
     ]
-    assert "batch_size                  100                         pyproject" in shown
+    assert "batch_size             pyproject    100" in shown.splitlines()
     monkeypatch.setenv("SHARPAUDIT_SEED", "3")
     assert seed() == (3, "environment")
     arguments = [*arguments, "--seed", "4"]
