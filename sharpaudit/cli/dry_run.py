@@ -5,8 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sharpaudit.cli.values import time_in_words
+
 if TYPE_CHECKING:
     from sharpaudit.audit import Request
+
+LONG = 600.0
+"""Seconds after which one is told of something shorter."""
 
 
 def print_plan(request: Request, folder: Path, *, as_json: bool) -> None:
@@ -17,6 +22,7 @@ def print_plan(request: Request, folder: Path, *, as_json: bool) -> None:
     from sharpaudit.audit import Cost
     from sharpaudit.card import codec
     from sharpaudit.device import peak_memory_mib
+    from sharpaudit.plan import PRESETS
     from sharpaudit.probes import Passes
     from sharpaudit.setup_check import least_forward
 
@@ -36,4 +42,7 @@ def print_plan(request: Request, folder: Path, *, as_json: bool) -> None:
         counts = (cost.passes.forward, cost.passes.backward, cost.passes.hvp, cost.passes.ggn)
         print(f"{cost.probe:<20}{''.join(f'{count:>12,}' for count in counts)}{took:>10}")
     print(f"{'':<20}{'examples through the model':>48}{seconds:>10,.1f}")
-    print(f"About {seconds:,.0f} s, timed on a few images, and at least {memory:,.0f} MiB of memory.")
+    told = f"{seconds:,.0f} s" + (f" ({time_in_words(seconds)})" if seconds >= 99.5 else "")
+    print(f"About {told}, timed on a few images, and at least {memory:,.0f} MiB of memory.")
+    if seconds > LONG and not {step.probe.name for step in prepared.steps} <= set(PRESETS["quick"]):
+        print("Shorter: --probes quick.")

@@ -10,6 +10,7 @@ import typer
 
 from sharpaudit.cli.app import app
 from sharpaudit.cli.streams import screen
+from sharpaudit.cli.values import time_in_words
 from sharpaudit.errors import CardError, clean
 
 if TYPE_CHECKING:
@@ -88,5 +89,6 @@ def _rendered(card: Card, format_: Format, *, canonical: bool) -> str:
 
 def _progress(state: State) -> str:
     """One line for those who look on."""
-    left = f", about {state.seconds * (1 / state.fraction - 1):.0f} s to go" if state.fraction > 0.02 else ""
-    return f"running: {clean(state.doing)}, {state.fraction:.0%} after {state.seconds:.0f} s{left} (process {state.pid})"
+    left = f", about {time_in_words(state.seconds * (1 / state.fraction - 1))} to go" if state.fraction > 0.02 else ""
+    took = time_in_words(state.seconds)
+    return f"running: {clean(state.doing)}, {state.fraction:.0%} after {took}{left} (process {state.pid})"

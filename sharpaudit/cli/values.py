@@ -1,4 +1,4 @@
-"""Which numbers and times do the texts on the command line stand for?"""
+"""Which numbers and times do the texts on the command line stand for, and how is a time written there?"""
 
 from __future__ import annotations
 
@@ -39,3 +39,11 @@ def duration(flag: str, text: str | None) -> float:
     if not seconds:
         raise UsageError(f"{flag}: expected a time such as 90s, 10m or 1h30m, got '{clean(text)}'")
     return float(seconds)
+
+
+def time_in_words(seconds: float) -> str:
+    """A time as a person says it: 40 s, 46 min, 3 h 20 min."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60:,} h {minutes % 60} min"

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from sharpaudit.cli.values import time_in_words
 from sharpaudit.cost import UnitCosts
 from tests.cli.conftest import DEMO, Command
 
@@ -20,6 +21,41 @@ def test_dry_run_lists_passes_seconds_and_memory(run: Command, arguments: list[s
     assert found.code == 0
     assert "shared clean views            50           0           0" in found.out
     assert "MiB of memory" in found.out
+
+
+@pytest.mark.parametrize(
+    ("seconds", "probes", "ends"),
+    [
+        (10.0, "accuracy", "About 10 s, timed"),
+        (500.0, "corruption", "About 500 s (8 min), timed"),
+        (12_000.0, "corruption", "Shorter: --probes quick.\n"),
+        (12_000.0, "accuracy", "MiB of memory.\n"),
+    ],
+)
+def test_a_long_plan_is_told_in_hours_and_of_something_shorter(
+    run: Command, monkeypatch: pytest.MonkeyPatch, seconds: float, probes: str, ends: str
+) -> None:
+    monkeypatch.setattr(UnitCosts, "seconds", lambda self, step, workload: seconds)
+    checkpoint = DEMO / "sam-seed0.safetensors"
+    found = run("measure", checkpoint, "--data", "digits", "--limit", "50", "--probes", probes, "--dry-run").out
+    assert ends in found if "timed" in ends else found.endswith(ends)
+    assert ("(3 h 20 min)" in found) == (seconds == 12_000)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.4, "0 s"),
+        (99.4, "99 s"),
+        (99.5, "2 min"),
+        (2759, "46 min"),
+        (5969, "99 min"),
+        (5970, "1 h 40 min"),
+        (1e6, "277 h 47 min"),
+    ],
+)
+def test_times_are_written_as_a_person_says_them(seconds: float, words: str) -> None:
+    assert time_in_words(seconds) == words
 
 
 def test_dry_run_lists_the_set_up_check_with_the_passes_it_takes_when_all_answers_are_right(
