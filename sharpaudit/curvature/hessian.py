@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from sharpaudit.curvature.lanczos import Extremes, Krylov, affordable
 from sharpaudit.curvature.objective import Objective
+from sharpaudit.curvature.quadrature import Floats, Function
 from sharpaudit.curvature.records import Sampled
-from sharpaudit.curvature.spectrum import Floats, Function, Spectrum, Sum, spectrum, whole
+from sharpaudit.curvature.spectrum import Spectrum, Sum, spectrum, whole
 
 SMALL = 300
 """Parameters up to which all eigenvalues are found, whatever the budget: that takes a second, and four starts in so few

@@ -16,7 +16,8 @@ import numpy as np
 from sharpaudit.curvature.gram import Factor, cheaper
 from sharpaudit.curvature.lanczos import shortfall
 from sharpaudit.curvature.objective import Objective
-from sharpaudit.curvature.spectrum import Function, Sum, spectrum
+from sharpaudit.curvature.quadrature import Function
+from sharpaudit.curvature.spectrum import Sum, spectrum
 
 WEIGHT_DECAY = 5e-4
 """The usual weight decay of CIFAR recipes, and of the main paper's: the damping where none is stated. One for all checkpoints,

@@ -24,30 +24,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.linalg import eigh_tridiagonal
 from torch import Tensor
 
 from sharpaudit.card import Interval
 from sharpaudit.curvature.lanczos import Extremes, Krylov, Outliers, Product, affordable
+from sharpaudit.curvature.quadrature import Floats, Function, Rule, gauss, indefinite_error, radau, with_known
 from sharpaudit.curvature.records import Eigenvalue, Sampled
-
-Floats = NDArray[np.float64]
-Function = Callable[[Floats], Floats]
-"""Of an eigenvalue, vectorised."""
-
-
-@dataclass(frozen=True)
-class Rule:
-    """The quadrature rule of one start."""
-
-    nodes: Floats
-    weights: Floats
-    """Non-negative, of sum 1."""
-
-    def integral(self, function: Function) -> float:
-        """Σ_j w_j f(θ_j), the mean of f over the spectrum as this start sees it."""
-        return float(self.weights @ function(self.nodes))
 
 
 @dataclass(frozen=True)
@@ -247,16 +229,16 @@ def _view(
         on_progress(steps / limit)
         if steps < min(min_steps, limit):
             continue
-        others = [_radau(space)] if nonnegative else [_gauss(space, max(1, steps * share // 4)) for share in (3, 2)]
-        rules = [_with_known(rule, known, space.size) for rule in (_gauss(space, steps), *others)]
+        others = [radau(space)] if nonnegative else [gauss(space, max(1, steps * share // 4)) for share in (3, 2)]
+        rules = [with_known(rule, known, space.size) for rule in (gauss(space, steps), *others)]
         values = {name: [rule.integral(function) for rule in rules] for name, function in functions.items()}
         if space.complete:
             errors = dict.fromkeys(functions, 0.0)
         elif nonnegative:
-            errors = {name: abs(gauss - radau) / 2 for name, (gauss, radau) in values.items()}
+            errors = {name: abs(upper - lower) / 2 for name, (upper, lower) in values.items()}
         else:
             sampled = Rule(rules[0].nodes[len(known) :], rules[0].weights[len(known) :])
-            errors = {name: _indefinite_error(function, sampled, values[name]) for name, function in functions.items()}
+            errors = {name: indefinite_error(function, sampled, values[name]) for name, function in functions.items()}
         if steps == limit or all(error <= tolerance * abs(values[name][0]) for name, error in errors.items()):
             ends = {name: (seen[0], seen[1] if nonnegative else seen[0]) for name, seen in values.items()}
             return _View(rules[0], len(known), ends, errors, steps)
@@ -272,48 +254,3 @@ def _sum(seen: Sequence[tuple[float, float, float]], tolerance: float) -> Sum:
 
 def _part(on_progress: Callable[[float], None], start: int, starts: int) -> Callable[[float], None]:
     return lambda fraction: on_progress((start + fraction) / starts)
-
-
-def _gauss(space: Krylov, steps: int) -> Rule:
-    """The rule of the first `steps` steps."""
-    return _rule(space.alpha[:steps], space.beta[: steps - 1])
-
-
-def _radau(space: Krylov) -> Rule:
-    """The rule of one node more, which lies at 0: T is extended so that 0 is an eigenvalue (Golub 1973)."""
-    alpha, beta = space.alpha, space.beta
-    pivot = alpha[0]  # of the elimination of T; all are positive for a positive definite T
-    for a, b in zip(alpha[1:], beta, strict=False):
-        pivot = a - b * b / pivot if pivot > 0 else 0.0
-    return _rule([*alpha, beta[-1] ** 2 / pivot], beta) if pivot > 0 else _rule(alpha, beta[:-1])
-
-
-def _rule(alpha: list[float], beta: list[float]) -> Rule:
-    """The Gauss rule of a tridiagonal matrix."""
-    nodes, vectors = eigh_tridiagonal(np.array(alpha), np.array(beta))
-    return Rule(np.asarray(nodes, np.float64), np.asarray(vectors[0], np.float64) ** 2)
-
-
-def _with_known(rule: Rule, known: Floats, size: int) -> Rule:
-    """The known eigenvalues, each with its share 1/P, and the rule of the complement."""
-    weights = np.full(len(known), 1 / size)
-    return Rule(np.append(known, rule.nodes), np.append(weights, rule.weights * (1 - weights.sum())))
-
-
-def _indefinite_error(function: Function, sampled: Rule, values: Sequence[float]) -> float:
-    """The error of the steps, from the values by the rule and by shorter ones, and from the nodes of the rule around zero."""
-    quadratic = not np.diff(function(np.arange(-2.0, 2.0)), 3).any()
-    if quadratic and len(sampled.nodes) >= 2:
-        return 0.0
-    changes = [abs(values[0] - shorter) for shorter in values[1:]]
-    return max(*changes, _around_zero(function, sampled))
-
-
-def _around_zero(function: Function, rule: Rule) -> float:
-    """The most that eigenvalues between the two nodes around zero could add; where all nodes are on one side, it is mirrored."""
-    nearest = np.abs(rule.nodes).min()
-    right = rule.nodes[rule.nodes >= 0].min(initial=np.inf)
-    left = rule.nodes[rule.nodes < 0].max(initial=-np.inf)
-    weight = rule.weights[(rule.nodes == left) | (rule.nodes == right)].sum()
-    ends = np.array([-nearest if left == -np.inf else left, nearest if right == np.inf else right])
-    return float(weight * np.abs(function(ends)).max())

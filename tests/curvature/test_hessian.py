@@ -9,7 +9,8 @@ import torch
 from sharpaudit.curvature.hessian import FLOOR, _negative, bins, hessian_spectrum, negative_mass
 from sharpaudit.curvature.lanczos import Product
 from sharpaudit.curvature.objective import Objective
-from sharpaudit.curvature.spectrum import Function, Spectrum, spectrum
+from sharpaudit.curvature.quadrature import Function
+from sharpaudit.curvature.spectrum import Spectrum, spectrum
 from tests.cases import case
 from tests.curvature.test_lanczos import product, rotated
 from tests.curvature.test_random_networks import objective

@@ -24,8 +24,9 @@ import torch
 from numpy.typing import NDArray
 
 from sharpaudit.curvature.lanczos import Krylov
+from sharpaudit.curvature.quadrature import Function, gauss, radau
 from sharpaudit.curvature.soft_rank import damped_log, soft_rank
-from sharpaudit.curvature.spectrum import Function, Sum, _gauss, _radau, quadratic_form, spectrum
+from sharpaudit.curvature.spectrum import Sum, quadratic_form, spectrum
 from tests.curvature.test_lanczos import product, rotated
 
 Floats = NDArray[np.float64]
@@ -125,8 +126,8 @@ def test_the_two_rules_bracket_what_each_start_sees(steps: int) -> None:
         _, vectors = torch.linalg.eigh(matrix)
         weights = (vectors.T @ start).square().numpy()
         for function in (soft_rank(1e-4), damped_log(1e-4)):
-            gauss, radau = _gauss(space, steps).integral(function), _radau(space).integral(function)
-            assert radau - 1e-9 <= weights @ function(values) <= gauss + 1e-9
+            above, below = gauss(space, steps).integral(function), radau(space).integral(function)
+            assert below - 1e-9 <= weights @ function(values) <= above + 1e-9
 
 
 def test_a_quadratic_form_is_the_trace_against_the_covariance_of_the_vectors() -> None:
