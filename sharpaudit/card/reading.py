@@ -74,8 +74,8 @@ def _calibration(found: Mapping[str, Measured]) -> Iterator[str]:
         beyond = ece.value > highest
         yield (
             f"Its confidences are off by {fixed(100 * ece.value, 1)} points{interval(ece.ci, 1, 100)} on average (ECE), "
-            f"{'more' if beyond else 'no more'} than chance explains: a perfectly calibrated model would show "
-            f"{fixed(100 * floor.value, 1)}" + (f", and above {fixed(100 * highest, 1)} once in 20 times." if beyond else ".")
+            f"{'more' if beyond else 'no more'} than chance explains ({fixed(100 * floor.value, 1)} on average"
+            + (f", above {fixed(100 * highest, 1)} once in 20 times)." if beyond else ").")
         )
 
 
@@ -119,12 +119,10 @@ def _rescaling(found: Mapping[str, Measured], tables: Mapping[str, Table]) -> It
         if pairs and isinstance(alpha, int | float):
             how = f" {pairs.value:.0f} pair{'s' * (pairs.value != 1)} of layers by {alpha:g}"
         times = [max(ratio, 1 / ratio) for name, ratio in ratios(tables).items() if name in moved and ratio > 0]
-        upto = f", by up to {max(times):.3g} times" if times else ""
-        scale = ": differences in these between networks can be of scale alone" if moved else ""
-        yield (
-            f"Rescaling{how}, which leaves every logit where it was, moves {len(moved) or 'none'} of {len(tried)} "
-            f"sharpness and flatness numbers{upto}{scale}."
-        )
+        largest = float(f"{max(times, default=0):.3g}")
+        upto = f" by up to {fixed(largest, 0) if largest >= 100 else f'{largest:g}'} times" if times else ""
+        scale = ": between networks they may differ by scale alone" if moved else ""
+        yield f"Rescaling{how}, no logit changed, moves {len(moved) or 'none'} of {len(tried)} flatness numbers{upto}{scale}."
 
 
 def _null(found: Mapping[str, Measured]) -> Iterator[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from sharpaudit.card import Measured, Measurement, Scalar, Skipped, Table
 from sharpaudit.card.invariance import COLUMNS, TABLE, ratios, verdicts
 from sharpaudit.card.reading import reading
@@ -68,15 +70,14 @@ def rescaling(numbers: list[Measurement], *rows: list[Scalar]) -> list[str]:
     return [sentence for sentence in reading(numbers, tables(*rows)) if sentence.startswith("Rescaling")]
 
 
-def test_the_reading_counts_what_moved() -> None:
-    moved, stayed = row("sharpness.lambda_max", "not invariant", 0.05), row("flatness.fisher_rao", "invariant")
+@pytest.mark.parametrize(("ratio", "times"), [(0.05, "20"), (18.71, "18.7"), (24_680.0, "24,700")])
+def test_the_reading_counts_what_moved(ratio: float, times: str) -> None:
+    moved, stayed = row("sharpness.lambda_max", "not invariant", ratio), row("flatness.fisher_rao", "invariant", 1e9)
     assert rescaling(NUMBERS, stayed, moved) == [
-        "Rescaling 2 pairs of layers by 10, which leaves every logit where it was, moves 1 of 2 sharpness and flatness numbers, "
-        "by up to 20 times: differences in these between networks can be of scale alone."
+        f"Rescaling 2 pairs of layers by 10, no logit changed, moves 1 of 2 flatness numbers by up to {times} times: between "
+        "networks they may differ by scale alone."
     ]
-    assert rescaling(NUMBERS[1:2], stayed) == [
-        "Rescaling layers, which leaves every logit where it was, moves none of 1 sharpness and flatness numbers."
-    ]
+    assert rescaling(NUMBERS[1:2], stayed) == ["Rescaling layers, no logit changed, moves none of 1 flatness numbers."]
 
 
 def test_the_reading_is_silent_where_rescaling_was_not_tried() -> None:
