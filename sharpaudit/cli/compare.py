@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 @app.command()
 def compare(
     context: typer.Context,
-    subjects: Annotated[list[Path], typer.Argument(metavar="A B [C...]", help="Run folders, report.json files or checkpoints.")],
+    subjects: Annotated[
+        list[Path], typer.Argument(metavar="RUN", help="Two or more run folders, report.json files or checkpoints.")
+    ],
     data: Data = None,
     train_data: TrainData = None,
     arch: Architecture = None,
@@ -37,9 +39,10 @@ def compare(
     config: ConfigFile = None,
     json: Json = False,
 ) -> None:
-    """Compare audits of the same data: differences, disagreement, and whether sharper goes with safer.
+    """Compare two or more audits of the same data.
 
-    Stored runs need no model. Checkpoints are audited first, into sharpaudit-runs/NAME.
+    Differences and disagreement with their uncertainty, and whether sharper goes with safer. Stored runs need no model.
+    Checkpoints are audited first, into sharpaudit-runs/NAME.
     """
     if len(subjects) < 2:
         raise UsageError("expected at least two runs or checkpoints to compare, got one")

@@ -20,7 +20,10 @@ app.add_typer(configuration, name="config")
 
 @configuration.command()
 def show(context: typer.Context, config: ConfigFile = None, json: Json = False) -> None:
-    """Print every setting that `measure` would use here, and whether a variable, a file or the default decided it."""
+    """Print every setting that `measure` would use here.
+
+    Beside each stands what decided it: a variable, a file or the default.
+    """
     from sharpaudit.card import codec
 
     rows = [*_resolved(context), *_probe_rows(context)]

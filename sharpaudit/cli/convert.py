@@ -19,13 +19,16 @@ def convert(
     out: Annotated[Path, output("X.safetensors", "The file to write; its manifest goes beside it.")],
     limits: Any,  # a checkpoints.Limits, made by with_budgets
     weights: Annotated[
-        str, typer.Option("--weights", help="Of a training checkpoint: auto, ema, raw, a key or a PREFIX.")
+        str, typer.Option("--weights", metavar="WHICH", help="Of a training checkpoint: auto, ema, raw, a key or a PREFIX.")
     ] = "auto",
     allow_inert: Annotated[bool, typer.Option("--allow-inert", help="Read tensors beside code in the file; run none.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
     json: Json = False,
 ) -> None:
-    """Write the weights of a checkpoint as safetensors, and a manifest of what was changed or left out."""
+    """Write the weights of a checkpoint as safetensors.
+
+    A manifest beside the file says what was changed or left out.
+    """
     from sharpaudit.card import codec
     from sharpaudit.checkpoints import conversion
 

@@ -30,16 +30,23 @@ class NameOrCommand(TyperGroup):
         return super().parse_args(ctx, args)
 
 
-data_sets = typer.Typer(cls=NameOrCommand, help="List data sets, look at one (data NAME [--verify]), or corrupt your own.")
+data_sets = typer.Typer(
+    cls=NameOrCommand,
+    subcommand_metavar="[NAME [--verify]] | COMMAND [ARGS]...",
+    help="""List data sets, look at one, or corrupt your own.
+
+    Without a NAME, lists the sets that are found by name and where they are searched. NAME is what --data takes: the set is
+    described; with --verify every image of it is read and checked.""",
+)
 app.add_typer(data_sets, name="data")
 
 DataSet = Annotated[str, typer.Option("--data", metavar="D", help="Images: digits, npz:PATH, imagefolder:PATH, cifar10, …")]
-Seed = Annotated[int, typer.Option("--seed", help="Of every random number.", min=0, max=2**63 - 1)]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Of every random number.", min=0, max=2**63 - 1)]
 
 
 @data_sets.command(hidden=True)
 def show(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A data set, as for --data.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A data set, as for --data.")] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Read every image and check what can be checked.")] = False,
     json: Json = False,
 ) -> None:
@@ -61,11 +68,14 @@ def make_c(
     severities: Annotated[
         str, typer.Option("--severities", metavar="1,2,…", help="Which of the severities 1 to 5.")
     ] = "1,2,3,4,5",
-    limit: Annotated[int | None, typer.Option("--limit", help="Use only the first N images.", min=1)] = None,
+    limit: Annotated[int | None, typer.Option("--limit", metavar="N", help="Use only the first N images.", min=1)] = None,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
-    """Write every image under every corruption, in the layout of CIFAR-10-C; the result is called synthetic-c."""
+    """Write every image under every corruption, like CIFAR-10-C.
+
+    The result is called synthetic-c and read with --data synthetic-c:FOLDER.
+    """
     from sharpaudit.card import codec
     from sharpaudit.data import open_images
     from sharpaudit.data.synthetic import LABEL, write_synthetic
@@ -88,10 +98,10 @@ def make_c(
 def contact_sheet(
     data: DataSet,
     out: Annotated[Path, output("FILE.png", "The picture.")],
-    index: Annotated[int, typer.Option("--index", help="Which image of the set.", min=0)] = 0,
+    index: Annotated[int, typer.Option("--index", metavar="N", help="Which image of the set.", min=0)] = 0,
     seed: Seed = 0,
 ) -> None:
-    """Draw one image under the nineteen corruptions at five severities."""
+    """Draw one image under all corruptions at five severities."""
     import torch
 
     from sharpaudit.corruptions import sheet

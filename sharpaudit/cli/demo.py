@@ -34,9 +34,10 @@ def demo(
     out: Annotated[Path, output("FOLDER", "Where the reports go.")] = Path("sharpaudit-demo"),
     everything: Annotated[bool, typer.Option("--all", help="All six ways of training, not four.")] = False,
 ) -> None:
-    """Audit the bundled networks on the bundled digits, compare them, and say where the reports are.
+    """Audit and compare the bundled networks on the bundled digits.
 
-    Eight networks of 6,090 parameters: four ways of training, two seeds each. No network access, under a minute on two cores.
+    Eight networks of 6,090 parameters: four ways of training, two seeds each. No network access, under a minute on two
+    cores; the last lines say where the reports are.
     """
     from sharpaudit import store
     from sharpaudit.audit import Request

@@ -35,7 +35,10 @@ class Finding:
 
 @app.command()
 def doctor(json: Json = False) -> int:
-    """Print versions, devices, memory, disk and data sets; exit code 5 when something is broken."""
+    """Print versions, devices, memory, disk and data sets.
+
+    The exit code is 5 when something is broken.
+    """
     from sharpaudit.card import codec
 
     found = [*_packages(), *_extras(), *folders()]

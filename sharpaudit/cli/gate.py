@@ -38,7 +38,7 @@ class Sink(StrEnum):
 @app.command()
 def gate(
     context: typer.Context,
-    subjects: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, report.json files or checkpoints.")],
+    subjects: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders, report.json files or checkpoints.")],
     policy: PolicyFile,
     baseline: Annotated[Path | None, typer.Option(metavar="RUN", help="What baseline rules compare with.")] = None,
     formats: Annotated[
@@ -90,7 +90,7 @@ def init(
     card: Annotated[Path, typer.Option("--from", metavar="RUN", help="A measured run.")],
     out: Annotated[Path | None, output("FILE", "Write it there instead of printing it.")] = None,
 ) -> None:
-    """Write a first policy, with limits from the intervals of a measured card."""
+    """Write a first policy, with limits from the intervals of a card."""
     from sharpaudit import store
     from sharpaudit.gate.starter import starting_policy
 
@@ -103,7 +103,7 @@ def init(
 
 @policies.command()
 def check(policy: Annotated[Path, typer.Argument(metavar="FILE", help="The policy.")]) -> None:
-    """Read a policy as the gate would, and print what is doubtful about it."""
+    """Read a policy as the gate would, and print what is doubtful."""
     from sharpaudit.gate.lint import doubts
     from sharpaudit.gate.policy import read, require_known
 

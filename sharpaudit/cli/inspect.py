@@ -26,11 +26,14 @@ def inspect(
     checkpoint: Annotated[Path, typer.Argument(metavar="CKPT", help=".safetensors, .pt, .pth, .th, .bin or a folder.")],
     limits: Any,  # a checkpoints.Limits, made by with_budgets
     weights: Annotated[
-        str, typer.Option("--weights", help="Of a training checkpoint: auto, ema, raw, a key or a PREFIX.")
+        str, typer.Option("--weights", metavar="WHICH", help="Of a training checkpoint: auto, ema, raw, a key or a PREFIX.")
     ] = "auto",
     json: Json = False,
 ) -> int:
-    """Tell what is in a checkpoint: format, tensors, wrappers, code, candidate networks; loads nothing, runs nothing."""
+    """Tell what is in a checkpoint, without loading or running it.
+
+    Its format, tensors, wrappers and code, and the networks that fit it.
+    """
     from sharpaudit.card import codec
     from sharpaudit.checkpoints import inspection
 

@@ -25,35 +25,44 @@ Interpolation = Literal["nearest", "bilinear", "bicubic"]
 @with_budgets
 def measure(
     context: typer.Context,
-    checkpoints: Annotated[list[Path], typer.Argument(metavar="CKPT...", help=".safetensors, .pt, .pth, .th, .bin or a folder.")],
+    checkpoints: Annotated[list[Path], typer.Argument(metavar="CKPT", help=".safetensors, .pt, .pth, .th, .bin or a folder.")],
     data: Annotated[
         str,
         typer.Option("--data", metavar="D", help="Test images: digits, npz:PATH, imagefolder:PATH, cifar10, cifar10-c, …"),
     ],
     limits: Any,  # a checkpoints.Limits, made by with_budgets
     train_data: Annotated[Text, option("--train-data", "Training images: generalisation gap and curvature.", metavar="D")] = None,
-    arch: Annotated[Text, option("--arch", "timm:NAME, torchvision:NAME, zoo:NAME, file.py:factory; else from the file.")] = None,
-    weights: Annotated[str, option("--weights", "Of a training checkpoint: auto, ema, raw, a key or a PREFIX.")] = "auto",
-    probes: Annotated[str, option("--probes", "quick, standard, deep, or probes separated by commas.")] = "standard",
+    arch: Annotated[
+        Text, option("--arch", "timm:NAME, torchvision:NAME, zoo:NAME, file.py:factory; else from the file.", metavar="ARCH")
+    ] = None,
+    weights: Annotated[
+        str, option("--weights", "Of a training checkpoint: auto, ema, raw, a key or a PREFIX.", metavar="WHICH")
+    ] = "auto",
+    probes: Annotated[
+        str, option("--probes", "quick, standard, deep, or probes separated by commas.", metavar="PROBES")
+    ] = "standard",
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="PROBE.OPTION=VALUE", help="One option of one probe; repeatable.")
     ] = None,
     out: Annotated[Path | None, output("RUN", "Run folder [sharpaudit-runs/NAME].")] = None,
-    limit: Annotated[int | None, option("--limit", "Use only the first N test images.", min=1)] = None,
-    mean: Annotated[Text, option("--mean", "Normalisation mean per channel, e.g. 0.485,0.456,0.406.")] = None,
-    std: Annotated[Text, option("--std", "Normalisation standard deviation per channel.")] = None,
+    limit: Annotated[int | None, option("--limit", "Use only the first N test images.", metavar="N", min=1)] = None,
+    mean: Annotated[Text, option("--mean", "Normalisation mean per channel, e.g. 0.485,0.456,0.406.", metavar="X[,X,X]")] = None,
+    std: Annotated[Text, option("--std", "Normalisation standard deviation per channel.", metavar="X[,X,X]")] = None,
     input_size: Annotated[Text, option("--input-size", "Of the network: channels,height,width.", metavar="C,H,W")] = None,
     interpolation: Annotated[Interpolation | None, option("--interpolation", "How images are resized.")] = None,
     crop_pct: Annotated[
-        float | None, option("--crop-pct", "Share of a resized image that the centre crop takes.", min=0.01, max=1.0)
+        float | None,
+        option("--crop-pct", "Share of a resized image that the centre crop takes.", metavar="SHARE", min=0.01, max=1.0),
     ] = None,
     num_classes: Annotated[
-        int | None, option("--num-classes", "Outputs the network must have; else from its weights.", min=2)
+        int | None, option("--num-classes", "Outputs the network must have; else from its weights.", metavar="N", min=2)
     ] = None,
     class_map: Annotated[
         Text, option("--class-map", "Which output each class of the data is: lines of a class and a number.", metavar="FILE")
     ] = None,
-    input_range: Annotated[Text, option("--input-range", "Black and white of floating-point images.", metavar="LOW,HIGH")] = None,
+    input_range: Annotated[
+        Text, option("--input-range", "Black and white of floating-point images, e.g. 0,255.", metavar="LOW,HIGH")
+    ] = None,
     synthesise: Annotated[
         bool, option("--synthesise", "Corrupt the images of a -c set ourselves (synthetic-c), reading no published files.")
     ] = False,
@@ -61,11 +70,13 @@ def measure(
     follow_links: Annotated[bool, typer.Option("--follow-links", help="Follow links out of the image folder.")] = False,
     max_bytes: Annotated[int | None, budget("--max-bytes")] = None,
     max_pixels: Annotated[int | None, budget("--max-pixels")] = None,
-    probe_examples: Annotated[int, option("--probe-examples", "Images of the frozen curvature probe set.", min=1)] = 512,
+    probe_examples: Annotated[
+        int, option("--probe-examples", "Images of the frozen curvature probe set.", metavar="N", min=1)
+    ] = 512,
     precision: Annotated[Precision, option("--precision", "Of the curvature computations.")] = "auto",
-    batch_size: Annotated[int, option("--batch-size", "Images in one forward pass.", min=1, max=2**20)] = 256,
-    device: Annotated[str, option("--device", "auto, cpu, cuda or cuda:N.")] = "auto",
-    seed: Annotated[int, option("--seed", "Of every random choice.", min=0, max=2**63 - 1)] = 0,
+    batch_size: Annotated[int, option("--batch-size", "Images in one forward pass.", metavar="N", min=1, max=2**20)] = 256,
+    device: Annotated[str, option("--device", "auto, cpu, cuda or cuda:N.", metavar="DEVICE")] = "auto",
+    seed: Annotated[int, option("--seed", "Of every random choice.", metavar="N", min=0, max=2**63 - 1)] = 0,
     config: ConfigFile = None,
     force: Annotated[bool, typer.Option("--force", help="Measure again what an earlier run has finished.")] = False,
     max_time: Annotated[

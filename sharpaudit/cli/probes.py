@@ -13,10 +13,13 @@ from sharpaudit.errors import clean
 
 @app.command()
 def probes(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Explain this probe.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Explain this probe.")] = None,
     json: Json = False,
 ) -> None:
-    """List the probes, or explain one: what, why, how computed, when not to trust it, sources."""
+    """List the probes, or explain one.
+
+    What it measures and why, how, when not to trust it, its sources, its options and what each preset makes of them.
+    """
     from sharpaudit import probes as registry
     from sharpaudit.card import codec
 

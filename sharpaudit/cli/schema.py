@@ -19,8 +19,8 @@ class Document(StrEnum):
 
 
 @app.command()
-def schema(document: Annotated[Document, typer.Argument(help="Which document.")]) -> None:
-    """Print the JSON Schema of a card, of a policy or of a configuration."""
+def schema(document: Annotated[Document, typer.Argument(metavar="DOCUMENT", help="Which document.")]) -> None:
+    """Print the JSON Schema of a card, policy or configuration."""
     from sharpaudit.card import codec
 
     match document:

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 Data = Annotated[str | None, typer.Option("--data", metavar="D", help="Test images, to audit checkpoints on.")]
 TrainData = Annotated[str | None, option("--train-data", "Training images, for the same.", metavar="D")]
-Architecture = Annotated[str | None, option("--arch", "Architecture of the checkpoints; else from the files.")]
-Probes = Annotated[str, option("--probes", "quick, standard, deep, or probes separated by commas.")]
-Seed = Annotated[int, option("--seed", "Of every random choice.", min=0, max=2**63 - 1)]
-Device = Annotated[str, option("--device", "auto, cpu, cuda or cuda:N.")]
+Architecture = Annotated[str | None, option("--arch", "Architecture of the checkpoints; else from the files.", metavar="ARCH")]
+Probes = Annotated[str, option("--probes", "quick, standard, deep, or probes separated by commas.", metavar="PROBES")]
+Seed = Annotated[int, option("--seed", "Of every random choice.", metavar="N", min=0, max=2**63 - 1)]
+Device = Annotated[str, option("--device", "auto, cpu, cuda or cuda:N.", metavar="DEVICE")]
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sharpaudit import probes
+from sharpaudit.cli.app import command_named, command_names
 from tests.cli.conftest import DEMO, Command
 
 BASELINE, AUGMENTED = DEMO / "baseline-seed0.safetensors", DEMO / "augmentation-seed0.safetensors"
@@ -164,3 +165,26 @@ def test_a_bare_command_shows_its_help(run: Command, arguments: list[str]) -> No
     assert result.code == 2
     assert "Usage: sharpaudit" in result.err
     assert "error[" not in result.err
+
+
+def pages() -> list[list[str]]:
+    """Every page of help."""
+    groups = {name: getattr(command_named(name), "commands", {}) for name in command_names()}
+    below = [[name, each] for name, commands in groups.items() for each, command in commands.items() if not command.hidden]
+    return [[], *([name] for name in groups), *below]
+
+
+@pytest.mark.parametrize("page", pages(), ids=" ".join)
+def test_help_is_whole_at_eighty_columns(run: Command, page: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every page has its usage, no line is wider, and the sentence that lists a command is not cut off."""
+    monkeypatch.setenv("COLUMNS", "80")
+    text = run(*page, "--help").out
+    assert text.startswith(" ".join(["Usage: sharpaudit", *page]))
+    assert max(map(len, text.splitlines())) <= 80
+    listed = text.partition("Commands:")[2]
+    assert not [line for line in listed.splitlines() if line.endswith("...")]
+    assert "[[" not in text and "...}" not in text
+
+
+def test_the_help_of_data_names_what_it_takes(run: Command) -> None:
+    assert "data [OPTIONS] [NAME [--verify]] | COMMAND [ARGS]..." in run("data", "--help").out
