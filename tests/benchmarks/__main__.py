@@ -2,5 +2,6 @@
 
 from tests.benchmarks import corruptions, curvature
 
-curvature.main()
-corruptions.main()
+if __name__ == "__main__":
+    curvature.main()
+    corruptions.main()

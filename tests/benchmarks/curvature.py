@@ -1,15 +1,17 @@
 """What does curvature cost beside the public libraries? python -m tests.benchmarks.curvature [tiny] [busy] [SECTION ...]
 
-Ours and the peers' run in one process and in turn, on the same images: one Hessian product on three networks, then a whole
-workload, the trace alone, perturbed losses, and the passes that probes of predictions cause. ``tiny`` is a rehearsal that
-keeps nothing. ``busy`` is for a machine that does other things too, where threads that wait for each other decide the clock: one
-thread, and processor time.
+Ours and the peers' run in one process and in turn, on the same images: one Hessian product on three networks, the trace alone,
+perturbed losses, and the passes that probes of predictions cause; then a whole workload, each in a process of its own for its
+peak of memory. ``tiny`` is a rehearsal that keeps nothing. ``busy`` is for a machine that does other things too, where threads
+that wait for each other decide the clock: one thread, and processor time.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import Any
 
 import torch
@@ -25,7 +27,7 @@ from sharpaudit.plan import plan
 from sharpaudit.workbench import Need
 from tests.benches import bench
 from tests.benchmarks.peers import peers
-from tests.benchmarks.timing import Work, core, in_turn, keep, table, wall
+from tests.benchmarks.timing import Work, core, in_turn, keep, peak, resident, table, wall
 from tests.cases import Case, real_resnet20
 
 
@@ -56,29 +58,46 @@ def products(name: str, c: Case, rounds: int) -> dict[str, float]:
     return found
 
 
-def workload(c: Case) -> dict[str, Any]:
-    """λ_max to 1e-3, the trace, a density of 10 starts × 32 steps: processor seconds of each, and what each found."""
-    found: dict[str, dict[str, float]] = {}
+def ours(c: Case) -> dict[str, float]:
+    """λ_max to 1e-3, the trace, a density of 10 starts and 32 steps."""
+    objective = Objective(*c, batch_size=len(c.labels))
+    trace = ggn_trace(objective)
+    seen = hessian_spectrum(
+        objective, top=1, bottom=0, tolerance=1e-3, max_iterations=100, starts=10, max_steps=32, sums_tolerance=1e-9, seed=0
+    )
+    assert trace is not None
+    return {"lambda_max": seen.extremes.top[0].value, "trace": trace.value}
 
-    def ours() -> dict[str, float]:
-        objective = Objective(*c, batch_size=len(c.labels))
-        trace = ggn_trace(objective)
-        seen = hessian_spectrum(
-            objective, top=1, bottom=0, tolerance=1e-3, max_iterations=100, starts=10, max_steps=32, sums_tolerance=1e-9, seed=0
-        )
-        assert trace is not None
-        return {"lambda_max": seen.extremes.top[0].value, "trace": trace.value}
 
-    jobs = {"sharpaudit": ours} | {peer.name: peer.workload for peer in peers(c) if peer.workload}
-    seconds = {}
-    for name, job in jobs.items():
-        seconds[name] = core(lambda j=job, k=name: found.__setitem__(k, j()))  # type: ignore[misc]  # mypy infers no default's type
-    table(f"W1: λ_max, trace, density 10 × 32: ResNet-20, {len(c.labels)} images", seconds, unit="core-s")
+def one_workload(name: str, n: int, threads: int) -> dict[str, float]:
+    """What the library called `name` found on `n` images, with its processor seconds and the growth of memory.
+
+    To be run in a process of its own: the peak of a process never falls.
+    """
+    torch.set_num_threads(threads)
+    c = real_resnet20(n)
+    work = next((peer.workload for peer in peers(c) if peer.name == name), None) or (lambda: ours(c))
+    found: dict[str, float] = {}
+    before = resident()
+    seconds = core(lambda: found.update(work()))
+    return found | {"core_seconds": seconds, "peak_mib": peak() - before}
+
+
+def workload(n: int) -> dict[str, dict[str, float]]:
+    """λ_max to 1e-3, the trace, a density of 10 starts × 32 steps: what each found, in what time and memory."""
+    names = ["sharpaudit", *(peer.name for peer in peers(real_resnet20(2)) if peer.workload)]
+    found = {}
+    for name in names:
+        with ProcessPoolExecutor(1, get_context("spawn")) as fresh:
+            found[name] = fresh.submit(one_workload, name, n, torch.get_num_threads()).result()
+    title = f"W1: λ_max, trace, density 10 × 32: ResNet-20, {n} images"
+    table(title, {name: row["core_seconds"] for name, row in found.items()}, unit="core-s")
+    table(f"{title}: growth of memory (goal: 200)", {name: row["peak_mib"] for name, row in found.items()}, unit="MiB")
     truth = found["sharpaudit"]
     for name, values in found.items():
         top, trace = (f"{values[key]:.5g} ({abs(values[key] / truth[key] - 1):.1e} off)" for key in ("lambda_max", "trace"))
         print(f"{name:44} λ_max {top}, trace {trace}", flush=True)
-    return {"core_seconds": seconds, "found": found}
+    return found
 
 
 def trace_alone(c: Case, rounds: int) -> dict[str, float]:
@@ -128,7 +147,7 @@ def main(*arguments: str) -> None:
         "trace": lambda: trace_alone(real_resnet20(n), 3),
         "perturbed": lambda: perturbed(real_resnet20(n), 3),
         "passes": passes,
-        "workload": lambda: workload(real_resnet20(2 if tiny else 16)),
+        "workload": lambda: workload(2 if tiny else 16),
     }
     wanted = [key for key in sections if key in chosen] or list(sections)
     for key in wanted:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -29,6 +30,17 @@ def core(work: Work) -> float:
     start = time.process_time()
     work()
     return time.process_time() - start
+
+
+def resident() -> float:
+    """Memory of this process now, in MiB (Linux)."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+def peak() -> float:
+    """The most memory this process ever had, in MiB (Linux)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
 def in_turn(rows: Mapping[str, Work], rounds: int, clock: Callable[[Work], float] = wall) -> dict[str, float]:
