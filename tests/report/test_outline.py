@@ -143,6 +143,7 @@ def test_who_named_the_classes(full: Card, origin: str, words: str) -> None:
 def test_reasons_for_missing_intervals_are_said_once() -> None:
     rows = [cards.number(f"clean.{name}", 0.5, width) for name, width in (("nll", None), ("accuracy", 0.1), ("brier", None))]
     other = rows[0].model_copy(update={"name": "calibration.mce", "reason": "chosen"})
+    rows[1] = rows[1].model_copy(update={"reason": "it has one"})
     assert outline.bare([*rows, other, rows[0]]) == [
         "No interval for Negative log-likelihood, Brier score: a deterministic function of the weights and the frozen probe set.",
         "No interval for Largest bin error (MCE): chosen.",
