@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -41,7 +42,7 @@ def show(
     """Render a stored card again; needs no model and no torch."""
     from sharpaudit import store
 
-    state = store.state_of(card) if card.is_dir() else None
+    state = store.state_of(card) if os.path.isdir(card) else None  # noqa: PTH112 - unlike Path.is_dir it raises for no name
     if state and state.running and format_ is Format.TERMINAL:
         print(_progress(state))
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,7 @@ def runs_of(context: typer.Context, subjects: Sequence[Path], auditing: Auditing
     from sharpaudit import store
 
     for subject in subjects:
-        if not subject.exists():
+        if not os.path.exists(subject):  # noqa: PTH110 - unlike Path.exists it raises for no name
             raise CardError("there is no such run or checkpoint", path=str(subject), hint="`sharpaudit measure` makes runs")
         if subject.is_dir() and not _is_run(subject) and store.state_of(subject):
             raise CardError("the run is not finished", path=str(subject), hint="`sharpaudit show` says how far it is")

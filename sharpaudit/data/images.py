@@ -170,9 +170,12 @@ class ImageSet:
         images = Selection(self.images, np.arange(len(self))[key]) if lazy else self.images[key]
         labels = self.labels[key]
         present, before = len(np.unique(labels)), len(np.unique(self.labels))
-        used = f"the {len(labels):,} of {len(self):,} images that are used hold {present:,} of its {before:,} classes"
-        lost = (f"{used}, and no number says anything about the others",) if present < before else ()
-        return replace(self, images=images, labels=labels, warnings=self.warnings + lost)
+        lost = (
+            f"only {present:,} of {before:,} classes are among the {len(labels):,} of {len(self):,} images that are used; "
+            "no number says anything of the others"
+        )
+        warnings = (*self.warnings, lost) if present < before else self.warnings
+        return replace(self, images=images, labels=labels, warnings=warnings)
 
 
 def numbered(num_classes: int) -> tuple[str, ...]:

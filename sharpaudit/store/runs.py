@@ -6,6 +6,7 @@ The columns file carries the digest of the card it belongs to; a folder whose tw
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +46,7 @@ def load_run(path: Path) -> Run:
     Raises:
         CardError: no readable card, or columns that belong to another card.
     """
-    report = path / REPORT if path.is_dir() else path
+    report = path / REPORT if os.path.isdir(path) else path  # noqa: PTH112 - unlike Path.is_dir it raises for no name
     card, digest = codec.read_with_digest(report)
     arrays = report.with_name(COLUMNS)
     if report.name != REPORT or not arrays.exists():

@@ -89,6 +89,17 @@ def test_one_set_is_described(run: Command, sets: Path) -> None:
     assert document["per_class"] == [2, 2] and document["splits"]["test"]["n"] == 20
 
 
+def test_classes_that_a_limit_leaves_out_are_told_before_any_number(run: Command) -> None:
+    digits = open_images("digits")
+    order = np.argsort(digits.labels, kind="stable")
+    np.savez("sorted.npz", images=digits.images[:][order], labels=digits.labels[order])
+    card = " ".join(run("measure", GOOD, "--data", "npz:sorted.npz", "--limit", "100", "--probes", "accuracy").out.split())
+    warning = "! Only 2 of 10 classes are among the 100 of 797 images that are used; no number says anything of the others."
+    assert 0 < card.find(warning) < card.find("Right on")
+    assert run("data", "make-c", "--data", "npz:sorted.npz", "--limit", "9", "-o", "own").code == 0
+    assert "warning       only 1 of 10 classes are among the 9 of 797" in run("data", "synthetic-c:own").out
+
+
 def test_names_and_commands_share_a_place(run: Command) -> None:
     assert run("data", "nosuch").code == 3
     assert "unknown data set 'nosuch'" in run("data", "nosuch").err

@@ -81,7 +81,7 @@ def test_batches_are_ragged_and_complete(lazy: bool) -> None:
 
 def test_a_selection_says_which_classes_it_lost() -> None:
     (warning,) = make().limited(20).warnings
-    assert warning.startswith("the 20 of 700 images that are used hold 1 of its 5 classes")
+    assert warning.startswith("only 1 of 5 classes are among the 20 of 700 images that are used")
     assert make().limited(20).record().warnings == [warning]
     assert make().limited(699).warnings == ()
 
