@@ -14,7 +14,32 @@ from sharpaudit.checkpoints.matching import Alignment, Fit, Shape, compare, solv
 from sharpaudit.checkpoints.state_dict import Weights
 from sharpaudit.errors import ArchitectureError, clean
 
-IMAGE_SIZES = (28, 32, 64, 96, 112, 128, 160, 192, 224, 240, 256, 288, 299, 320, 336, 384, 448, 512)
+IMAGE_SIZES = (
+    28,
+    32,
+    64,
+    96,
+    112,
+    128,
+    160,
+    192,
+    224,
+    240,
+    256,
+    288,
+    299,
+    320,
+    336,
+    384,
+    448,
+    512,
+    576,
+    640,
+    672,
+    768,
+    896,
+    1024,
+)
 """Tried in this order where the weights depend on the image size and neither the default nor the fingerprint tells it."""
 
 FAMILIES = ("torchvision", "zoo", "timm")

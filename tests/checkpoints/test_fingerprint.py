@@ -132,6 +132,13 @@ def test_sixty_networks_are_named_or_listed() -> None:
     assert len(found.named) >= 0.85 * found.asked >= 0.85 * 45
 
 
+@pytest.mark.parametrize("spec", ["timm:beit_base_patch16_384", "timm:vit_so400m_patch14_siglip_384"])
+def test_images_larger_than_published_hide_no_network(spec: str) -> None:
+    found = Tally()
+    ask(spec, {"num_classes": 10, "img_size": 576}, found)
+    assert len(found.listed) == 1
+
+
 @pytest.mark.slow
 def test_every_network_is_named_or_listed() -> None:
     found = Tally()
