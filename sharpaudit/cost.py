@@ -79,7 +79,7 @@ def unit_costs(model: LoadedModel, test: ImageSet, settings: BenchSettings, prec
         objective = trial(images, probe_examples=images, precision=precision).objective
         n, direction = objective.num_examples, torch.ones_like(objective.parameters)
         loss, backward = _best(objective.losses) / n, _best(objective.gradient) / n
-        again = backward * max(0.0, 1 - GRAPH_BYTES / (objective.bytes_per_example * settings.probe_examples))
+        again = backward * max(0.0, 1 - GRAPH_BYTES / (objective.memory * settings.probe_examples / n))
         costs = replace(
             costs,
             loss=loss,
