@@ -62,6 +62,7 @@ def _accuracy(pair: Pair) -> Iterator[str]:
 def _disagreement(pair: Pair) -> Iterator[str]:
     found = {m.name.partition(".")[2]: m for m in pair.disagreement}
     if "rate" not in found:
+        yield "How often they disagree is not known: not both runs keep their predictions."
         return
     rate, negative, positive = found["rate"], found["negative_flips"], found["positive_flips"]
     yield (
@@ -148,6 +149,7 @@ def _standing(fleet: Fleet) -> Iterator[str]:
 
 def _agreement(models: Sequence[Model], fleet: Fleet) -> Iterator[str]:
     if fleet.disagreement is None:
+        yield "Which of them agree is not known: not all of these runs keep their predictions."
         return
     rates = [(rate, i, j) for i, row in enumerate(fleet.disagreement) for j, rate in enumerate(row) if i < j]
     for word, (rate, i, j) in (("closest", min(rates)), ("farthest apart", max(rates))):

@@ -211,6 +211,15 @@ def test_five_models() -> None:
     assert "may reverse within a training recipe: no correlation within conditions: the conditions are not known" in said(found)
 
 
+@pytest.mark.parametrize(
+    ("count", "words"), [(2, "How often they disagree is not known"), (3, "Which of them agree is not known")]
+)
+def test_runs_without_predictions_say_so(count: int, words: str) -> None:
+    audits = [audit(i, 1.0 + i) for i in range(count)]
+    assert words in said(compare([a.card for a in audits], [{} for _ in audits]))
+    assert words not in said(comparison(*audits))
+
+
 def test_four_models_get_no_correlation() -> None:
     found = comparison(*(audit(i, 1.0 + i) for i in range(4)))
     assert found.fleet is not None
