@@ -72,7 +72,8 @@ def unit_costs(model: LoadedModel, test: ImageSet, settings: BenchSettings, prec
         return _seconds(lambda: bench.predictions) / len(bench.predictions)
 
     predict(1)
-    forward = predict(max(1, min(FORWARD_IMAGES, settings.batch_size, int(TRIAL_SECONDS / max(predict(4), 1e-6)))))
+    images = max(1, min(FORWARD_IMAGES, settings.batch_size, int(TRIAL_SECONDS / max(predict(4), 1e-6))))
+    forward = min(predict(images), predict(images))
     costs = UnitCosts(forward)
     if Need.OBJECTIVE in needs:
         images = max(1, min(CURVATURE_IMAGES, settings.probe_examples, int(TRIAL_SECONDS / (20 * forward))))
