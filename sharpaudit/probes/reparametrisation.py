@@ -24,7 +24,7 @@ Sources
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
@@ -93,14 +93,14 @@ class ReparametrisationOptions:
 
 
 def cost(workload: Workload, options: ReparametrisationOptions) -> Passes:
-    """Every probe that is tried, on three networks, and the verification of two."""
+    """Every probe that is tried, on three networks, and the verification of two; a float64 pass counts as two."""
     few = _few(workload, options)
     each = [found.cost(few, _settings(found)) for found in _tried(few, options)]
     return Passes(
-        forward=NETWORKS * (2 * few.test + sum(passes.forward for passes in each)),
-        backward=NETWORKS * (few.test + sum(passes.backward for passes in each)),
-        hvp=NETWORKS * sum(passes.hvp for passes in each),
-        ggn=NETWORKS * sum(passes.ggn for passes in each),
+        forward=2 * NETWORKS * (2 * few.test + sum(passes.forward for passes in each)),
+        backward=2 * NETWORKS * (few.test + sum(passes.backward for passes in each)),
+        hvp=2 * NETWORKS * sum(passes.hvp for passes in each),
+        ggn=2 * NETWORKS * sum(passes.ggn for passes in each),
     )
 
 
@@ -119,14 +119,12 @@ def reparametrisation(bench: Workbench, options: ReparametrisationOptions) -> It
     if layers is None or units is None:
         raise NotApplicable("nothing in the network can be rescaled without changing its function")
     tried = _tried(few, options)
-    before = _readings(bench, objective.module, few.test, tried)
-    bench.progress(0.0, 1.0)(1 / NETWORKS)
-    after = _readings(bench, layers.module, few.test, tried)
-    bench.progress(0.0, 1.0)(2 / NETWORKS)
+    before = _readings(bench, objective.module, few.test, tried, bench.progress(0.0, 1 / NETWORKS))
+    after = _readings(bench, layers.module, few.test, tried, bench.progress(1 / NETWORKS, 2 / NETWORKS))
     doubtful = [
         found for found in tried if any(found.declares(name) and _unmoved(before[name], after.get(name)) for name in before)
     ]
-    by_unit = _readings(bench, units.module, few.test, doubtful)
+    by_unit = _readings(bench, units.module, few.test, doubtful, bench.progress(2 / NETWORKS, 1.0))
     rows = [_row(name, before[name], after.get(name), by_unit.get(name)) for name in sorted(before)]
     rows += [_dear(name, options) for found in _geometric() if found not in tried for name in sorted(found.measures)]
     yield NamedTable(TABLE, Table(columns=list(COLUMNS), rows=rows))
@@ -176,11 +174,14 @@ def _few(workload: Workload, options: ReparametrisationOptions) -> Workload:
     return replace(workload, test=n, train=0, probe_set=n)
 
 
-def _readings(bench: Workbench, module: nn.Module, n: int, tried: Sequence[Probe]) -> Readings:
+def _readings(
+    bench: Workbench, module: nn.Module, n: int, tried: Sequence[Probe], on_progress: Callable[[float], None]
+) -> Readings:
     """What the probes say of `module` on `n` images of the probe set, by name."""
     readings: Readings = {}
     with bench.beside(_Exact(deepcopy(module).double()), n) as small:
-        for found in tried:
+        for number, found in enumerate(tried):
+            on_progress(number / len(tried))
             try:
                 findings = list(found(small.narrowed(found.name, found.needs), _settings(found)))
             except (NotApplicable, SharpauditError) as refusal:
