@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import resource
 import subprocess
 import sys
 from dataclasses import fields
@@ -150,12 +149,8 @@ def test_links_and_statements_are_told(run: Command, tmp_path: Path) -> None:
     assert "a link to baseline-seed0.safetensors" in run("inspect", "link").out
 
 
-def test_takes_less_than_a_second_and_no_torch(tmp_path: Path) -> None:
-    """The whole process, on 100 MB; in processor time, which other work on the machine does not change."""
+def test_a_large_file_needs_no_torch(tmp_path: Path) -> None:
     torch.save({f"layer{n}.weight": torch.zeros(1_000_000) for n in range(25)}, tmp_path / "large.pth")
     code = "import sys; sys.modules['torch'] = None; from sharpaudit.cli import main; main(['inspect', 'large.pth', '--json'])"
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert json.loads(done.stdout)["num_elements"] == 25_000_000
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
