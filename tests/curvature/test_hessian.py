@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -100,15 +102,13 @@ def test_bins_of_nothing() -> None:
 def test_one_set_of_products_serves_all() -> None:
     """The run, then the starts; without starts only the run. Products are counted, and nothing is multiplied twice."""
     o = objective("mlp", 0, scale=2)
-    n, settings = (
-        o.num_examples,
-        dict(top=1, bottom=0, tolerance=1e-3, max_iterations=50, max_steps=10, sums_tolerance=0.5, seed=0),
-    )
-    found = hessian_spectrum(o, starts=3, **settings)  # type: ignore[arg-type]  # of one dictionary
+    n = o.num_examples
+    resolve = partial(hessian_spectrum, o, top=1, bottom=0, tolerance=1e-3, max_iterations=50, max_steps=10, sums_tolerance=0.5)
+    found = resolve(starts=3, seed=0)
     assert found.density is not None and not found.density.whole
     assert o.passes["hvp"] == n * (len(found.space.alpha) + found.density.products)
     before = o.passes["hvp"]
-    bare = hessian_spectrum(o, starts=0, **settings)  # type: ignore[arg-type]  # of one dictionary
+    bare = resolve(starts=0, seed=0)
     assert bare.density is None and bare.extremes.top[0].value == pytest.approx(found.extremes.top[0].value)
     assert o.passes["hvp"] - before == n * len(bare.space.alpha)
 

@@ -102,6 +102,14 @@ def test_a_graph_that_does_not_fit_is_built_again_and_gives_the_same() -> None:
     torch.testing.assert_close(o.hvp(v), starved.hvp(v))
 
 
+def test_the_memory_of_all_graphs_is_foretold_from_small_ones() -> None:
+    c = case("conv-bn", n=40)
+    o = objective(c, batch_size=40)
+    assert o._shard_size == 32
+    assert o.memory == pytest.approx(o._bytes_of(32) + o._bytes_of(8), rel=0.02)
+    assert o.bytes_per_example * 40 < 0.98 * o.memory, "the folded weights are in every graph, however many its examples"
+
+
 def test_passes_count_examples() -> None:
     o = objective(case("linear"))
     o.hvp(direction(o))
