@@ -1,5 +1,9 @@
 """The project's chores. `nox` alone runs what CI runs: lint, types and tests, in one environment."""
 
+import re
+import tomllib
+from pathlib import Path
+
 import nox
 
 nox.options.default_venv_backend = "venv"
@@ -15,6 +19,9 @@ def check(session: nox.Session) -> None:
     session.install("-e", ".[dev]")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    session.run(
+        "check-jsonschema", "--builtin-schema", "vendor.github-workflows", *map(str, Path(".github/workflows").glob("*.yml"))
+    )
     session.run("mypy")
     session.run("pytest", *session.posargs)
 
@@ -42,3 +49,25 @@ def bench(session: nox.Session) -> None:
     session.install("-e", ".[dev]", GENERATOR)
     session.install("--no-deps", "hessian-eigenthings", "pyhessian")  # compared with, and needed for nothing else
     session.run("python", "-m", "tests.benchmarks", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation site, in `.github/docs/build`; a warning is an error."""
+    session.install("-e", ".[docs]")
+    session.run("sphinx-build", "-W", "--keep-going", "-q", ".github/docs", ".github/docs/build", *session.posargs)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """The default tests, and the lines that none of them reaches."""
+    session.install("-e", ".[dev]", "pytest-cov")
+    session.run("pytest", "--cov=sharpaudit", "--cov-branch", "--cov-report=term-missing:skip-covered", *session.posargs)
+
+
+@nox.session
+def oldest(session: nox.Session) -> None:
+    """The default tests on the oldest versions of the dependencies that we say are enough."""
+    dependencies = tomllib.loads(Path("pyproject.toml").read_text())["project"]["dependencies"]
+    session.install("-e", ".[dev]", *(re.sub(">=", "==", each) for each in dependencies))
+    session.run("pytest", *session.posargs)
