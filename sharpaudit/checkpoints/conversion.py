@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import secrets
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from sharpaudit import store
 from sharpaudit.checkpoints import contents, safetensors_header, state_dict
 from sharpaudit.checkpoints.contents import FileContents
 from sharpaudit.checkpoints.limits import DEFAULT, Limits
@@ -100,9 +100,9 @@ def _manifest_path(target: Path, *, overwrite: bool) -> Path:
         raise UsageError(f"expected a name that ends in {SUFFIX}, got '{clean(target.name)}'")
     manifest = target.with_name(target.name.removesuffix(SUFFIX) + ".manifest.json")
     for path in (target, manifest):
-        if path.is_dir() or (not overwrite and os.path.lexists(path)):
-            hint = "name another file" if path.is_dir() else "--force replaces it"
-            raise EnvironmentFailure("the file exists", path=str(path), hint=hint)
+        store.check_file(path)
+        if path.exists() and not overwrite:
+            raise EnvironmentFailure("the file exists", path=str(path), hint="--force replaces it")
     return manifest
 
 

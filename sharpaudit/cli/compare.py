@@ -44,8 +44,12 @@ def compare(
     Differences and disagreement with their uncertainty, and whether sharper goes with safer. Stored runs need no model.
     Checkpoints are audited first, into sharpaudit-runs/NAME.
     """
+    from sharpaudit import store
+
     if len(subjects) < 2:
         raise UsageError("expected at least two runs or checkpoints to compare, got one")
+    if out is not None:
+        store.check_folder(out)
     runs = runs_of(context, subjects, Auditing(data, train_data, arch, seed, device))
     show(compared(runs, conditions), out, as_json=json)
 

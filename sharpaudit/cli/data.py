@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +15,7 @@ from typer.core import TyperGroup
 
 from sharpaudit.cli.app import Json, app, output, search_path
 from sharpaudit.cli.progress import progress_bar
-from sharpaudit.errors import DataError, EnvironmentFailure, UsageError, clean
+from sharpaudit.errors import DataError, UsageError, clean
 
 if TYPE_CHECKING:
     from sharpaudit.data.catalogue import Description, Verified
@@ -104,19 +105,18 @@ def contact_sheet(
     """Draw one image under all corruptions at five severities."""
     import torch
 
+    from sharpaudit import store
     from sharpaudit.corruptions import sheet
     from sharpaudit.data import open_images
 
+    store.check_file(out)
     images = open_images(data, search=search_path())
     if index >= len(images):
         raise UsageError(f"--index: expected 0 to {len(images) - 1}, got {index}")
     picture = sheet.contact_sheet(torch.tensor(images.images[index : index + 1])[0], index, seed=seed)
-    try:
-        picture.save(out, format="PNG")
-    except OSError as error:
-        raise EnvironmentFailure(
-            f"cannot write: {error.strerror or clean(str(error))}", path=str(out), hint="pass another -o"
-        ) from error
+    drawn = BytesIO()
+    picture.save(drawn, format="PNG")
+    store.write(out, drawn.getvalue())
     print(out)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 policies = typer.Typer(no_args_is_help=True, help="Write a first policy, or check one.")
 app.add_typer(policies, name="policy")
+
+STDOUT = Path("-")
 
 PolicyFile = Annotated[Path, typer.Option("--policy", metavar="FILE", help="The rules, in YAML.")]
 
@@ -43,7 +46,9 @@ def gate(
     baseline: Annotated[Path | None, typer.Option(metavar="RUN", help="What baseline rules compare with.")] = None,
     formats: Annotated[
         list[str] | None,
-        typer.Option("--format", metavar="KIND=FILE", help="junit, sarif, gitlab or github (a step summary); repeatable."),
+        typer.Option(
+            "--format", metavar="KIND=FILE", help="junit, sarif, gitlab or github (a step summary); '-' is stdout. Repeatable."
+        ),
     ] = None,
     allow_mismatch: Annotated[bool, typer.Option("--allow-mismatch", help="Compare with a baseline measured otherwise.")] = False,
     data: Data = None,
@@ -58,10 +63,11 @@ def gate(
 
     Stored runs need no model. Checkpoints, the baseline's too, are audited first, into sharpaudit-runs/NAME.
     """
+    from sharpaudit import store
     from sharpaudit.gate import judge
     from sharpaudit.gate.policy import read
 
-    sinks = [_sink(text) for text in formats or []]
+    sinks = _sinks(formats or [], as_json=json)
     rules = read(policy)
     auditing = Auditing(data, train_data, arch, seed, device)
     runs = runs_of(context, [*subjects, *([baseline] if baseline else [])], auditing)
@@ -78,9 +84,13 @@ def gate(
         )
         for run in runs
     ]
-    for sink, file in sinks:
-        _write(sink, file, judgements, policy.name)
-    _print(judgements, as_json=json)
+    for file, sink in sinks.items():
+        document = _document(sink, judgements, policy.name)
+        if file == STDOUT:
+            print(document, end="")
+        else:
+            store.write(file, document)
+    _print(judgements, as_json=json, on=sys.stderr if STDOUT in sinks else sys.stdout)
     codes = [judgement.exit_code for judgement in judgements]
     return next(code for code in WORST_FIRST if code in codes)
 
@@ -94,6 +104,8 @@ def init(
     from sharpaudit import store
     from sharpaudit.gate.starter import starting_policy
 
+    if out is not None:
+        store.check_file(out)
     text = starting_policy(store.load_run(card).card)
     if out is None:
         print(text, end="")
@@ -114,44 +126,56 @@ def check(policy: Annotated[Path, typer.Argument(metavar="FILE", help="The polic
     print(f"{len(rules.rules)} rules, readable")
 
 
-def _sink(text: str) -> tuple[Sink, Path]:
-    kind, equals, file = text.partition("=")
-    if kind not in list(Sink) or not equals or not file:
-        raise UsageError(f"--format: expected KIND=FILE with KIND one of {', '.join(Sink)}, got '{clean(text)}'")
-    return Sink(kind), Path(file)
+def _sinks(formats: Sequence[str], *, as_json: bool) -> dict[Path, Sink]:
+    """Which document goes where, once it is sure that each can."""
+    from sharpaudit import store
+
+    sinks: dict[Path, Sink] = {}
+    for text in formats:
+        kind, equals, name = text.partition("=")
+        file = Path(name)
+        if kind not in list(Sink) or not equals or not name:
+            raise UsageError(f"--format: expected KIND=FILE with KIND one of {', '.join(Sink)}, got '{clean(text)}'")
+        if file in sinks:
+            raise UsageError(f"--format: '{clean(name)}' is named twice", hint="name a file for each document")
+        if file == STDOUT and as_json:
+            raise UsageError("--format: stdout takes one document, and --json prints another", hint="leave one of them out")
+        if file != STDOUT:
+            store.check_file(file)
+        sinks[file] = Sink(kind)
+    return sinks
 
 
-def _print(judgements: list[Judgement], *, as_json: bool) -> None:
+def _print(judgements: list[Judgement], *, as_json: bool, on: TextIO) -> None:
     from sharpaudit.card import codec
     from sharpaudit.report import ci
 
     if as_json:
         documents = [judgement.model_dump(mode="json", by_alias=True) for judgement in judgements]
-        print(codec.dumps(documents[0] if len(documents) == 1 else documents), end="")
+        print(codec.dumps(documents[0] if len(documents) == 1 else documents), end="", file=on)
     else:
         for judgement in judgements:
-            print(f"{clean(judgement.subject)}: {ci.outcome(judgement)}")
+            print(f"{clean(judgement.subject)}: {ci.outcome(judgement)}", file=on)
             for verdict in judgement.verdicts:
-                print(f"  {ci.sentence(verdict)}")
+                print(f"  {ci.sentence(verdict)}", file=on)
             for note in judgement.notes:
-                print(f"  note: {clean(note, 500)}")
+                print(f"  note: {clean(note, 500)}", file=on)
     if os.environ.get("GITHUB_ACTIONS") == "true":  # the runner reads commands on both streams; stdout is for the result
         print(ci.github_annotations(judgements), end="", file=sys.stderr)
 
 
-def _write(sink: Sink, file: Path, judgements: list[Judgement], policy: str) -> None:
-    from sharpaudit import store
+def _document(sink: Sink, judgements: list[Judgement], policy: str) -> str:
     from sharpaudit.report import ci
 
     match sink:
         case Sink.JUNIT:
-            store.write(file, ci.junit(judgements))
+            return ci.junit(judgements)
         case Sink.SARIF:
-            store.write(file, ci.sarif(judgements, policy))
+            return ci.sarif(judgements, policy)
         case Sink.GITLAB:
-            store.write(file, ci.gitlab(judgements, policy))
+            return ci.gitlab(judgements, policy)
         case Sink.GITHUB:
-            store.write(file, ci.github_summary(judgements))
+            return ci.github_summary(judgements)
 
 
 def _views(run: Run) -> dict[str, Predictions]:

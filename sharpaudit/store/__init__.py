@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 from sharpaudit.store.claim import Claim, State, check, claimed, state_of
-from sharpaudit.store.files import write
+from sharpaudit.store.files import check_file, check_folder, write
 from sharpaudit.store.parts import Parts
 from sharpaudit.store.runs import COLUMNS, REPORT, Columns, Run, load_run, save_run
 
@@ -25,6 +25,8 @@ __all__ = [
     "Run",
     "State",
     "check",
+    "check_file",
+    "check_folder",
     "claimed",
     "load_run",
     "save_run",

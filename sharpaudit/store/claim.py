@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from sharpaudit.errors import CardError, EnvironmentFailure, clean
-from sharpaudit.store.files import write
+from sharpaudit.store.files import OTHER_OUTPUT, check_folder, write
 from sharpaudit.store.runs import REPORT
 
 LOCK = ".lock"
@@ -90,21 +90,16 @@ def check(folder: Path) -> None:
     Raises:
         EnvironmentFailure: something else is there, or it cannot be written.
     """
+    check_folder(folder)
+    ours = [folder / REPORT, folder / STATE, folder / LOCK]
     try:
-        ours = [folder / REPORT, folder / STATE, folder / LOCK]
-        if os.path.lexists(folder) and (
-            not folder.is_dir() or (any(folder.iterdir()) and not any(path.exists() for path in ours))
-        ):
-            raise EnvironmentFailure(
-                "the output exists and is not a run folder of ours", path=str(folder), hint="pass another -o"
-            )
-        nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+        strange = folder.exists() and any(folder.iterdir()) and not any(path.exists() for path in ours)
     except OSError as error:
         raise EnvironmentFailure(
-            f"cannot use the output folder: {error.strerror}", path=str(folder), hint="pass another -o"
+            f"cannot use the output folder: {error.strerror}", path=str(folder), hint=OTHER_OUTPUT
         ) from error
-    if not os.access(nearest, os.W_OK):
-        raise EnvironmentFailure("the output folder is not writable", path=str(folder), hint="pass another -o")
+    if strange:
+        raise EnvironmentFailure("the output exists and is not a run folder of ours", path=str(folder), hint=OTHER_OUTPUT)
 
 
 @contextmanager

@@ -151,7 +151,7 @@ def test_where_it_cannot_write(run: Command, tmp_path: Path) -> None:
     (tmp_path / "dir.safetensors").mkdir()
     for target, code, words in [
         ("out.pt", 2, "ends in .safetensors"),
-        ("nowhere/out.safetensors", 5, "cannot write: No such file"),
+        ("nowhere/out.safetensors", 5, "cannot write: there is no such folder"),
         ("dir.safetensors", 5, "name another file"),
     ]:
         refused = run("convert", GOOD, "-o", target, "--force")

@@ -75,7 +75,7 @@ def test_what_is_not_ours_is_refused(tmp_path: Path, card: Card) -> None:
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(EnvironmentFailure, match="not a run folder of ours"):
         store.check(tmp_path)
-    with pytest.raises(EnvironmentFailure, match="not a run folder of ours"):
+    with pytest.raises(EnvironmentFailure, match="expected a folder, got something else"):
         store.check(tmp_path / "thesis.tex")
     store.save_run(tmp_path / "run", store.Run(card, COLUMNS))
     store.check(tmp_path / "run")
