@@ -89,8 +89,9 @@ class Prepared:
 
     @property
     def threads(self) -> int:
-        """How many threads the network is worth."""
-        example = to_input(torch.tensor(self.test.images[0:1]), self.model.subject.preprocessing)
+        """How many threads the network is worth; asked where it is, which a workbench may have moved to its device."""
+        there = next(self.model.module.parameters()).device
+        example = to_input(torch.tensor(self.test.images[0:1], device=there), self.model.subject.preprocessing)
         return useful_threads(self.model.module, example, min(self.settings.batch_size, len(self.test)))
 
     @cached_property
