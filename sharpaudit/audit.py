@@ -234,4 +234,4 @@ def _run(begun: Mapping[str, Any], finished: Sequence[Finished], started: tuple[
             batch_size=bench.batch_size,
         ),
     )
-    return Run(card, {view: named for item in finished for view, named in item.columns.items()})
+    return Run.sealed(card, {view: named for item in finished for view, named in item.columns.items()})

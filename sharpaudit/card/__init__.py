@@ -41,7 +41,8 @@ __all__ = [
     "Timing",
 ]
 
-SCHEMA = "sharpaudit.card/1.0"
+SCHEMA = "sharpaudit.card/1.1"
+"""1.1 added `predictions` and made the digest a duty."""
 
 
 class Card(Record):
@@ -67,7 +68,10 @@ class Card(Record):
     """Probes that were asked for and not run, because the audit was interrupted or its time was up."""
     reading: list[str]
     """The function-centric paragraph, one sentence an item."""
+    predictions: str | None = None
+    """SHA-256 of the per-example columns kept beside the card; None where there are none, and on cards of version 1.0."""
     timing: Timing | None = None
+    """Stored in a file of its own, because it differs from run to run; in the card itself on cards of version 1.0."""
 
     model_config = ConfigDict(
         frozen=True, extra="allow", allow_inf_nan=False, validate_by_name=True, validate_by_alias=True, serialize_by_alias=True

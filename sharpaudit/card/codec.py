@@ -1,14 +1,16 @@
 """How does a card become bytes, and bytes a card? One encoder, one bounded decoder.
 
 The JSON is byte-stable: sorted keys, two-space indent, shortest float that round-trips, no NaN, newline at the end. The digest is
-taken over the canonical form (no timing, no digest), so an edited card is noticed. A stored card is untrusted input: size,
-depth, duplicate keys and non-finite constants are checked before pydantic sees it.
+taken over the canonical form (no timing, no digest), so an edited card is noticed; from version 1.1 on every card has one. A
+stored card is untrusted input: size, depth, duplicate keys and non-finite constants are checked before pydantic sees it, and no
+type is converted into another.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,6 +22,9 @@ from sharpaudit.errors import CardError, clean
 
 MAX_BYTES = 256 * 2**20
 """No card of ours comes near; a file above is refused before it is parsed."""
+
+VERSION = re.compile(r"sharpaudit\.card/1\.(0|[1-9][0-9]{0,3})")
+"""Schemas of the cards that can be read: fields are only ever added, and unknown ones are kept."""
 
 SCHEMA_FILE = Path(__file__).with_name("card.schema.json")
 
@@ -34,11 +39,10 @@ def canonical(card: Card) -> str:
     return _canonical(card.model_dump(mode="json"))
 
 
-def encode(card: Card) -> str:
-    """The card as JSON text, with its timing and the digest of its canonical form."""
-    document = card.model_dump(mode="json", exclude={"digest"})
-    document["digest"] = digest(card)
-    return dumps(document)
+def encode(card: Card, *, timing: bool = False) -> str:
+    """The card as JSON text: the canonical form with its digest, and with `timing` what differs from run to run."""
+    document = card.model_dump(mode="json", exclude={"digest"} if timing else {"digest", "timing"})
+    return dumps(document | {"digest": digest(card)})
 
 
 def digest(card: Card) -> str:
@@ -50,7 +54,7 @@ def decode(text: str | bytes, *, source: str) -> Card:
     """The card in `text`; `source` names it in messages.
 
     Raises:
-        CardError: not JSON, not a card, a card of another major version, or one whose digest does not fit its content.
+        CardError: not JSON, not a card, a card of another major version, or one without the digest of its content.
     """
     return _decode(text, source)[0]
 
@@ -61,11 +65,11 @@ def _decode(text: str | bytes, source: str) -> tuple[Card, str]:
     schema = document.get("schema")
     if not isinstance(schema, str) or not schema.startswith("sharpaudit.card/"):
         raise CardError("this JSON is not a sharpaudit card", path=source, hint=f'expected "schema": "{SCHEMA}"')
-    if not schema.startswith("sharpaudit.card/1."):
+    if not VERSION.fullmatch(schema):
         raise CardError(f"the card has schema '{clean(schema)}'", path=source, hint="this version reads sharpaudit.card/1.x")
     stated = document.pop("digest", None)
     try:
-        card = Card.model_validate(document)
+        card = Card.model_validate(document, strict=True)
         canonical(card)  # what could not be written again is refused here
         found = _digest(_canonical(document))
     except ValidationError as error:
@@ -74,9 +78,16 @@ def _decode(text: str | bytes, source: str) -> tuple[Card, str]:
         raise CardError(f"not a valid card: {clean(where)}: {clean(first['msg'])}", path=source) from error
     except (ValueError, RecursionError) as error:  # unknown fields: lone surrogates, 1e999, hundreds of levels
         raise CardError(f"not a valid card: {clean(str(error))}", path=source) from error
+    if stated is None and not is_first_version(card):
+        raise CardError("the card has no digest: it was edited, or cut", path=source, hint="measure again")
     if stated is not None and stated != found:
         raise CardError("the card was edited: its digest does not fit its content", path=source, hint="measure again")
     return card, found
+
+
+def is_first_version(card: Card) -> bool:
+    """Whether it is of version 1.0, whose digest was optional and which says nothing of its predictions."""
+    return card.schema_ == "sharpaudit.card/1.0"
 
 
 def _canonical(document: Mapping[str, Any]) -> str:

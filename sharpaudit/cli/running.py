@@ -61,7 +61,7 @@ def _audit_one(request: Request, folder: Path, *, as_json: bool, force: bool, ma
     if not as_json:
         print(terminal(run.card, **screen()))
         print(f"reports: {clean(str(folder / 'report.html'), 500)} and report.md, report.json beside it", file=sys.stderr)
-    return codec.loads(codec.encode(run.card), source=store.REPORT)
+    return codec.loads(codec.encode(run.card, timing=True), source=store.REPORT)
 
 
 def audit_into(folder: Path, request: Request, *, force: bool = False, max_seconds: float = inf) -> Run:
@@ -97,6 +97,7 @@ def _write_documents(folder: Path, run: Run) -> None:
     from sharpaudit.report.html import html
     from sharpaudit.report.markdown import markdown
 
-    store.write(folder / "report.md", markdown(run.card))
-    store.write(folder / "report.html", html([run.card], guides()))
+    timeless = run.card.model_copy(update={"timing": None})
+    store.write(folder / "report.md", markdown(timeless))
+    store.write(folder / "report.html", html([timeless], guides()))
     store.save_run(folder, run)

@@ -61,7 +61,7 @@ def _rendered(card: Card, format_: Format, *, canonical: bool) -> str:
 
     match format_:
         case Format.JSON:
-            return codec.canonical(card) if canonical else codec.encode(card)
+            return codec.canonical(card) if canonical else codec.encode(card, timing=True)
         case Format.MARKDOWN:
             from sharpaudit.report.markdown import markdown
 

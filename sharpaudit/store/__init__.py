@@ -1,7 +1,8 @@
 """What does an audit leave behind? A run folder, each file of it written whole or not at all.
 
-    RUN/report.json                the card
+    RUN/report.json                the card, which holds the hash of the predictions
     RUN/predictions.safetensors    per-example columns of every view, so that two runs can be compared without their models
+    RUN/timing.json                what differs from run to run: seconds, memory, what was reused
     RUN/parts/                     finished probes, each with the columns that no other had yet: what need not be done again
     RUN/state.json                 how far the run is, for those who look on
     RUN/.lock                      held by the process that is writing here
@@ -14,11 +15,12 @@ from __future__ import annotations
 from sharpaudit.store.claim import Claim, State, check, claimed, state_of
 from sharpaudit.store.files import check_file, check_folder, write
 from sharpaudit.store.parts import Parts
-from sharpaudit.store.runs import COLUMNS, REPORT, Columns, Run, load_run, save_run
+from sharpaudit.store.runs import COLUMNS, REPORT, TIMING, Columns, Run, digest_of, load_run, save_run
 
 __all__ = [
     "COLUMNS",
     "REPORT",
+    "TIMING",
     "Claim",
     "Columns",
     "Parts",
@@ -28,6 +30,7 @@ __all__ = [
     "check_file",
     "check_folder",
     "claimed",
+    "digest_of",
     "load_run",
     "save_run",
     "state_of",

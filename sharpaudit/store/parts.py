@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from sharpaudit.card import Outcome, codec
 from sharpaudit.errors import CardError, clean
 from sharpaudit.store.files import write
-from sharpaudit.store.runs import Columns, pack, unpack
+from sharpaudit.store.runs import Columns, digest_of_view, pack, unpack
 
 log = logging.getLogger(__name__)
 
@@ -64,10 +64,10 @@ class Parts:
         path = self._path(outcome.probe, outcome.version, outcome.options)
         arrays = path.with_suffix(".safetensors")
         self._kept += [path, arrays]
-        keys = {view: (view, _columns_digest(named)) for view, named in columns.items()}
+        keys = {view: (view, digest_of_view(named)) for view, named in columns.items()}
         new = {view: named for view, named in columns.items() if keys[view] not in self._stored}
         if new:
-            write(arrays, pack(new, {}))
+            write(arrays, pack(new))
             self._stored |= {keys[view]: arrays.name for view in new}
         places = {view: [self._stored[key], key[1]] for view, key in keys.items()}
         document = {"outcome": outcome.model_dump(mode="json"), "columns": places}
@@ -87,19 +87,10 @@ class Parts:
         files = {name: unpack((self._folder / Path(name).name).read_bytes())[0] for name, _ in places.values()}
         columns = {view: files[name].get(view, {}) for view, (name, _) in places.items()}
         for view, (name, digest) in places.items():
-            if _columns_digest(columns[view]) != digest:
+            if digest_of_view(columns[view]) != digest:
                 raise ValueError(f"{clean(name)} does not hold the columns of {clean(view)}")
         return columns
 
 
 def _digest(document: Any) -> str:
     return hashlib.sha256(json.dumps(document, sort_keys=True, allow_nan=False).encode()).hexdigest()
-
-
-def _columns_digest(named: Mapping[str, Any]) -> str:
-    state = hashlib.sha256()
-    for name in sorted(named):
-        values = named[name]
-        state.update(f"{name} {values.dtype} {values.shape}".encode())
-        state.update(values.tobytes())
-    return state.hexdigest()

@@ -1,10 +1,12 @@
-"""A card and the per-example columns behind it: how are they kept together?
+"""A card, the per-example columns behind it and what its audit took: how are they kept together?
 
-The columns file carries the digest of the card it belongs to; a folder whose two files do not fit together is refused.
+The card holds the hash of the columns, so a folder whose files do not fit together is refused. What differs from run to run
+stands in a file of its own: the same audit leaves the same bytes everywhere else.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -15,12 +17,13 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from sharpaudit.card import Card, codec
+from sharpaudit.card import Card, Timing, codec
 from sharpaudit.errors import CardError
 from sharpaudit.store.files import write
 
 REPORT = "report.json"
 COLUMNS = "predictions.safetensors"
+TIMING = "timing.json"
 
 Columns = Mapping[str, Mapping[str, np.ndarray]]
 """view → column name → values, one per example."""
@@ -33,10 +36,18 @@ class Run:
     card: Card
     columns: Columns
 
+    @classmethod
+    def sealed(cls, card: Card, columns: Columns) -> Run:
+        """The run of `card` with these columns, whose hash the card takes on."""
+        return cls(card.model_copy(update={"predictions": digest_of(columns)}), columns)
+
 
 def save_run(folder: Path, run: Run) -> None:
-    """Write the card and its columns into `folder`; the card last, because its presence says that the run is complete."""
-    write(folder / COLUMNS, pack(run.columns, {"card": codec.digest(run.card)}))
+    """Write the card, its columns and its timing; the card last, because its presence says that the run is complete."""
+    run = Run.sealed(run.card, run.columns)
+    write(folder / COLUMNS, pack(run.columns))
+    if run.card.timing is not None:
+        write(folder / TIMING, codec.dumps(run.card.timing.model_dump(mode="json")))
     write(folder / REPORT, codec.encode(run.card))
 
 
@@ -44,30 +55,59 @@ def load_run(path: Path) -> Run:
     """The run in the folder `path`, or the one whose `report.json` is `path`; columns are empty when only a card is there.
 
     Raises:
-        CardError: no readable card, or columns that belong to another card.
+        CardError: no readable card, or columns that are not those it was made from.
     """
     report = path / REPORT if os.path.isdir(path) else path  # noqa: PTH112 - unlike Path.is_dir it raises for no name
     card, digest = codec.read_with_digest(report)
+    if report.name != REPORT:
+        return Run(card, {})
+    card = _timed(card, report.with_name(TIMING))
     arrays = report.with_name(COLUMNS)
-    if report.name != REPORT or not arrays.exists():
+    if not arrays.exists():
         return Run(card, {})
     try:
         columns, metadata = unpack(arrays.read_bytes())
     except (OSError, ValueError) as error:
         raise CardError("the stored predictions cannot be read", path=str(arrays), hint="measure again") from error
-    if metadata.get("card") != digest:
-        raise CardError("the stored predictions belong to another card", path=str(arrays), hint="measure again")
+    ours = metadata.get("card") == digest if codec.is_first_version(card) else card.predictions == digest_of(columns)
+    if not ours:
+        raise CardError("the stored predictions were edited or belong to another card", path=str(arrays), hint="measure again")
     return Run(card, columns)
 
 
-def pack(columns: Columns, metadata: Mapping[str, str]) -> bytes:
+def _timed(card: Card, path: Path) -> Card:
+    """The card with the timing stored at `path`; it decides nothing, so one that is absent or damaged is no error."""
+    try:
+        return card.model_copy(update={"timing": Timing.model_validate_json(path.read_bytes(), strict=True)})
+    except (OSError, ValueError):
+        return card
+
+
+def digest_of(columns: Columns) -> str | None:
+    """``sha256:…`` of all columns of all views, None where there are none."""
+    if not columns:
+        return None
+    views = {view: digest_of_view(named) for view, named in columns.items()}
+    return "sha256:" + hashlib.sha256(json.dumps(views, sort_keys=True).encode()).hexdigest()
+
+
+def digest_of_view(named: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 of the columns of one view: names, types, shapes and values."""
+    state = hashlib.sha256()
+    for name in sorted(named):
+        values = named[name]
+        state.update(f"{name} {values.dtype} {values.shape}".encode())
+        state.update(values.tobytes())
+    return state.hexdigest()
+
+
+def pack(columns: Columns) -> bytes:
     """Columns as one safetensors file."""
-    flat = {f"{view}|{name}": np.ascontiguousarray(v) for view, named in columns.items() for name, v in named.items()}
-    return save(flat, metadata=dict(metadata))
+    return save({f"{view}|{name}": np.ascontiguousarray(v) for view, named in columns.items() for name, v in named.items()})
 
 
 def unpack(data: bytes) -> tuple[Columns, Mapping[str, str]]:
-    """The columns and the metadata of `pack`.
+    """The columns of `pack`, and the metadata of a file of version 1.0.
 
     Raises:
         ValueError: not a file of ours.

@@ -1,5 +1,6 @@
 """The codec: what is written comes back, byte for byte, and what is not a card is refused in words."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,13 @@ def document(**changes: Any) -> dict[str, Any]:
     return plain | changes
 
 
+def sealed(card: dict[str, Any]) -> str:
+    """The card with its digest, as any program can write it."""
+    covered = {name: value for name, value in card.items() if name != "timing"}
+    canonical = json.dumps(covered, sort_keys=True, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(card | {"digest": "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()})
+
+
 @pytest.mark.parametrize("name", CARDS)
 def test_round_trip_keeps_every_byte(name: str) -> None:
     text = codec.encode(CARDS[name])
@@ -39,7 +47,9 @@ def test_canonical_form_leaves_out_timing_and_digest() -> None:
     later = card.model_copy(update={"timing": card.timing.model_copy(update={"seconds": 1.0})})
     assert codec.canonical(later) == codec.canonical(card)
     assert not {"timing", "digest"} & json.loads(codec.canonical(card)).keys()
-    assert codec.encode(later) != codec.encode(card)
+    assert codec.encode(later) == codec.encode(card)
+    assert codec.encode(later, timing=True) != codec.encode(card, timing=True)
+    assert codec.decode(codec.encode(card, timing=True), source="x") == card
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
@@ -54,19 +64,46 @@ def test_floats_come_back_bit_for_bit(value: float) -> None:
 def test_unknown_fields_of_a_newer_minor_version_are_kept() -> None:
     newer = document(schema="sharpaudit.card/1.7", mood={"level": [1, 2.5]})
     newer["subject"]["owner"] = "someone"
-    text = codec.encode(codec.decode(json.dumps(newer), source="x"))
+    text = codec.encode(codec.decode(sealed(newer), source="x"))
     back = json.loads(text)
     assert (back["schema"], back["mood"], back["subject"]["owner"]) == ("sharpaudit.card/1.7", {"level": [1, 2.5]}, "someone")
     assert codec.encode(codec.decode(text, source="x")) == text
 
 
-def test_a_card_without_digest_is_read() -> None:
-    assert codec.decode(json.dumps(document()), source="x") == codec.decode(codec.encode(cards.minimal()), source="x")
+def test_only_a_card_of_the_first_version_may_lack_its_digest() -> None:
+    assert codec.decode(sealed(document()), source="x") == codec.decode(codec.encode(cards.minimal()), source="x")
+    with pytest.raises(CardError, match="the card has no digest: it was edited, or cut"):
+        codec.decode(json.dumps(document()), source="x")
+    assert codec.decode(json.dumps(document(schema="sharpaudit.card/1.0")), source="x").seed == 0
+
+
+@pytest.mark.parametrize("version", ["1.", "1.0.evil", "1.01", "1.-1", "1.1 ", "1.1\n", "01.1", "2.0", "1.١", "1.12345"])
+def test_only_versions_that_are_exactly_known_are_read(version: str) -> None:
+    with pytest.raises(CardError, match="the card has schema"):
+        codec.decode(sealed(document(schema=f"sharpaudit.card/{version}")), source="x")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": True},
+        {"seed": "0"},
+        {"seed": 0.0},
+        {"subject": document()["subject"] | {"clean_load": "yes"}},
+        {"subject": document()["subject"] | {"ran_user_code": 0}},
+        {"measurements": [cards.number("a.b", 1.0).model_dump() | {"value": "0.99"}]},
+        {"measurements": [cards.number("a.b", 1.0).model_dump() | {"value": True}]},
+        {"measurements": [cards.number("a.b", 1.0).model_dump() | {"n": 5.0}]},
+    ],
+)
+def test_no_type_is_converted(change: dict[str, Any]) -> None:
+    with pytest.raises(CardError, match="not a valid card"):
+        codec.decode(sealed(document(**change)), source="x")
 
 
 def test_read_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "card.json"
-    path.write_text(codec.encode(cards.full()))
+    path.write_text(codec.encode(cards.full(), timing=True))
     assert codec.read(path) == cards.full()
 
 

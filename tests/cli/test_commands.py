@@ -21,18 +21,24 @@ def test_measure_writes_a_run_and_prints_the_card(run: Command, tmp_path: Path) 
     result = run("measure", BASELINE, *QUICK, "-o", "run")
     assert result.code == 0
     assert "Right on 752 of 797 images" in result.out
-    names = {"report.json", "report.md", "report.html", "predictions.safetensors", "parts", "state.json", ".lock"}
+    names = {"report.json", "report.md", "report.html", "predictions.safetensors", "timing.json", "parts", "state.json", ".lock"}
     assert {path.name for path in (tmp_path / "run").iterdir()} == names
     assert "\x1b" not in result.out, "no colours in a pipe"
     assert str(tmp_path) not in (tmp_path / "run" / "report.json").read_text(), "cards hold no absolute paths"
 
 
-def test_two_runs_give_the_same_card_byte_for_byte(run: Command) -> None:
-    for folder in ("one", "two"):
+def test_the_same_command_gives_the_same_bytes(run: Command, tmp_path: Path) -> None:
+    found = []
+    for folder in ("one", "two", "one"):  # in fresh folders, and again where a run is
         assert run("measure", BASELINE, *QUICK, "-o", folder).code == 0
+        names = ("report.json", "report.md", "report.html", "predictions.safetensors")
+        found.append({name: (tmp_path / folder / name).read_bytes() for name in names})
+    assert found[0] == found[1] == found[2]
+    timings = [json.loads((tmp_path / folder / "timing.json").read_text()) for folder in ("one", "two")]
+    assert [bool(timing["reused"]) for timing in timings] == [True, False]
     first, second = (run("show", folder, "--format", "json", "--canonical").out for folder in ("one", "two"))
-    assert first == second
-    assert '"seconds"' not in first
+    assert first == second and '"seconds"' not in first
+    assert json.loads(run("show", "one", "--format", "json").out)["timing"] == timings[0], "shown, though not in the card's file"
 
 
 def test_a_run_is_overwritten_by_the_next(run: Command) -> None:

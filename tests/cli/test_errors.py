@@ -166,7 +166,7 @@ def test_one_bad_checkpoint_does_not_keep_the_others_from_being_measured(run: Co
     assert result.code == 3
     refused, measured = json.loads(result.out)
     assert refused["error"]["code"] == "checkpoint"
-    assert measured["schema"] == "sharpaudit.card/1.0"
+    assert measured["schema"] == "sharpaudit.card/1.1"
 
 
 def test_a_defect_is_one_line_and_a_crash_file(run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
