@@ -30,6 +30,7 @@ They meet in `card` below and in `api` and `cli` above. A module imports its pac
     curvature  corruptions  device    |  metrics  store
     ascent                            |  stats
                             card  strict_yaml
+                                  files
                                   errors
 
 What stands right of the bar, and all below it, imports no torch: a card is compared, gated and rendered on a machine without it.

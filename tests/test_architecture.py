@@ -13,6 +13,7 @@ PACKAGE = Path(sharpaudit.__file__).parent
 
 STOREYS = [
     {"errors"},
+    {"files"},
     {"card", "strict_yaml"},
     {"stats", "ascent"},
     {"metrics", "curvature", "corruptions", "attacks", "store", "device"},

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from pydantic import ValidationError
 
+from sharpaudit import files
 from sharpaudit.card import SCHEMA, Card
 from sharpaudit.errors import CardError, clean
 
@@ -114,10 +115,7 @@ def read_with_digest(path: Path) -> tuple[Card, str]:
         CardError: as `decode`, or the file cannot be read or is too large.
     """
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise CardError(f"{size} bytes are more than a card may have ({MAX_BYTES})", path=str(path))
-        return _decode(path.read_bytes(), str(path))
+        return _decode(files.read(path, most=MAX_BYTES), str(path))
     except OSError as error:
         raise CardError(f"cannot read the card: {error.strerror}", path=str(path)) from error
 

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from sharpaudit import files
 from sharpaudit.checkpoints import meta, zoo
 from sharpaudit.checkpoints.folder import statements
 from sharpaudit.checkpoints.limits import DEFAULT
@@ -36,6 +37,8 @@ REFUSED_OPTIONS = {
 }
 """Options of timm that reach the network or another file, or change what the model returns."""
 
+
+MAX_CODE_BYTES = 1 << 20
 
 REFUSALS = (ValueError, TypeError, RuntimeError, AssertionError, IndexError, ZeroDivisionError, AttributeError, KeyError)
 """What builders raise for a class count, a number of channels or an image size that they do not support."""
@@ -200,7 +203,7 @@ def _of_file(path: Path, factory: str, *, allow_code: bool) -> Architecture:
             f"'{clean(path.name)}:{factory}' is code", hint="--allow-code runs it, and the card says so", path=str(path)
         )
     try:
-        text = path.read_bytes()
+        text = files.read(path, most=MAX_CODE_BYTES)
     except OSError as error:
         raise ArchitectureError(f"cannot read the architecture: {error.strerror}", path=str(path)) from error
     build = _factory(path, factory)

@@ -6,14 +6,14 @@ import errno
 import hashlib
 import os
 import re
-import stat
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from sharpaudit import files
 from sharpaudit.checkpoints import memory
 from sharpaudit.checkpoints.limits import Limits
-from sharpaudit.errors import CheckpointError, UnsafeInput, clean, closest
+from sharpaudit.errors import CheckpointError, clean, closest
 
 FOREIGN = (
     (rb"version https://git-lfs", "a Git LFS pointer, not the weights"),
@@ -60,21 +60,15 @@ def read(path: Path, limits: Limits) -> Source:
         EnvironmentFailure: larger than the memory there is.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except (OSError, ValueError) as error:
-        raise _cannot_open(path, error) from error
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
-        before = os.fstat(descriptor)
-        if not stat.S_ISREG(before.st_mode):
-            raise UnsafeInput("not a regular file", path=str(path), hint="name a file, not a pipe, device or socket")
-        if before.st_size == 0:
-            raise CheckpointError("the file is empty: 0 bytes", path=str(path), hint="download or save it again")
-        memory.check(before.st_size, "the file")
-        limits.check("max_file_bytes", before.st_size, "bytes in the file")
-        data = file.read()
-        after = os.fstat(descriptor)
-    if len(data) != before.st_size or (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
-        raise CheckpointError("the file changed while being read", path=str(path), hint="wait until it is written")
+        with files.open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            memory.check(size, "the file")
+            limits.check("max_file_bytes", size, "bytes in the file")
+            data = files.read_whole(file, most=size)
+    except OSError as error:
+        raise _cannot_read(path, error) from error
+    if not data:
+        raise CheckpointError("the file is empty: 0 bytes", path=str(path), hint="download or save it again")
     return Source(path, data)
 
 
@@ -88,16 +82,15 @@ def foreign_format(data: bytes) -> str | None:
     return None
 
 
-def _cannot_open(path: Path, error: OSError | ValueError) -> CheckpointError | UnsafeInput:
-    number = getattr(error, "errno", None)
-    if number == errno.ENXIO:  # a socket, or a pipe without a writer
-        return UnsafeInput("not a regular file", path=str(path), hint="name a file, not a pipe, device or socket")
-    if number in (errno.ENOENT, errno.ENOTDIR):
-        return CheckpointError("no such file", path=str(path), hint=_nearest(path))
-    if number == errno.EACCES:
-        return CheckpointError("permission denied", path=str(path), hint=f"ask its owner for read access{_owner(path)}")
-    reason = clean(getattr(error, "strerror", None) or str(error))
-    return CheckpointError(f"cannot open the file: {reason}", path=str(path), hint="check the path")
+def _cannot_read(path: Path, error: OSError) -> CheckpointError:
+    match error.errno:
+        case errno.ENOENT | errno.ENOTDIR:
+            return CheckpointError("no such file", path=str(path), hint=_nearest(path))
+        case errno.EACCES:
+            return CheckpointError("permission denied", path=str(path), hint=f"ask its owner for read access{_owner(path)}")
+        case errno.ESTALE:
+            return CheckpointError("the file changed while being read", path=str(path), hint="wait until it is written")
+    return CheckpointError(f"cannot read the file: {error.strerror}", path=str(path), hint="check the path")
 
 
 def _nearest(path: Path) -> str:

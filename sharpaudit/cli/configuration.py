@@ -22,6 +22,7 @@ from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hints
 
+from sharpaudit import files
 from sharpaudit.cli.app import command_named
 from sharpaudit.errors import UnsafeInput, UsageError, clean, closest
 
@@ -86,13 +87,9 @@ def _read(path: Path) -> bytes:
     from sharpaudit.strict_yaml import MAX_BYTES
 
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        return files.read(path, most=MAX_BYTES)
     except OSError as error:
         raise UsageError(f"cannot read the configuration: {error.strerror}", path=str(path)) from error
-    if len(data) > MAX_BYTES:
-        raise UsageError(f"a configuration may have at most {MAX_BYTES} bytes, this one has more", path=str(path))
-    return data
 
 
 def _layer(origin: Literal["config", "pyproject"], path: Path, document: object) -> Layer:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sharpaudit import strict_yaml
+from sharpaudit import files, strict_yaml
 from sharpaudit.errors import UnknownName, UsageError, clean
 
 FILE, CONDITION = "file", "condition"
@@ -53,7 +53,7 @@ def _matched(files: Sequence[str], pattern: str) -> dict[str, str]:
 
 def _table(path: Path, column: str) -> dict[str, str]:
     try:
-        data = path.read_bytes()
+        data = files.read(path, most=strict_yaml.MAX_BYTES)
     except OSError as error:
         raise UsageError(f"--conditions: cannot be read: {error.strerror}", path=str(path)) from error
     if path.suffix == ".csv":
@@ -74,8 +74,6 @@ def _entry(file: str, entry: Any, column: str, path: Path) -> str:
 
 
 def _rows(data: bytes, path: Path, column: str) -> dict[str, str]:
-    if len(data) > strict_yaml.MAX_BYTES:
-        raise UsageError(f"--conditions: {len(data)} bytes are more than such a table may have", path=str(path))
     try:
         rows = csv.DictReader(data.decode("utf-8-sig").splitlines(), strict=True)
         header = list(rows.fieldnames or [])

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from sharpaudit.data.arrays import image_set
-from sharpaudit.data.files import Reading, find, open_regular, searched, within_budget
+from sharpaudit.data.files import Reading, find, open_regular, read_text, searched, within_budget
 from sharpaudit.data.images import ImageSet
 from sharpaudit.data.npz import open_npz
 from sharpaudit.errors import DataError, clean
@@ -33,6 +33,7 @@ PICKLED = ("cifar-10-batches-py", "cifar-100-python", "data_batch_1", "test_batc
 NUM_LABELS = {"cifar10": 1, "cifar100": 2}
 """Label bytes before each image; the fine label of CIFAR-100 is the second."""
 PIXEL_BYTES = 3 * 32 * 32
+MAX_NAMES_BYTES = 1 << 16
 
 
 def open_cifar(name: str, split: Split, folders: Sequence[Path], *, reading: Reading) -> ImageSet:
@@ -81,7 +82,7 @@ def _names(folder: Path) -> tuple[str, ...] | None:
     path = find(["fine_label_names.txt", "batches.meta.txt"], [folder])
     if path is None:
         return None
-    return tuple(clean(line.strip()) for line in path.read_text("utf-8", "replace").splitlines() if line.strip())
+    return tuple(clean(line.strip()) for line in read_text(path, most=MAX_NAMES_BYTES).splitlines() if line.strip())
 
 
 def _not_found(name: str, split: Split, folders: Sequence[Path], inside: Sequence[Path]) -> DataError:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sharpaudit.data.files import open_regular
+from sharpaudit.data.files import read_text
 from sharpaudit.data.images import ImageSet, Labels, numbered
 from sharpaudit.errors import DataError, clean, closest
 
@@ -98,8 +98,7 @@ def read_class_map(path: Path) -> ClassMap:
     Raises:
         DataError: a line that is not a name and a number, or a name that occurs twice.
     """
-    with open_regular(path) as file:
-        lines = file.read(MAX_MAP_BYTES).decode("utf-8", "replace").splitlines()
+    lines = read_text(path, most=MAX_MAP_BYTES).splitlines()
     output_of: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip():

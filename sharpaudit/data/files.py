@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
+from sharpaudit import files
 from sharpaudit.errors import DataError, UnsafeInput, clean, closest
-
-CHUNK = 1 << 20
-"""Bytes read at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +30,7 @@ class Reading:
     """Whether a Python file that is named as data may be run (``--allow-code``)."""
 
 
-def open_regular(path: Path) -> IO[bytes]:
+def open_regular(path: Path) -> BufferedReader:
     """The file at `path`, opened once, or the reason why it cannot be.
 
     Raises:
@@ -42,34 +38,36 @@ def open_regular(path: Path) -> IO[bytes]:
         UnsafeInput: a FIFO, device or socket; it is never waited for.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        file = files.open_regular(path)
     except FileNotFoundError as error:
         raise missing(path) from error
+    except IsADirectoryError as error:
+        raise DataError(f"expected a file, got the folder '{clean(path.name)}'", hint="imagefolder:PATH reads folders") from error
     except OSError as error:
-        if error.errno == errno.ENXIO:
-            raise _not_regular(path) from error
         raise DataError(f"cannot read '{clean(path.name)}': {error.strerror}", hint="check its permissions") from error
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
-        os.close(descriptor)
-        if stat.S_ISDIR(status.st_mode):
-            raise DataError(f"expected a file, got the folder '{clean(path.name)}'", hint="imagefolder:PATH reads folders")
-        raise _not_regular(path)
-    if not status.st_size:
-        os.close(descriptor)
+    if not file.peek(1):
+        file.close()
         raise DataError(f"'{clean(path.name)}' has 0 bytes", hint="fetch it again")
-    return os.fdopen(descriptor, "rb")
+    return file
 
 
-def read_up_to(read: Callable[[int], bytes], num_bytes: int) -> bytearray:
-    """The next `num_bytes` that a file's `read` gives, or fewer where it ends.
+def read_text(path: Path, *, most: int) -> str:
+    """The text of a small file; what is not UTF-8 in it is replaced. Errors are those of `read`."""
+    return read(path, most=most).decode("utf-8", "replace")
 
-    Grows with what is there, not with what was declared; arrays over the result are writable, as torch wants them.
+
+def read(path: Path, *, most: int) -> bytes:
+    """The bytes of a small file.
+
+    Raises:
+        DataError: as `open_regular`, or more than `most` bytes.
+        UnsafeInput: as `open_regular`.
     """
-    content = bytearray()
-    while len(content) < num_bytes and (part := read(min(CHUNK, num_bytes - len(content)))):
-        content += part
-    return content
+    try:
+        with open_regular(path) as file:
+            return files.read_whole(file, most=most)
+    except OSError as error:
+        raise DataError(f"cannot read '{clean(path.name)}': {error.strerror}", hint="is this the right file?") from error
 
 
 def named_path(text: str) -> Path:
@@ -113,10 +111,6 @@ def missing(path: Path) -> DataError:
     beside = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
     near = ", ".join(clean(name) for name in closest(path.name, beside) or beside[:5])
     return DataError(f"'{clean(str(path))}' does not exist", hint=f"nearest: {near}" if near else "check the folder's name")
-
-
-def _not_regular(path: Path) -> UnsafeInput:
-    return UnsafeInput(f"'{clean(path.name)}' is not a regular file", hint="copy it to a regular file first")
 
 
 def find(names: Sequence[str], folders: Sequence[Path]) -> Path | None:

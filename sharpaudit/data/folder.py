@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sharpaudit.card import Preprocessing
-from sharpaudit.data.files import Reading, check_link, missing, open_regular
+from sharpaudit.data.files import Reading, check_link, missing, open_regular, read_text
 from sharpaudit.data.geometry import center_crop, resized_sides
 from sharpaudit.data.images import ImageSet, Pixels
 from sharpaudit.errors import DataError, UnsafeInput, clean
@@ -242,8 +242,7 @@ def class_list(root: Path) -> list[str] | None:
     """The lines of ``classes.txt`` in `root`, or None where there is no such file."""
     if not (root / LISTED).is_file():
         return None
-    with open_regular(root / LISTED) as file:
-        return [line for line in file.read(MAX_LIST_BYTES).decode("utf-8", "replace").splitlines() if line.strip()]
+    return [line for line in read_text(root / LISTED, most=MAX_LIST_BYTES).splitlines() if line.strip()]
 
 
 def _ordered(lines: Sequence[str], folders: list[str]) -> tuple[tuple[str, ...], dict[str, int]]:

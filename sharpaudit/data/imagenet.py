@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sharpaudit.card import Preprocessing
 from sharpaudit.data.cifar import Split
-from sharpaudit.data.files import Reading, check_link, open_regular, searched
+from sharpaudit.data.files import Reading, check_link, read_text, searched
 from sharpaudit.data.folder import image_files, open_folder
 from sharpaudit.data.images import ImageSet
 from sharpaudit.errors import DataError, clean
@@ -42,8 +42,7 @@ def open_imagenet(
 
 
 def _annotated(name: str, root: Path, preprocessing: Preprocessing | None, reading: Reading) -> ImageSet:
-    with open_regular(root / ANNOTATIONS) as file:
-        lines = file.read(MAX_ANNOTATION_BYTES).decode("utf-8", "replace").splitlines()
+    lines = read_text(root / ANNOTATIONS, most=MAX_ANNOTATION_BYTES).splitlines()
     columns = [line.split("\t") for line in lines if line.strip()]
     bad = next((row for row in columns if len(row) < 2 or Path(row[0]).name != row[0]), None)
     if bad is not None:

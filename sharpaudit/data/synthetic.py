@@ -23,11 +23,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sharpaudit.card import DataRecord
 from sharpaudit.corruptions import NAMES, SEVERITIES, VERSION, Table, corrupt, table_for
 from sharpaudit.data.corrupted import CorruptedSet, complete
-from sharpaudit.data.files import CHUNK, Reading, missing, named_path, open_regular
+from sharpaudit.data.files import Reading, missing, named_path, open_regular, read_text
 from sharpaudit.data.images import ImageSet, Pixels
 from sharpaudit.data.npz import map_npy
 from sharpaudit.data.published import MANIFEST, README, Layout, open_arrays
 from sharpaudit.errors import DataError, EnvironmentFailure, clean
+from sharpaudit.files import CHUNK
 from sharpaudit.store import write
 
 LABEL = "synthetic-c"
@@ -142,8 +143,7 @@ def read_manifest(root: Path) -> Manifest:
             raise missing(root)
         raise DataError(f"no {MANIFEST} in '{clean(root.name)}'", hint="`sharpaudit data make-c` writes such a folder")
     try:
-        with open_regular(root / MANIFEST) as file:
-            manifest = Manifest.model_validate_json(file.read(MAX_MANIFEST_BYTES))
+        manifest = Manifest.model_validate_json(read_text(root / MANIFEST, most=MAX_MANIFEST_BYTES))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))

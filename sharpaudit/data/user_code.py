@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from sharpaudit.data.arrays import image_set
-from sharpaudit.data.files import Reading, open_regular
+from sharpaudit.data.files import Reading, read
 from sharpaudit.data.images import ImageSet
 from sharpaudit.errors import DataError, UnsafeInput, clean
+
+MAX_BYTES = 1 << 20
 
 
 def is_code(spec: str) -> bool:
@@ -31,8 +33,7 @@ def open_made(spec: str, *, reading: Reading) -> ImageSet:
     path = Path(name)
     if not reading.allow_code:
         raise UnsafeInput(f"'{clean(path.name)}' is code", hint="--allow-code runs it, and the card says so", path=name)
-    with open_regular(path) as file:
-        text = file.read()
+    text = read(path, most=MAX_BYTES)
     if not factory.isidentifier():
         raise DataError("which function of the file makes the images?", hint=f"{clean(path.name)}:FUNCTION", path=name)
     made = _made(path, factory)

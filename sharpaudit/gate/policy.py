@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
-from sharpaudit import strict_yaml
+from sharpaudit import files, strict_yaml
 from sharpaudit.card import codec
 from sharpaudit.errors import UnknownName, UsageError, clean, closest
 from sharpaudit.gate.vocabulary import ACKNOWLEDGEMENT, MEANINGS, SCALE_DEPENDENT, meaning
@@ -136,7 +136,7 @@ def read(path: Path) -> Policy:
         UsageError: as `parse`, or the file cannot be read.
     """
     try:
-        data = path.read_bytes()
+        data = files.read(path, most=strict_yaml.MAX_BYTES)
     except OSError as error:
         raise UsageError(f"cannot read the policy: {error.strerror}", path=str(path)) from error
     return parse(data, source=str(path))

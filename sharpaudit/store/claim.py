@@ -18,12 +18,16 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from sharpaudit.errors import CardError, EnvironmentFailure, clean
-from sharpaudit.store.files import OTHER_OUTPUT, check_folder, write
+from sharpaudit import files
+from sharpaudit.errors import CardError, EnvironmentFailure, UnsafeInput, clean
+from sharpaudit.store.files import OTHER_OUTPUT, check_folder, require_file, write
 from sharpaudit.store.runs import REPORT
 
 LOCK = ".lock"
 STATE = "state.json"
+
+MAX_BYTES = 1 << 16
+"""Of the lock and of the state; ours have a hundred."""
 
 HEARTBEAT = 5.0
 """Seconds between two signs of life."""
@@ -125,7 +129,7 @@ def state_of(folder: Path) -> State | None:
     """
     path = folder / STATE
     try:
-        state = State(**json.loads(path.read_text()))
+        state = State(**json.loads(files.read(path, most=MAX_BYTES)))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, RecursionError) as error:
@@ -138,7 +142,8 @@ def _take(folder: Path) -> int:
     path = folder / LOCK
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        require_file(path)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
     except OSError as error:
         raise EnvironmentFailure(
             f"the output folder is not writable: {error.strerror}", path=str(folder), hint="pass another -o"
@@ -163,8 +168,8 @@ def _take(folder: Path) -> int:
 
 def _holder(path: Path) -> tuple[int, str, float] | None:
     """Process, host and start of whoever holds the lock."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        found = json.loads(path.read_text())
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError, UnsafeInput):
+        found = json.loads(files.read(path, most=MAX_BYTES))
         return int(found["pid"]), str(found["host"]), float(found["since"])
     return None
 

@@ -32,7 +32,7 @@ def write(path: Path, content: str | bytes) -> None:
         EnvironmentFailure: something other than a file is there, the disk is full or the folder cannot be written.
     """
     data = content.encode() if isinstance(content, str) else content
-    _require_file(path)
+    require_file(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -58,7 +58,7 @@ def check_file(path: Path) -> None:
     Raises:
         EnvironmentFailure: something else is there, or the folder is missing or cannot be written.
     """
-    _require_file(path)
+    require_file(path)
     if not os.path.isdir(path.parent):  # noqa: PTH112 - unlike Path.is_dir it raises for no name
         raise EnvironmentFailure("cannot write: there is no such folder", path=str(path.parent), hint="make it, or name another")
     check_folder(path.parent)
@@ -81,7 +81,7 @@ def check_folder(folder: Path) -> None:
         raise EnvironmentFailure("the output folder is not writable", path=str(folder), hint=OTHER_OUTPUT)
 
 
-def _require_file(path: Path) -> None:
+def require_file(path: Path) -> None:
     """Refuse to replace what is not a regular file."""
     try:
         mode = path.lstat().st_mode

@@ -17,10 +17,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from sharpaudit import files
 from sharpaudit.card import Outcome, codec
 from sharpaudit.errors import CardError, clean
 from sharpaudit.store.files import write
-from sharpaudit.store.runs import Columns, digest_of_view, pack, unpack
+from sharpaudit.store.runs import MAX_COLUMN_BYTES, Columns, digest_of_view, pack, unpack
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class Parts:
         if not self._reuse or not path.exists():
             return None
         try:
-            document = codec.loads(path.read_bytes(), source=path.name)
+            document = codec.loads(files.read(path, most=codec.MAX_BYTES), source=path.name)
             if document.pop("digest", None) != _digest(document):
                 raise ValueError("its digest does not fit its content")
             found = Outcome.model_validate(document["outcome"]), self._read(document["columns"])
@@ -84,8 +85,8 @@ class Parts:
 
     def _read(self, places: Mapping[str, tuple[str, str]]) -> Columns:
         """The columns at `places`, view → (file, digest), each held to its digest."""
-        files = {name: unpack((self._folder / Path(name).name).read_bytes())[0] for name, _ in places.values()}
-        columns = {view: files[name].get(view, {}) for view, (name, _) in places.items()}
+        held = {name: unpack(files.read(self._folder / Path(name).name, most=MAX_COLUMN_BYTES))[0] for name, _ in places.values()}
+        columns = {view: held[name].get(view, {}) for view, (name, _) in places.items()}
         for view, (name, digest) in places.items():
             if digest_of_view(columns[view]) != digest:
                 raise ValueError(f"{clean(name)} does not hold the columns of {clean(view)}")

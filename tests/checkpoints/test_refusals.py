@@ -211,7 +211,7 @@ def test_a_folder_that_names_no_architecture(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("path", "words"),
-    [("a\0b", "cannot open the file: embedded null byte"), ("x" * 300, "cannot open the file: File name too long")],
+    [("a\0b", "cannot read the file: not the name of a file"), ("x" * 300, "cannot read the file: File name too long")],
 )
 def test_names_that_no_file_has(path: str, words: str) -> None:
     error = refusal(lambda: source.read(Path(path), DEFAULT))

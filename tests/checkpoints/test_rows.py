@@ -278,7 +278,7 @@ ROWS: dict[str, Row] = {
         ("hub/nosuch.bin",),
     ),
     "C01 no folder": Row(file(b"x"), 3, ("no such file", "there is no folder 'nosuch'"), ("nosuch/bad.pt",)),
-    "C01 too long": Row(file(b"x"), 3, ("cannot open the file: File name too long", "check the path"), ("x" * 300,)),
+    "C01 too long": Row(file(b"x"), 3, ("cannot read the file: File name too long", "check the path"), ("x" * 300,)),
     "C02": Row(files("notes.txt"), 3, ("a folder, not a checkpoint", "notes.txt"), HUB),
     "C03": Row(file(b""), 3, ("0 bytes",)),
     "C05 pipe": Row(a_named_pipe, 4, ("not a regular file",)),
