@@ -27,8 +27,8 @@ They meet in `card` below and in `api` and `cli` above. A module imports its pac
     probes
     workbench  decision  setup_check  |  report
     checkpoints  data                 |  compare  gate
-    curvature  corruptions  device    |  metrics  store
-    ascent                            |  stats
+    curvature  corruptions            |  metrics  store
+    ascent  device                    |  stats
                             card  strict_yaml
                                   files
                                   errors

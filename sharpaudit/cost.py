@@ -17,7 +17,7 @@ import torch
 
 from sharpaudit import corruptions
 from sharpaudit.checkpoints import LoadedModel
-from sharpaudit.curvature.objective import GRAPH_BYTES
+from sharpaudit.curvature.objective import Objective
 from sharpaudit.data import ImageSet
 from sharpaudit.plan import Step
 from sharpaudit.preparation import Prepared
@@ -77,17 +77,8 @@ def unit_costs(model: LoadedModel, test: ImageSet, settings: BenchSettings, prec
     costs = UnitCosts(forward)
     if Need.OBJECTIVE in needs:
         images = max(1, min(CURVATURE_IMAGES, settings.probe_examples, int(TRIAL_SECONDS / (20 * forward))))
-        objective = trial(images, probe_examples=images, precision=precision).objective
-        n, direction = objective.num_examples, torch.ones_like(objective.parameters)
-        loss, backward = _best(objective.losses) / n, _best(objective.gradient) / n
-        again = backward * max(0.0, 1 - GRAPH_BYTES / (objective.memory * settings.probe_examples / n))
-        costs = replace(
-            costs,
-            loss=loss,
-            backward=backward,
-            hvp=_best(lambda: objective.hvp(direction)) / n + again,
-            ggn=_best(lambda: objective.ggn_product(direction)) / n + again,
-        )
+        bench = trial(images, probe_examples=images, precision=precision)
+        costs = bench.within_memory(lambda: _with_curvature(costs, bench.objective, settings.probe_examples))
     if Need.CORRUPTED in needs:
         height, width, _ = test.shape
         wanted = min(settings.batch_size, max(16, CORRUPTED_PIXELS // (height * width)))
@@ -96,6 +87,19 @@ def unit_costs(model: LoadedModel, test: ImageSet, settings: BenchSettings, prec
         each = [_best(partial(corruptions.corrupt, some, name, 3, indices=indices, seed=0)) for name in corruptions.NAMES]
         costs = replace(costs, corruption=sum(each) / (len(each) * len(some)))
     return costs
+
+
+def _with_curvature(costs: UnitCosts, objective: Objective, examples: int) -> UnitCosts:
+    n, direction = objective.num_examples, torch.ones_like(objective.parameters)
+    backward = _best(objective.gradient) / n
+    again = backward * max(0.0, 1 - objective.within.graph_bytes / (objective.memory * examples / n))
+    return replace(
+        costs,
+        loss=_best(objective.losses) / n,
+        backward=backward,
+        hvp=_best(lambda: objective.hvp(direction)) / n + again,
+        ggn=_best(lambda: objective.ggn_product(direction)) / n + again,
+    )
 
 
 @dataclass(frozen=True)

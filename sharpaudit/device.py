@@ -7,6 +7,7 @@ import resource
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 
 import torch
@@ -18,6 +19,52 @@ from sharpaudit.errors import EnvironmentFailure
 
 FLOPS_WORTH_SHARING = 10**9
 """Operations in one forward pass of a batch above which several threads are faster, with room to spare."""
+
+SHARD = 32
+"""Most examples in one graph on a CPU: larger ones gain no speed there and cost memory."""
+
+GRAPH_BYTES = 1 << 30
+"""Bound on the graphs that are kept on a CPU, whose memory is not ours alone; a ResNet-20 takes 0.84 GiB at 512 images."""
+
+LEAST_GRAPH_BYTES = 1 << 20
+"""A bound that is not worth halving."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much curvature puts on a device at once; it changes no number beyond rounding."""
+
+    shard: int
+    """Most examples in one graph."""
+    graph_bytes: int
+    """Bound on the memory of the graphs that are kept."""
+
+    def halved(self) -> Sizes:
+        """Half of both."""
+        return Sizes(max(1, self.shard // 2), self.graph_bytes // 2)
+
+    @property
+    def least(self) -> bool:
+        """Whether half as much would be no less."""
+        return self.shard == 1 and self.graph_bytes < LEAST_GRAPH_BYTES
+
+
+def sizes(device: torch.device) -> Sizes:
+    """What suits `device`: on a CPU always the same, elsewhere half of the memory that is free, for the other half is worked in.
+
+    An accelerator wants as many examples in one graph as fit: small shards leave most of it idle.
+    """
+    if device.type == "cpu":
+        return Sizes(SHARD, GRAPH_BYTES)
+    return Sizes(sys.maxsize, _free_bytes(device) // 2)
+
+
+def _free_bytes(device: torch.device) -> int:
+    """Memory of an accelerator that can still be had, counting what torch holds and does not use."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
+    return 2 * GRAPH_BYTES  # of the others torch does not say it
 
 
 def available_device(name: str) -> str:

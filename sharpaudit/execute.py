@@ -1,7 +1,7 @@
 """Run the plan: each step becomes an outcome, whatever happens to it.
 
-One probe's failure is that probe's outcome; the others run on. When memory runs out, the probe runs again with batches half as
-large, which changes no number beyond rounding. Only what stops every probe alike (an interrupt, a full disk, a
+One probe's failure is that probe's outcome; the others run on. When memory runs out, the probe runs again with half as much
+on the device at once, which changes no number beyond rounding. Only what stops every probe alike (an interrupt, a full disk, a
 defect in the plan) leaves this module. Where a folder is given, finished probes are kept in it, and found there again.
 """
 
@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sharpaudit.card import Failed, Measured, Measurement, Outcome, Skipped
-from sharpaudit.device import is_out_of_memory
 from sharpaudit.errors import SharpauditError, clean
 from sharpaudit.plan import Step
 from sharpaudit.probes import NamedTable
@@ -83,19 +82,21 @@ def run(step: Step, bench: Workbench) -> Outcome:
     status: Literal["measured", "skipped", "failed"] = "measured"
     reason: str | None = None
     found: list[Measured | Skipped | NamedTable] = []
-    try:
+
+    def measure() -> None:
+        found.clear()
         for item in probe(narrowed, step.options):
             if not isinstance(item, NamedTable) and not probe.declares(item.name):
                 raise ValueError(f"it yields {item.name}, which it does not declare")
             found.append(item)
+
+    try:
+        narrowed.within_memory(measure)
     except (UndeclaredNeed, TimeIsUp):
         raise
     except NotApplicable as refusal:
         status, reason = "skipped", str(refusal)
     except Exception as error:
-        if is_out_of_memory(error) and bench.halve_batch():
-            log.warning("memory ran out in %s: again with batches of %d", probe.name, bench.batch_size)
-            return run(step, bench)
         log.exception("probe %s failed", probe.name)
         text = error.message if isinstance(error, SharpauditError) else f"{type(error).__name__}: {error}"
         status, reason = "failed", clean(text, limit=500)

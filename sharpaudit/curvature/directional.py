@@ -12,7 +12,7 @@ from torch.autograd import grad
 from torch.nn import functional
 
 from sharpaudit.curvature.differentiable import thrice_differentiable
-from sharpaudit.curvature.objective import GRAPH_BYTES, SHARD, Objective
+from sharpaudit.curvature.objective import Objective
 
 DEPTH = 4
 """How much larger the graph of two derivatives of a derivative is than the gradient's, at most."""
@@ -28,7 +28,8 @@ def curvature_along(objective: Objective, v: Tensor) -> Tensor:
     With z the logits, p their softmax and r = p − e_y: (Jv)ᵀ(diag p − ppᵀ)(Jv) + r·z̈, where z̈ is the second derivative of the
     logits along v. Each derivative along v is the derivative, with respect to a dummy cotangent, of a vector-Jacobian product.
     """
-    size = max(1, min(SHARD, objective.batch_size, GRAPH_BYTES // (DEPTH * objective.bytes_per_example)))
+    room = objective.within.graph_bytes // (DEPTH * objective.bytes_per_example)
+    size = max(1, min(objective.within.shard, objective.batch_size, room))
     found = []
     for images, labels in zip(torch.split(objective.inputs, size), torch.split(objective.labels, size), strict=True):
         with thrice_differentiable():

@@ -20,7 +20,8 @@ from torch.autograd import grad
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from sharpaudit.curvature.objective import GRAPH_BYTES, Objective
+from sharpaudit.curvature.objective import Objective
+from sharpaudit.device import GRAPH_BYTES
 
 Floats = NDArray[np.float64]
 

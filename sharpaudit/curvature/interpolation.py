@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from sharpaudit.curvature.gram import jacobians
-from sharpaudit.curvature.objective import GRAPH_BYTES, Objective
+from sharpaudit.curvature.objective import Objective
+from sharpaudit.device import GRAPH_BYTES
 
 JITTER = 1e-10
 """Added to the kernel's diagonal, as a share of its mean: DDᵀ can be singular to rounding, and log det is then −∞."""

@@ -31,13 +31,8 @@ from sharpaudit.curvature.crew import Crew
 from sharpaudit.curvature.differentiable import twice_differentiable
 from sharpaudit.curvature.folding import foldable, folded
 from sharpaudit.curvature.soundness import check
+from sharpaudit.device import Sizes, sizes
 from sharpaudit.errors import ArchitectureError, DataError
-
-GRAPH_BYTES = 1 << 30
-"""Default bound on the memory of retained graphs; a ResNet-20 takes 0.84 GiB at 512 images."""
-
-SHARD = 32
-"""Most examples in one graph: larger ones gain no speed on a CPU and cost memory."""
 
 LIGHT = 2
 """Shards whose graphs take less than so many times the weights' memory are not shared between threads: two shards of 8 images
@@ -68,7 +63,8 @@ class Objective:
         inputs: Images (n, ...), preprocessed, on the module's device; cast to its floating type.
         labels: Classes (n,), int64.
         batch_size: Most examples in one forward pass. It changes no result beyond rounding.
-        graph_bytes: Bound on retained graphs. What does not fit is built again for each vector (9 instead of 6 forwards' cost).
+        within: Bounds on the graphs; by default what suits the device. What is not kept is built again for each vector (9
+            instead of 6 forwards' cost).
 
     Raises:
         ArchitectureError: the network is not a fixed function of single images (see `soundness.check`).
@@ -76,7 +72,7 @@ class Objective:
     """
 
     def __init__(
-        self, module: nn.Module, inputs: Tensor, labels: Tensor, *, batch_size: int, graph_bytes: int = GRAPH_BYTES
+        self, module: nn.Module, inputs: Tensor, labels: Tensor, *, batch_size: int, within: Sizes | None = None
     ) -> None:
         names, parameters = zip(*module.named_parameters(), strict=True)
         self.dtype: torch.dtype = parameters[0].dtype
@@ -96,7 +92,8 @@ class Objective:
         self.theta = [p.detach().requires_grad_() for p in parameters]
         """The parameters as leaves of every graph, in the order of `module.parameters()`."""
         self._buffers: dict[str, Tensor] = {}
-        self._graph_bytes = graph_bytes
+        self.within = within or sizes(inputs.device)
+        """Bounds on the graphs."""
         self._kept: dict[int, _Graph] = {}
         self._retain = True
         check(module, self.inputs[:4])
@@ -157,6 +154,13 @@ class Objective:
         other._kept = {}
         other.__dict__.pop("_shard_size", None)
         return other
+
+    @property
+    def held(self) -> Sizes:
+        """What of `within` is made use of."""
+        kept = sum(self._held_by(len(graph.logits)) for graph in self._kept.values())
+        largest = max((len(graph.logits) for graph in self._kept.values()), default=self.within.shard)
+        return Sizes(largest, kept or self.within.graph_bytes)
 
     def release(self) -> None:
         """Let go of the retained graphs; the next product builds them again."""
@@ -246,8 +250,8 @@ class Objective:
 
     def _graphs(self) -> Iterator[_Graph]:
         """The gradient graph of each shard, from memory where it was kept."""
-        room = self._graph_bytes // self._held_by(self._shard_size) - self._crew.size
-        everything = self.memory <= self._graph_bytes
+        room = self.within.graph_bytes // self._held_by(self._shard_size) - self._crew.size
+        everything = self.memory <= self.within.graph_bytes
         for start in range(0, self.num_examples, self._shard_size):
             graph = self._kept.get(start) or self._build(start)
             if self._retain and (everything or len(self._kept) < room):
@@ -282,8 +286,8 @@ class Objective:
     def _fitting(self, threads: int) -> int:
         """At least two shards for each of several threads, one for a single one; none beyond what memory and batch size allow."""
         shares = 2 * threads if threads > 1 else 1
-        wanted = min(SHARD, max(8, self.num_examples // shares), self.batch_size)
-        allowed = self._graph_bytes // (2 * threads) - self._held_by(0)
+        wanted = min(self.within.shard, max(8, self.num_examples // shares), self.batch_size)
+        allowed = self.within.graph_bytes // (2 * threads) - self._held_by(0)
         return max(1, min(wanted, allowed // self.bytes_per_example))
 
     @property

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sharpaudit.card import Preprocessing
 from sharpaudit.data import ImageSet, to_input
+from sharpaudit.device import is_out_of_memory
 
 SAMPLE = 512
 """Most images looked at: ten points of accuracy are then about seven standard errors of a typical paired difference."""
@@ -60,8 +61,8 @@ class Sample:
         """The logits of some 8-bit images, in float32; half of them at a time where memory runs out."""
         try:
             logits: Tensor = (module or self.module)(to_input(images, preprocessing or self.preprocessing))
-        except torch.OutOfMemoryError:
-            if len(images) == 1:
+        except Exception as error:
+            if not is_out_of_memory(error) or len(images) == 1:
                 raise
             return torch.cat([self.logits(half, preprocessing, module) for half in images.tensor_split(2)])
         self.forward += len(images)

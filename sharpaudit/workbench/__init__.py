@@ -8,6 +8,7 @@ A probe gets a bench narrowed to the `Need`s it declared, so what a probe touche
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from copy import copy, deepcopy
@@ -25,6 +26,7 @@ from sharpaudit.corruptions import NAMES, SEVERITIES, VERSION, corrupt
 from sharpaudit.curvature.objective import Objective
 from sharpaudit.data import ImageSet, to_input
 from sharpaudit.data.corrupted import Cell, CorruptedSet
+from sharpaudit.device import is_out_of_memory, sizes
 from sharpaudit.metrics.predictions import Predictions
 from sharpaudit.stats import Resamples, evenly_spaced
 from sharpaudit.workbench.features import Features, FeatureTap
@@ -34,6 +36,8 @@ from sharpaudit.workbench.settings import DEFAULT, BenchSettings
 from sharpaudit.workbench.shelf import Shelf
 
 __all__ = ["BenchSettings", "Features", "Need", "NotApplicable", "UndeclaredNeed", "Workbench"]
+
+log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
@@ -69,7 +73,7 @@ class Workbench:
         self._train = train
         self._stored = stored
         self._on_progress = on_progress
-        self._shelf = Shelf(settings.batch_size)
+        self._shelf = Shelf(settings.batch_size, sizes(torch.device(settings.device)))
         self._probe = "bench"
         self._needs = frozenset(Need)
         self.touched: set[Need] = set()
@@ -110,9 +114,15 @@ class Workbench:
         """Images in one forward pass: what was set, halved whenever memory ran out."""
         return self._shelf.batch_size
 
-    def halve_batch(self) -> bool:
-        """Use half as much memory from now on; False when it is one image at a time already."""
-        return self._shelf.halve_batch()
+    def within_memory(self, work: Callable[[], Result]) -> Result:
+        """What `work` gives; when memory runs out it is done again with half as much on the device at once."""
+        while True:
+            try:
+                return work()
+            except Exception as error:
+                if not (is_out_of_memory(error) and self._shelf.halve_batch()):
+                    raise
+            log.warning("memory ran out in %s: again with batches of %d", self._probe, self.batch_size)
 
     def once(self, key: Hashable, compute: Callable[[], Result]) -> Result:
         """What `compute` gives, which the first probe to ask pays for; equal keys must mean equal results, whoever asks."""
@@ -206,6 +216,7 @@ class Workbench:
                 to_input(self._network.pixels(images), self.subject.preprocessing).to(dtype),
                 torch.tensor(images.labels, device=self.settings.device),
                 batch_size=self._shelf.batch_size,
+                within=self._shelf.within,
             )
         return self._shelf.objective
 
@@ -221,8 +232,9 @@ class Workbench:
         """A bench for another `module`, on `examples` images of the probe set, in float64; its passes count here too."""
         self._touch(Need.OBJECTIVE)
         rows = self.probe_rows[evenly_spaced(len(self.probe_rows), examples)]
-        settings = replace(self.settings, precision="float64", probe_examples=examples)
+        settings = replace(self.settings, precision="float64", probe_examples=examples, batch_size=self.batch_size)
         bench = Workbench(LoadedModel(module=module, subject=self.subject), self._probe_images.take(rows), settings=settings)
+        bench._shelf.within = self._shelf.within
         try:
             yield bench
         finally:

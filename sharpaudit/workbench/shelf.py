@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sharpaudit.curvature.objective import Objective
+from sharpaudit.device import Sizes
 from sharpaudit.metrics.predictions import Predictions
 from sharpaudit.stats import Resamples
 from sharpaudit.workbench.features import Features
@@ -19,6 +20,8 @@ class Shelf:
 
     batch_size: int
     """Images in one forward pass: what was set, halved whenever memory ran out."""
+    within: Sizes
+    """Bounds on what curvature puts on the device at once, halved likewise."""
     views: dict[str, Predictions] = field(default_factory=dict)
     hashes: dict[str, str] = field(default_factory=dict)
     """Of the corrupted images that were sent through, as `ImageSet.index_hash` is of clean ones; by view."""
@@ -36,8 +39,9 @@ class Shelf:
 
     def halve_batch(self) -> bool:
         """Use half as much memory from now on; False when it is one image at a time already."""
-        if self.batch_size == 1:
+        if self.batch_size == 1 and self.within.least:
             return False
-        self.batch_size //= 2
+        self.batch_size = max(1, self.batch_size // 2)
+        self.within = (self.objective.held if self.objective else self.within).halved()
         self.own_passes, self.objective = self.passes, None
         return True

@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 from sharpaudit.checkpoints import zoo
 from sharpaudit.curvature.differentiable import twice_differentiable
 from sharpaudit.curvature.objective import Objective
+from sharpaudit.device import Sizes
 from sharpaudit.errors import ArchitectureError, DataError
 from tests import oracles
 from tests.cases import ARCHITECTURES, Case, case, real_resnet20
@@ -21,8 +22,8 @@ SMOOTH_ORACLE = sorted(set(ARCHITECTURES) - {"mlp-hardsigmoid"})
 """torch cannot differentiate hardsigmoid twice, so it has its own test."""
 
 
-def objective(c: Case, batch_size: int = 3, **options: int) -> Objective:
-    return Objective(c.module, c.inputs, c.labels, batch_size=batch_size, **options)
+def objective(c: Case, batch_size: int = 3, within: Sizes | None = None) -> Objective:
+    return Objective(c.module, c.inputs, c.labels, batch_size=batch_size, within=within)
 
 
 def direction(o: Objective, seed: int = 5) -> torch.Tensor:
@@ -91,7 +92,7 @@ def test_losses_are_the_cross_entropy_of_each_example() -> None:
 
 def test_a_graph_that_does_not_fit_is_built_again_and_gives_the_same() -> None:
     c = case("conv", n=40)
-    o, starved = objective(c, 8), objective(c, 8, graph_bytes=20_000)
+    o, starved = objective(c, 8), objective(c, 8, Sizes(32, 20_000))
     v = direction(o)
     torch.testing.assert_close(starved.hvp(v), o.hvp(v))
     before, fixed = starved.passes["forward"], o.passes["forward"]
