@@ -19,7 +19,7 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "calibration": {},
         "fisher_rao": {},
         "relative_flatness": {},
-        "perturbation": {"draws": 20},
+        "perturbation": {"draws": 40},
     },
     "standard": {
         "accuracy": {},

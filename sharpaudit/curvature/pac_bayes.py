@@ -91,9 +91,10 @@ def noise_tolerance(
     slope = float(drop(sigma * NEARBY).mean() - drop(sigma / NEARBY).mean()) / (2 * math.log(NEARBY))
     if slope <= 0:
         return NoiseTolerance(sigma, None, "accuracy does not fall steadily around σ", pairs)
-    band = Sampled.of(above).interval()
-    width = math.exp((band.high - band.low) / 2 / slope)
-    interval = Interval(low=sigma / width, high=sigma * width, level=band.level, method="t, by the slope of the drop")
+    seen = Sampled.of(above)
+    band = seen.interval()
+    low, high = (sigma * math.exp((seen.value - end) / slope) for end in (band.high, band.low))
+    interval = Interval(low=low, high=high, level=band.level, method=f"{band.method}, by the slope of the drop")
     return NoiseTolerance(sigma, interval, None, pairs)
 
 

@@ -63,7 +63,12 @@ class Sum:
         if self.sampled.n == 1:
             return None
         low, high = self.low.interval(), self.high.interval()
-        return Interval(low=low.low, high=high.high, level=low.level, method="t" if self.low == self.high else "t over a bracket")
+        return Interval(
+            low=low.low,
+            high=high.high,
+            level=low.level,
+            method=low.method if self.low == self.high else f"{low.method}, over a bracket",
+        )
 
 
 @dataclass(frozen=True)
@@ -145,7 +150,8 @@ def spectrum(
         space = Krylov(product, size, seed, dtype, device, stream=start, known=known)
         progress = _part(on_progress, start, starts)
         views.append(_view(space, functions, min_steps, allowed, nonnegative, tolerance, progress))
-    sums = {name: _sum([view.scaled(name, size) for view in views], tolerance) for name in functions}
+    certain = {name: float(f(known.values).sum()) if known else 0.0 for name, f in functions.items()}
+    sums = {name: _sum([view.scaled(name, size) for view in views], tolerance, certain[name]) for name in functions}
     nodes = np.concatenate([view.rule.nodes[view.num_known :] for view in views])
     spent, span = sum(view.steps for view in views), (float(nodes.min()), float(nodes.max()))
     return Spectrum(size, tuple(view.rule for view in views), sums, span, spent, allowed, whole=False)
@@ -244,12 +250,13 @@ def _view(
             return _View(rules[0], len(known), ends, errors, steps)
 
 
-def _sum(seen: Sequence[tuple[float, float, float]], tolerance: float) -> Sum:
-    """From both ends and the error of each start."""
+def _sum(seen: Sequence[tuple[float, float, float]], tolerance: float, certain: float = 0.0) -> Sum:
+    """From both ends and the error of each start, all of which hold what is `certain`."""
     table = np.array(seen)
     low, high = np.sort(table[:, :2], axis=1).T
-    middle, error = Sampled.of((low + high) / 2), float(table[:, 2].mean())
-    return Sum(middle, Sampled.of(low), Sampled.of(high), error, error <= tolerance * abs(middle.value))
+    middle, below, above = (Sampled.of(values, certain=certain) for values in ((low + high) / 2, low, high))
+    error = float(table[:, 2].mean())
+    return Sum(middle, below, above, error, error <= tolerance * abs(middle.value))
 
 
 def _part(on_progress: Callable[[float], None], start: int, starts: int) -> Callable[[float], None]:

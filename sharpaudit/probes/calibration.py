@@ -12,7 +12,7 @@ How it is computed
     shrunken gaps with bins held fixed: BCa would cover 0 to 90 % near calibration. The NLL's is BCa.
 
 When not to trust it
-    ECE at small n without its floor; MCE, which the emptiest bin decides; class-wise ECE at many classes, where nearly all
+    ECE at small n without its floor; MCE, which the emptiest bin counted decides; class-wise ECE at many classes, where most
     probabilities are near zero; a temperature that ended at the edge of its search range. Below zero, `ece_debiased` only says
     that the ECE is smaller than chance would make it.
 
@@ -169,7 +169,12 @@ def _maxima(test: Predictions, bins: int, smallest_bin: int) -> Iterator[Finding
         yield Skipped(name="calibration.mce", reason=f"no confidence bin holds {smallest_bin} examples")
     else:
         settings = {"bins": bins, "smallest_bin": smallest_bin}
-        yield _number("calibration.mce", largest, len(test), "largest gap of a bin", reason=reason, options=settings)
+        filled = np.bincount(metric.equal_width_bins(test.confidence, bins))
+        kept = filled[filled >= smallest_bin]
+        method = (
+            f"largest gap of the {len(kept)} bins with at least {smallest_bin} examples, which hold {kept.sum()} of {len(test)}"
+        )
+        yield _number("calibration.mce", largest, len(test), method, reason=reason, options=settings)
     running = metric.ks(test.confidence, test.correct)
     yield _number("calibration.ks", running, len(test), "largest running mean of confidence − correct, no bins", reason=reason)
     smooth = metric.smooth_ece(test.confidence, test.correct)

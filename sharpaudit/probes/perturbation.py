@@ -10,7 +10,8 @@ How it is computed
     estimates ½ρ²·tr(H)/P where the loss is smooth. `sharpness.random_paper_protocol` repeats the published procedure, with a
     shuffled loader, means of batch means and perturbed BatchNorm statistics; `sharpness.random_null` is that procedure's
     reading with no perturbation at all, the part of it that is not sharpness. `sharpness.sam` is the rise after one normalised
-    ascent step. Intervals are Student's, over pairs of draws, or over examples for the ascent step.
+    ascent step. Intervals are Student's with the skewness of the draws removed, over pairs of
+    draws, or over examples for the ascent step.
 
 When not to trust it
     At small radius `sharpness.random` is about sqrt(2/π)‖∇L‖/√P: a gradient meter, larger for models that have converged less.
@@ -148,16 +149,15 @@ def _over_draws(name: str, found: Sampled, unit: str, method: str, options: dict
 
 
 def measured(name: str, found: Sampled, unit: str, method: str, options: Mapping[str, Scalar]) -> Measured:
-    """A sharpness with Student's interval, over whatever `method` says."""
-    certain = found.standard_error == 0
+    """A sharpness with its interval, over whatever `method` says, or the reason why there is none."""
     return Measured(
         name=name,
         value=found.value,
         unit=unit,
         direction="none",
         n=found.n,
-        ci=None if certain else found.interval(),
-        reason="every draw gave the same value" if certain else None,
+        ci=None if found.reason else found.interval(),
+        reason=found.reason,
         method=method,
         options=dict(options),
     )

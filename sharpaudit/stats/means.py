@@ -10,19 +10,27 @@ from numpy.typing import ArrayLike
 from sharpaudit.card import Interval
 from sharpaudit.stats.finite import finite
 
+STRAIGHT = 1e-6
+"""Skewness too small for Hall's cubic to be inverted without cancellation, and to matter."""
 
-def t_interval(mean: float, standard_error: float, n: int, level: float = 0.95) -> Interval:
+
+def t_interval(mean: float, standard_error: float, n: int, level: float = 0.95, *, skewness: float = 0.0) -> Interval:
     """Student's interval for a mean of `n` draws whose `standard_error` was estimated from the same draws.
 
-    At 30 draws the normal quantile would cover 94 % where t covers 95 %; at 10 draws 92 %.
+    At 30 draws the normal quantile would cover 94 % where t covers 95 %; at 10 draws 92 %. Where the draws are skewed, low means
+    come with low errors and t misses on one side: of 10 exponential draws it covers 90 %, and nearly all misses lie below. So the
+    t-statistic is straightened by Hall's cubic (1992, "On the removal of skewness by transformation"): with a = skewness/(3√n),
+    t + at² + a²t³/3 + a/2 is symmetric to second order.
     """
     from scipy.special import stdtrit
 
-    finite("mean", mean), finite("standard error", standard_error)
+    finite("mean", mean), finite("standard error", standard_error), finite("skewness", skewness)
     if n < 2 or standard_error < 0:
         raise ValueError(f"expected n >= 2 and a standard error >= 0, got n = {n} and {standard_error}")
-    half = float(stdtrit(n - 1, 0.5 + level / 2)) * standard_error
-    return Interval(low=float(mean - half), high=float(mean + half), level=level, method="t")
+    quantile, a = float(stdtrit(n - 1, 0.5 + level / 2)), skewness / (3 * math.sqrt(n))
+    ends = [(math.cbrt(1 + 3 * a * (t - a / 2)) - 1) / a if abs(a) > STRAIGHT else t for t in (quantile, -quantile)]
+    low, high = (mean - t * standard_error for t in ends)
+    return Interval(low=float(low), high=float(high), level=level, method="t, skewness removed" if skewness else "t")
 
 
 def t_interval_of(samples: ArrayLike, level: float = 0.95) -> Interval:

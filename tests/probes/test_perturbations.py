@@ -119,11 +119,11 @@ def test_slices_are_tables_with_the_weights_in_the_middle() -> None:
     assert plane[4]["loss"] == pytest.approx(line[2]["loss"])
 
 
-def test_standard_stays_below_three_hundred_forward_passes_of_the_probe_set() -> None:
+def test_standard_stays_below_four_hundred_forward_passes_of_the_probe_set() -> None:
     steps = [step for step in plan("standard") if step.probe.name in PROBES]
     assert [step.probe.name for step in steps] == ["average_case", "worst_case"]
     workload = Workload(test=0, train=0, probe_set=1, classes=10, parameters=1)
-    assert 200 < total(steps, workload).forward_equivalents <= 300
+    assert 200 < total(steps, workload).forward_equivalents <= 400
 
 
 @pytest.mark.parametrize(

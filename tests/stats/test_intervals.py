@@ -64,6 +64,28 @@ def test_t_interval() -> None:
         assert (ci.low, ci.high) == pytest.approx((4.5 - T9 * error, 4.5 + T9 * error), abs=1e-9)
 
 
+@pytest.mark.parametrize("skewness", [-2.0, -0.3, 0.3, 1.5, 4.0])
+def test_removing_skewness_inverts_halls_cubic(skewness: float) -> None:
+    """At either end t + at² + a²t³/3 + a/2 is Student's quantile, worked out here from the end itself."""
+    ci = t_interval(3.0, 0.5, 10, skewness=skewness)
+    a = skewness / (3 * math.sqrt(10))
+    straight = [t + a * t**2 + a**2 * t**3 / 3 + a / 2 for t in ((3.0 - ci.low) / 0.5, (3.0 - ci.high) / 0.5)]
+    assert straight == pytest.approx([T9, -T9])
+    assert ci.method == "t, skewness removed"
+    plain = t_interval(3.0, 0.5, 10)
+    assert t_interval(3.0, 0.5, 10, skewness=1e-5).low == pytest.approx(plain.low, abs=1e-4)
+
+
+def test_without_skewness_t_misses_an_exponential_mean_on_one_side() -> None:
+    draws = np.random.default_rng(0).exponential(size=(4000, 40))
+    missed = {}
+    for skewness in (0.0, 2.0):
+        cis = [t_interval(x.mean(), x.std(ddof=1) / math.sqrt(40), 40, skewness=skewness) for x in draws]
+        missed[skewness] = [float(np.mean([ci.high < 1 for ci in cis])), float(np.mean([ci.low > 1 for ci in cis]))]
+    assert missed[0.0][0] > 4 * missed[0.0][1]
+    assert missed[2.0] == pytest.approx([0.025, 0.025], abs=0.012)  # three standard errors of a share of 4,000 are 0.007
+
+
 def test_t_interval_needs_two_draws() -> None:
     with pytest.raises(ValueError, match="at least 2 samples, got 1"):
         t_interval_of([1.0])
