@@ -47,7 +47,7 @@ def measure(
         options: probe → option → value.
         limit: use only the first so many test images.
         seed: of every random choice.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         search: folders in which data sets are looked up by name.
 
     Raises:

@@ -19,6 +19,7 @@ from sharpaudit import corruptions
 from sharpaudit.checkpoints import LoadedModel
 from sharpaudit.curvature.objective import Objective
 from sharpaudit.data import ImageSet
+from sharpaudit.device import wait
 from sharpaudit.plan import Step
 from sharpaudit.preparation import Prepared
 from sharpaudit.probes import Passes, Workload
@@ -155,6 +156,5 @@ def _best(work: Callable[[], object]) -> float:
 def _seconds(work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    wait()
     return time.perf_counter() - started

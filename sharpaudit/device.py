@@ -70,6 +70,8 @@ def _free_bytes(device: torch.device) -> int:
 def available_device(name: str) -> str:
     """The device to use: `name`, or for ``auto`` the first CUDA device when there is one, else the CPU.
 
+    Apple's ``mps`` is used where it is asked for, not by itself: nobody has compared its numbers with a CPU's.
+
     Raises:
         EnvironmentFailure: a device that this machine or this build of torch does not have.
     """
@@ -77,9 +79,14 @@ def available_device(name: str) -> str:
         return "cuda:0" if torch.cuda.is_available() else "cpu"
     if name == "cpu":
         return name
+    if name == "mps":
+        if not torch.backends.mps.is_available():
+            why = "this machine has none" if torch.backends.mps.is_built() else "this torch was built without it"
+            raise EnvironmentFailure(f"no mps device: {why}", hint="use --device auto")
+        return name
     kind, _, index = name.partition(":")
     if kind != "cuda" or not (index or "0").isdigit():
-        raise EnvironmentFailure(f"unknown device '{name}'", hint="use cpu, cuda, cuda:N or auto")
+        raise EnvironmentFailure(f"unknown device '{name}'", hint="use cpu, cuda, cuda:N, mps or auto")
     if not torch.cuda.is_available():
         built = torch.version.cuda
         why = f"torch was built for CUDA {built} but finds no working driver" if built else "this torch was built without CUDA"
@@ -88,6 +95,27 @@ def available_device(name: str) -> str:
         found = torch.cuda.device_count()
         raise EnvironmentFailure(f"'{name}' was asked for and there are {found} CUDA devices", hint="use --device auto")
     return name if index else "cuda:0"
+
+
+def devices() -> list[str]:
+    """The devices of this machine that an audit can use."""
+    found = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    return [*found, "mps"] if torch.backends.mps.is_available() else found
+
+
+def with_float64(device: torch.device) -> torch.device:
+    """`device` itself where it computes in float64, else the CPU: Apple's mps has no such numbers."""
+    try:
+        torch.ones(1, dtype=torch.float64, device=device)
+    except TypeError:
+        return torch.device("cpu")
+    return device
+
+
+def wait() -> None:
+    """Return when the accelerator has done what it was asked for, as a clock must; at once where there is none."""
+    if torch.accelerator.is_available():
+        torch.accelerator.synchronize()
 
 
 @contextmanager
@@ -128,12 +156,19 @@ def environment(device: str) -> Environment:
     packages = ("sharpaudit", "torch", "torchvision", "timm", "numpy", "scipy", "safetensors")
     return Environment(
         versions={"python": platform.python_version(), **{name: version(name) for name in packages}},
-        device=torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
+        device=described(device),
         dtype="float32",
         tf32=False,
         threads=torch.get_num_threads(),
         determinism="bitwise" if device == "cpu" else "tolerance",
     )
+
+
+def described(device: str) -> str:
+    """What a card calls `device`, and what is done elsewhere because it cannot."""
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else device
+    capable = with_float64(torch.device(device)) == torch.device(device)
+    return name if capable else f"{name}, without float64: curvature and corruptions on the CPU"
 
 
 def peak_memory_mib(device: str) -> float:

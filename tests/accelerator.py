@@ -41,6 +41,7 @@ COPIES = {aten.copy_.default, aten._to_copy.default}
 INDEXING = {aten.index.Tensor, aten.index_put_.default, aten.index_put.default, aten._index_put_impl_.default}
 INDICES = (torch.int64, torch.int32, torch.uint8, torch.bool)
 MASKS = (torch.uint8, torch.bool)
+DOUBLES = (torch.float64, torch.complex128)
 
 READING = {
     aten._local_scalar_dense.default,
@@ -95,8 +96,9 @@ class There(Tensor):
 class Accelerator(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own hook for subclasses
     """Inside, what is made on `DEVICE` is a `There`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, float64: bool = True) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._float64 = float64
         self.waits: Counter[str] = Counter()
         """How often the host waited for the device, by ``file:line`` of the package."""
 
@@ -117,6 +119,8 @@ class Accelerator(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch'
         result = func(*_values(args), **_values(kwargs))
         if not goes_there:
             return result
+        if not self._float64 and any(x.dtype in DOUBLES for x in _tensors(result)):
+            raise TypeError(f"{func}: this device has no float64")
         if func._schema.is_mutable and torch.Tag.inplace_view not in func.tags and isinstance(result, Tensor):
             return next(x for x in tensors if isinstance(x, There) and x.here is result)
         with torch.inference_mode(False):  # a wrapper cannot be an inference tensor
@@ -126,8 +130,8 @@ class Accelerator(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch'
 
 
 @contextmanager
-def accelerator() -> Iterator[Accelerator]:
-    """The pretend accelerator, as long as the context lasts.
+def accelerator(*, float64: bool = True) -> Iterator[Accelerator]:
+    """The pretend accelerator, as long as the context lasts; without `float64` it refuses such numbers, as Apple's mps does.
 
     Beside the operations, which torch hands to a mode, three ways to make tensors go round every mode and are led through it:
     `torch.tensor`, `Tensor.new_tensor`, and `Module.to`, which writes into the storage of a parameter that a wrapper does not
@@ -146,7 +150,7 @@ def accelerator() -> Iterator[Accelerator]:
     torch.tensor, Tensor.new_tensor = made, made_like  # type: ignore[method-assign,assignment]
     future.set_overwrite_module_params_on_conversion(True)
     try:
-        with Accelerator() as mode:
+        with Accelerator(float64=float64) as mode:
             yield mode
     finally:
         torch.tensor, Tensor.new_tensor = tensor, new_tensor  # type: ignore[method-assign]

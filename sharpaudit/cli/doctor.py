@@ -7,20 +7,31 @@ import platform
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import import_module, metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sharpaudit.cli.app import Json, app, search_path
 from sharpaudit.cli.config import unknown_variables
-from sharpaudit.errors import ExitCode, clean
+from sharpaudit.errors import ExitCode, SharpauditError, clean
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 IMPORTED = ("torch", "torchvision", "timm", "numpy", "scipy", "matplotlib")
 """What an audit cannot do without and what is known to break: compiled, or depending on what is compiled."""
 
 LEAST_FREE = 2**28
 """Bytes of disk below which a run folder may not fit."""
+
+TRIED, EXAMPLES = "resnet20", 16
+"""What a device is tried on."""
+
+TOLERANCE = 1e-3
+"""How far the numbers of two devices may lie apart: float32 leaves 1e-6 to 1e-5 of them."""
 
 
 @dataclass(frozen=True)
@@ -92,26 +103,71 @@ def _extras() -> Iterator[Finding]:
 
 
 def _torch() -> Iterator[Finding]:
-    """Devices, and whether a convolution and its gradient come out on each of them."""
+    """The devices, each with what it can do."""
     import torch
 
-    devices = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
-    for device in devices:
-        name = platform.processor() or platform.machine() if device == "cpu" else torch.cuda.get_device_name(device)
-        size = "" if device == "cpu" else f", {torch.cuda.get_device_properties(device).total_memory / 2**30:.0f} GiB"
-        problem = None
-        try:
-            images = torch.ones(2, 3, 8, 8, device=device, requires_grad=True)
-            out = torch.nn.functional.conv2d(images, torch.ones(4, 3, 3, 3, device=device))
-            torch.autograd.grad(out.sum(), images)
-        except (RuntimeError, NotImplementedError) as error:
-            problem = f"cannot compute: {clean(str(error), 300)}"
-        yield Finding(device, f"{clean(name)}{size}", problem)
-    if len(devices) == 1:
+    from sharpaudit.device import devices
+
+    found = devices()
+    for name in found:
+        yield from device(name)
+    if found == ["cpu"]:
         yield Finding(
             "cuda", f"none; torch was built {'for CUDA ' + torch.version.cuda if torch.version.cuda else 'without CUDA'}"
         )
     yield Finding("threads", f"{torch.get_num_threads()} of {os.cpu_count()} processors")
+
+
+def device(name: str) -> Iterator[Finding]:
+    """A device, the probes it can run, and how long one Hessian product takes on it, whose numbers are held against the CPU's."""
+    import torch
+
+    from sharpaudit import probes
+    from sharpaudit.device import described, with_float64
+    from sharpaudit.workbench import Need
+
+    text = platform.processor() or platform.machine() if name == "cpu" else described(name)
+    if name.startswith("cuda"):
+        text += f", {torch.cuda.get_device_properties(name).total_memory / 2**30:.0f} GiB"
+    try:
+        seconds, *found = _tried(name)
+        off = max(float((one - other).norm() / other.norm()) for one, other in zip(found, _tried("cpu")[1:], strict=True))
+        problem = f"computes wrongly: {off:.1%} off the CPU" if off > TOLERANCE else None
+    except (RuntimeError, SharpauditError) as error:
+        problem = f"cannot compute: {clean(str(error), 300)}"
+    yield Finding(name, clean(text), problem)
+    if problem is None:
+        every = [probes.find(each) for each in probes.names()]
+        exact = with_float64(torch.device(name)) == torch.device(name)
+        aside = [] if exact else [each.name for each in every if {Need.OBJECTIVE, Need.CORRUPTED} & each.needs]
+        yield Finding(f"{name} probes", f"all {len(every)}" + (f"; on the CPU: {', '.join(aside)}" if aside else ""))
+        yield Finding(f"{name} product", f"{1000 * seconds:.0f} ms for a Hessian product of {TRIED}, {EXAMPLES} images")
+
+
+def _tried(name: str) -> tuple[float, Tensor, Tensor]:
+    """Seconds of a Hessian product on the device called `name`, the product and logits, as an audit gets them in float32."""
+    import torch
+
+    from sharpaudit.checkpoints import zoo
+    from sharpaudit.curvature.objective import Objective
+    from sharpaudit.device import compute_settings, wait, with_float64
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module, images = zoo.build(TRIED).eval(), torch.randn(EXAMPLES, *zoo.ENTRIES[TRIED].input_size)
+    with compute_settings(torch.get_num_threads()):
+        with torch.no_grad():
+            logits = module.to(name)(images.to(name)).cpu()
+        exact = with_float64(torch.device(name))
+        labels = torch.arange(EXAMPLES, device=exact) % logits.shape[1]
+        objective = Objective(module.to(exact), images.to(exact), labels, batch_size=EXAMPLES)
+        v = torch.ones_like(objective.parameters)
+        objective.hvp(v)
+        wait()
+        started = time.perf_counter()
+        product = objective.hvp(v)
+        wait()
+        return time.perf_counter() - started, product.cpu(), logits
 
 
 def _machine() -> Iterator[Finding]:

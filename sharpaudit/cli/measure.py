@@ -75,7 +75,7 @@ def measure(
     ] = 512,
     precision: Annotated[Precision, option("--precision", "Of the curvature computations.")] = "auto",
     batch_size: Annotated[int, option("--batch-size", "Images in one forward pass.", metavar="N", min=1, max=2**20)] = 256,
-    device: Annotated[str, option("--device", "auto, cpu, cuda or cuda:N.", metavar="DEVICE")] = "auto",
+    device: Annotated[str, option("--device", "auto, cpu, cuda, cuda:N or mps.", metavar="DEVICE")] = "auto",
     seed: Annotated[int, option("--seed", "Of every random choice.", metavar="N", min=0, max=2**63 - 1)] = 0,
     config: ConfigFile = None,
     force: Annotated[bool, typer.Option("--force", help="Measure again what an earlier run has finished.")] = False,

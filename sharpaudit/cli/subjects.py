@@ -22,7 +22,7 @@ TrainData = Annotated[str | None, option("--train-data", "Training images, for t
 Architecture = Annotated[str | None, option("--arch", "Architecture of the checkpoints; else from the files.", metavar="ARCH")]
 Probes = Annotated[str, option("--probes", "quick, standard, deep, or probes separated by commas.", metavar="PROBES")]
 Seed = Annotated[int, option("--seed", "Of every random choice.", metavar="N", min=0, max=2**63 - 1)]
-Device = Annotated[str, option("--device", "auto, cpu, cuda or cuda:N.", metavar="DEVICE")]
+Device = Annotated[str, option("--device", "auto, cpu, cuda, cuda:N or mps.", metavar="DEVICE")]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What does the world do to images on their way to a classifier? Nineteen corruptions, five severities each.
 
-A batch of uint8 images goes in and a corrupted batch of the same shape comes out, on the images' device. The definitions and
+A batch of uint8 images goes in and a corrupted batch of the same shape comes out, on the images' device; what has no float64
+gets them from the CPU. The definitions and
 constants are those of CIFAR-10-C, Tiny-ImageNet-C and ImageNet-C (Hendrycks and Dietterich, ICLR 2019), on anybody's images; the
 results are a synthetic set of our own (``synthetic-c``), not the published files, whose random numbers and frost photographs
 are not reproduced.
@@ -17,6 +18,7 @@ from torch import Tensor
 from sharpaudit.corruptions import blur, digital, noise, spatter, weather
 from sharpaudit.corruptions.randomness import stream
 from sharpaudit.corruptions.severities import CONSTANTS, Table, table_for
+from sharpaudit.device import with_float64
 from sharpaudit.errors import DataError, UnknownName, UsageError
 
 __all__ = ["FAMILY", "MINIMUM_SIZE", "NAMES", "STANDARD15", "VERSION", "Table", "corrupt", "table_for"]
@@ -94,11 +96,12 @@ def corrupt(images: Tensor, name: str, severity: int, *, indices: Tensor, seed: 
     if name == "frost":
         constants = (*constants, weather.FROST_SCALE[size])
     corruption, cell = _FUNCTIONS[name][1], 8 * NAMES.index(name) + severity
+    images, target = images.to(with_float64(images.device)), images.device
     whole = stream(seed, indices.to(images.device), cell)
     at_once = len(images) if name in ONE_BY_ONE else max(1, VALUES_AT_ONCE // images[0].numel())
     parts = [slice(at, at + at_once) for at in range(0, len(images), at_once)]
     corrupted = [corruption(images[part], whole[part], *constants) for part in parts]
-    return corrupted[0] if len(parts) == 1 else torch.cat(corrupted)
+    return (corrupted[0] if len(parts) == 1 else torch.cat(corrupted)).to(target)
 
 
 def _check(images: Tensor, indices: Tensor) -> None:

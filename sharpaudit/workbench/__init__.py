@@ -26,7 +26,7 @@ from sharpaudit.corruptions import NAMES, SEVERITIES, VERSION, corrupt
 from sharpaudit.curvature.objective import Objective
 from sharpaudit.data import ImageSet, to_input
 from sharpaudit.data.corrupted import Cell, CorruptedSet
-from sharpaudit.device import is_out_of_memory, sizes
+from sharpaudit.device import is_out_of_memory, sizes, with_float64
 from sharpaudit.metrics.predictions import Predictions
 from sharpaudit.stats import Resamples, evenly_spaced
 from sharpaudit.workbench.features import Features, FeatureTap
@@ -73,7 +73,8 @@ class Workbench:
         self._train = train
         self._stored = stored
         self._on_progress = on_progress
-        self._shelf = Shelf(settings.batch_size, sizes(torch.device(settings.device)))
+        self._exact = with_float64(torch.device(settings.device))
+        self._shelf = Shelf(settings.batch_size, sizes(self._exact))
         self._probe = "bench"
         self._needs = frozenset(Need)
         self.touched: set[Need] = set()
@@ -212,9 +213,9 @@ class Workbench:
             dtype = getattr(torch, self.precision)
             images = self._probe_images.take(self.probe_rows)
             self._shelf.objective = Objective(
-                deepcopy(self._network.module).to(dtype),
-                to_input(self._network.pixels(images), self.subject.preprocessing).to(dtype),
-                torch.tensor(images.labels, device=self.settings.device),
+                deepcopy(self._network.module).to(self._exact).to(dtype),
+                to_input(torch.tensor(images.images[:], device=self._exact), self.subject.preprocessing).to(dtype),
+                torch.tensor(images.labels, device=self._exact),
                 batch_size=self._shelf.batch_size,
                 within=self._shelf.within,
             )
@@ -232,7 +233,9 @@ class Workbench:
         """A bench for another `module`, on `examples` images of the probe set, in float64; its passes count here too."""
         self._touch(Need.OBJECTIVE)
         rows = self.probe_rows[evenly_spaced(len(self.probe_rows), examples)]
-        settings = replace(self.settings, precision="float64", probe_examples=examples, batch_size=self.batch_size)
+        settings = replace(
+            self.settings, precision="float64", probe_examples=examples, batch_size=self.batch_size, device=str(self._exact)
+        )
         bench = Workbench(LoadedModel(module=module, subject=self.subject), self._probe_images.take(rows), settings=settings)
         bench._shelf.within = self._shelf.within
         try:

@@ -29,9 +29,19 @@ def findings(run: Command, code: int = 0) -> Findings:
 def test_a_sound_machine(run: Command, tmp_path: Path) -> None:
     found = findings(run)
     assert found["torch"]["value"] == metadata.version("torch")
-    assert {"sharpaudit", "python", "timm", "cpu", "threads", "memory", "data digits", "data not found", "extra [dev]"} <= set(
-        found
-    )
+    assert {
+        "sharpaudit",
+        "python",
+        "timm",
+        "cpu",
+        "cpu probes",
+        "cpu product",
+        "threads",
+        "memory",
+        "data digits",
+        "data not found",
+        "extra [dev]",
+    } <= set(found)
     assert str(found["current folder"]["value"]).startswith(str(tmp_path))
     shown = run("doctor").out
     assert f"torch                 {metadata.version('torch')}\n" in shown

@@ -100,7 +100,7 @@ CASES: dict[str, Case] = {
     "too many tensors": (nothing, ["measure", str(GOOD), *DIGITS, "--max-tensors", "2"], 4, ["--max-tensors"]),
     "another number of classes": (nothing, ["measure", str(GOOD), *DIGITS, "--num-classes", "7"], 3, ["--num-classes"]),
     "half a range": (nothing, ["measure", str(GOOD), *DIGITS, "--input-range", "1"], 2, ["--input-range", "2 numbers"]),
-    "unknown device": (nothing, ["measure", str(GOOD), *DIGITS, "--device", "tpu"], 5, ["cpu, cuda"]),
+    "unknown device": (nothing, ["measure", str(GOOD), *DIGITS, "--device", "tpu"], 5, ["cpu, cuda, cuda:N, mps"]),
     "one output for two runs": (nothing, ["measure", str(GOOD), str(GOOD), *DIGITS, "-o", "run"], 2, ["one run folder"]),
     "compare one": (nothing, ["compare", str(GOOD)], 2, ["at least two"]),
     "compare nothing": (nothing, ["compare", "a", "b"], 3, ["no such run or checkpoint"]),
