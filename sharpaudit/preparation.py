@@ -15,6 +15,7 @@ import torch
 
 from sharpaudit.card import Setting
 from sharpaudit.checkpoints import Limits, LoadedModel, PreprocessingOverrides, load
+from sharpaudit.curvature.ggn_trace import with_formula
 from sharpaudit.curvature.linearity import piecewise_linear
 from sharpaudit.data import ClassOrder, ImageSet, Reading, class_order, open_images, read_class_map, to_input
 from sharpaudit.data.corrupted import CorruptedSet
@@ -103,16 +104,20 @@ class Prepared:
             probe_set=min(self.settings.probe_examples, len((self.train or self.test).labels)),
             classes=self.model.subject.num_classes,
             parameters=self.model.subject.num_parameters,
-            piecewise_linear=any(Need.OBJECTIVE in step.probe.needs for step in self.steps) and self._piecewise_linear(),
+            **self._structure(),
         )
 
-    def _piecewise_linear(self) -> bool:
-        """Whether the network is known to be; one that the curvature probes will refuse is not."""
+    def _structure(self) -> dict[str, bool]:
+        """What the network's structure spares; nothing where no probe asks, or the curvature probes will refuse it."""
+        if not any(Need.OBJECTIVE in step.probe.needs for step in self.steps):
+            return {}
         settings = replace(self.settings, probe_examples=1, precision="float32")
         try:
-            return piecewise_linear(Workbench(self.model, self.test.limited(1), None, settings).objective)
+            objective = Workbench(self.model, self.test.limited(1), None, settings).objective
         except SharpauditError:
-            return False
+            return {}
+        formulas_only = len(with_formula(objective)) == len(objective.theta)
+        return {"piecewise_linear": piecewise_linear(objective), "formulas_only": formulas_only}
 
 
 def prepare(request: Request, on_progress: Progress = lambda doing, fraction: None) -> Prepared:

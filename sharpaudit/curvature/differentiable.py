@@ -1,7 +1,8 @@
 """How is a forward pass made differentiable twice, or three times, and the same for every batch?
 
-Fused attention kernels and `hardsigmoid` have no second derivative in torch; inside `twice_differentiable` they are replaced by
-plain operations that compute the same function. The third derivative of torch's `layer_norm` is silently wrong; inside
+Fused attention kernels and `hardsigmoid` have no second derivative in torch, and that of weight norm is silently wrong, in dense
+`torch.func` matrices too; inside `twice_differentiable` they are replaced by plain operations that compute the same function.
+The third derivative of torch's `layer_norm` is silently wrong; inside
 `thrice_differentiable` it is replaced too.
 """
 
@@ -22,6 +23,12 @@ from torch.overrides import TorchFunctionMode
 def _hardsigmoid(x: Tensor, inplace: bool = False) -> Tensor:
     """`hardsigmoid` by its definition, whose parts have second derivatives."""
     return functional.relu6(x + 3) / 6
+
+
+def _weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
+    """`_weight_norm` by its definition, g · v/‖v‖ with a norm for each entry of dimension `dim`, or for all where that is −1."""
+    axes = [axis for axis in range(v.ndim) if axis != dim]
+    return v * (g / v.square().sum(axes, keepdim=True).sqrt())
 
 
 def _layer_norm(
@@ -46,6 +53,7 @@ TWICE: Rewrites = {
     functional.hardsigmoid: _hardsigmoid,
     torch._C._nn.hardsigmoid: _hardsigmoid,
     torch._C._nn.hardsigmoid_: _hardsigmoid,
+    torch._weight_norm: _weight_norm,
 }
 THRICE: Rewrites = {functional.layer_norm: _layer_norm, torch.layer_norm: _layer_norm}
 

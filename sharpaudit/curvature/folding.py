@@ -14,6 +14,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from sharpaudit.curvature.draws import gaussian
+from sharpaudit.curvature.substitution import Substitutes, substituted
+
 Pair = tuple[nn.Conv2d, nn.BatchNorm2d]
 
 SHARD = 16
@@ -24,10 +27,16 @@ numbers than their pixels (the last stages of a ResNet-18) it does not pay.
 TOLERANCE = 1e-4
 """Largest change of a logit relative to the largest that rounding may cause (float32)."""
 
+NOISE = 0.3
+"""Size of a perturbation, relative to a weight's root mean square, or for weights near zero to one."""
+
 
 @torch.no_grad()
 def foldable(module: nn.Module, images: Tensor) -> list[Pair]:
-    """The convolutions that feed one BatchNorm each and nothing else, found by passing `images` and verified by folding them."""
+    """The convolutions that feed one BatchNorm each and nothing else, found by passing `images` and verified by folding them.
+
+    Logits must stay at perturbed weights too: what else reads a convolution may be multiplied by a gain that is still zero.
+    """
     made: dict[int, tuple[nn.Conv2d, Tensor]] = {}
     pairs: list[Pair] = []
     calls: list[nn.Module] = []
@@ -45,11 +54,28 @@ def foldable(module: nn.Module, images: Tensor) -> list[Pair]:
         for layer in module.modules():
             if type(layer) in (nn.Conv2d, nn.BatchNorm2d):
                 stack.callback(layer.register_forward_hook(see).remove)
-        plain = module(images)
+        module(images)
     pairs = [pair for pair in pairs if all(calls.count(layer) == 1 for layer in pair)]
-    with folded(pairs):
-        close = (module(images) - plain).abs().max() <= TOLERANCE * plain.abs().max()
-    return pairs if close else []
+    same = not pairs or all(_same_logits(module, images, pairs, elsewhere) for elsewhere in ({}, _perturbed(module)))
+    return pairs if same else []
+
+
+def _same_logits(module: nn.Module, images: Tensor, pairs: Sequence[Pair], weights: Substitutes) -> bool:
+    with substituted(module, weights):
+        plain = module(images)
+        with folded(pairs):
+            change = (module(images) - plain).abs().max()
+    return bool(change <= TOLERANCE * plain.abs().max())
+
+
+def _perturbed(module: nn.Module) -> Substitutes:
+    """All weights, moved at random by a third or so."""
+    found = {}
+    for draw, p in enumerate(p for p in module.parameters() if p.is_floating_point() and p.numel()):
+        size = p.square().mean().sqrt()
+        noise = gaussian(p.numel(), 0, draw).to(p).view_as(p)
+        found[id(p)] = p + NOISE * noise * torch.where(size > 1e-3, size, 1.0)
+    return found
 
 
 @contextmanager

@@ -2,18 +2,21 @@
 
     tr G = (1/n) Σᵢ Σ_k p_ik ‖Jᵢᵀ(e_k − pᵢ)‖²
 
-needs one backward pass for each class, down to the layers' outputs, and the norm of each example's gradient of each layer,
-which follows from the layer's input and its output's gradient without forming it (Goodfellow 2015; Rochette et al. 2019). On a
-ResNet-20 with ten classes that costs about five Hessian products and has no sampling error, where a hundred random probes
-leave 6 %.
+needs the norm of each example's gradient of each parameter, for each class. Of a layer that ran once, it follows from the layer's
+input and its output's gradient without forming it (Goodfellow 2015; Rochette et al. 2019), and one backward pass for each class,
+down to the layers' outputs, gives all of them. On a ResNet-20 with ten classes that costs about five Hessian products and has no
+sampling error, where a hundred random probes leave 6 %.
+
+No layer is taken to compute what its class says: on a few examples the norms are held against explicit gradients. Parameters
+that fail, ran more than once or belong to no layer known here (tied and reparametrised ones, those of attention, scalars) have
+explicit gradients formed for every example and class, which is always right and several times as dear.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -24,14 +27,25 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from sharpaudit.curvature.gram import BACKWARD, jacobians
 from sharpaudit.curvature.objective import Objective
+from sharpaudit.stats import evenly_spaced
 
 SquaredNorms = Callable[[Tensor], Tensor]
-"""Gradient of a layer's output (b, ...) ↦ squared norm of each example's gradient of the layer's parameters (b,)."""
+"""Gradient of a layer's output (b, ...) ↦ squared norm of each example's gradient of one of its parameters (b,), float64."""
+
+Use = tuple[GradientEdge, SquaredNorms]
+"""The output of a layer that used a parameter, and what its gradient says of the parameter's."""
+
+Gradients = Sequence[Tensor | None]
+
+Progress = Callable[[float], None]
 
 CHUNK = 16
 """Examples at a time; unfolded images of all layers are held for as many."""
 
+TRIED = 4
+"""Examples whose norms are held against explicit gradients."""
 
 CLASSES: tuple[type[nn.Module], ...] = (nn.Linear, nn.Conv2d, _BatchNorm, nn.GroupNorm, nn.LayerNorm)
 """Layers whose gradient norms have a formula here."""
@@ -52,135 +66,163 @@ class GgnTrace:
         return float(self.examples.mean())
 
 
-def ggn_trace(objective: Objective, on_progress: Callable[[float], None] = lambda fraction: None) -> GgnTrace | None:
+def ggn_trace(objective: Objective, most: float = float("inf"), on_progress: Progress = lambda fraction: None) -> GgnTrace | None:
     """The trace of G, exact up to rounding, for each example and each layer.
 
-    None where a parameter belongs to no layer we know (linear, convolution, BatchNorm, LayerNorm, GroupNorm), its layer runs
-    more than once or computes something else than its class, or examples do not lie along the first dimension there: one
-    example alone is tried for that first.
+    None where it would take the time of more than `most` forward passes for each example.
     """
-    if _batch(objective, objective.inputs[:1]) is None:
+    layered = with_formula(objective)
+    if forwards(objective.num_classes, formulas_only=len(layered) == len(objective.theta)) > most:
         return None
-    parts = []
-    for batch in torch.split(objective.inputs, CHUNK):
-        part = _batch(objective, batch)
-        if part is None:
-            return None
-        parts.append(part)
-        objective.passes["backward"] += len(batch) * objective.num_classes
-        on_progress(len(parts) * CHUNK / objective.num_examples)
-    examples = np.concatenate([np.sum(list(part.values()), axis=0) for part in parts])
-    layers = {name: float(sum(part[name].sum() for part in parts) / len(examples)) for name in parts[0]}
-    return GgnTrace(examples, layers)
+    found = _by_layers(objective, layered, lambda part: on_progress(part / 2))
+    explicit = [index for index in range(len(objective.theta)) if index not in found]
+    if explicit:
+        found |= _by_gradients(objective, explicit, lambda part: on_progress((1 + part) / 2))
+    layers: dict[str, float] = {}
+    for index, name in enumerate(objective.names):
+        layer = name.rpartition(".")[0]
+        layers[layer] = layers.get(layer, 0.0) + found[index].mean().item()
+    return GgnTrace(torch.stack([*found.values()]).sum(0).cpu().numpy(), layers)
+
+
+def forwards(num_classes: int, *, formulas_only: bool) -> int:
+    """Forward passes that take as long as the trace does, for each example."""
+    return num_classes * (2 if formulas_only else 2 + BACKWARD)
+
+
+def with_formula(objective: Objective) -> set[int]:
+    """The places of the parameters whose norms by layers are those of explicit gradients, on a few examples."""
+    tried = objective.variant(evenly_spaced(objective.num_examples, TRIED))
+    claimed = _by_layers(tried, set(range(len(objective.theta))))
+    if not claimed:
+        return set()
+    norms, true = torch.stack([*claimed.values()]), torch.stack([*_by_gradients(tried, [*claimed]).values()])
+    eps: float = torch.finfo(objective.dtype).eps
+    agree = ((norms - true).abs() <= 10 * eps**0.5 * true + eps * true.sum(0)).all(1)
+    return {index for index, holds in zip(claimed, agree.tolist(), strict=True) if holds}
+
+
+def _by_gradients(objective: Objective, chosen: list[int], on_progress: Progress = lambda fraction: None) -> dict[int, Tensor]:
+    """What each example adds (n,) to the trace of the block of each of the `chosen` parameters, from explicit gradients."""
+    leaves = [objective.theta[index] for index in chosen]
+    sizes = [leaf.numel() for leaf in leaves]
+    rows = []
+    for p, jacobian in zip(objective.logits().double().softmax(1), jacobians(objective, leaves), strict=True):
+        blocks = torch.split(jacobian.double(), sizes, dim=1)
+        rows.append(torch.stack([(p @ (block - p @ block).square()).sum() for block in blocks]))
+        on_progress(len(rows) / objective.num_examples)
+    return dict(zip(chosen, torch.stack(rows, dim=1), strict=True))
+
+
+def _by_layers(objective: Objective, chosen: set[int], on_progress: Progress = lambda fraction: None) -> dict[int, Tensor]:
+    """The same from the formulas of layers; of those of the `chosen` parameters only that have one for every example."""
+    parts: list[dict[int, Tensor]] = []
+    for images in torch.split(objective.inputs, CHUNK):
+        parts.append(_batch(objective, images, chosen))
+        objective.passes["backward"] += len(images) * objective.num_classes
+        on_progress(min(1.0, len(parts) * CHUNK / objective.num_examples))
+    everywhere = sorted(set.intersection(*map(set, parts)))
+    return {index: torch.cat([part[index] for part in parts]) for index in everywhere}
 
 
 @torch.enable_grad()
-def _batch(objective: Objective, images: Tensor) -> dict[str, NDArray[np.float64]] | None:
-    """What each example adds to each layer's block (b,), by name."""
-    edges: list[GradientEdge] = []
-    norms: list[SquaredNorms] = []
-    ran: list[nn.Module] = []
-
-    strange: list[nn.Module] = []
+def _batch(objective: Objective, images: Tensor, chosen: set[int]) -> dict[int, Tensor]:
+    """`_by_layers` of one batch."""
+    place = {id(objective.theta[index]): index for index in chosen}
+    uses: dict[int, list[Use | None]] = {index: [] for index in chosen}
 
     @torch.no_grad()
     def see(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if len(inputs) != 1 or not len(inputs[0]) == len(output) == len(images) or not _as_its_class(layer, *inputs, output):
-            strange.append(layer)
-            return
-        ran.append(layer)
-        edges.append(get_gradient_edge(output))  # now: what follows may work in place
-        norms.append(_squared_norms(layer, inputs[0].detach()))
+        for name, p in layer.named_parameters(recurse=False):
+            if id(p) in place:
+                uses[place[id(p)]].append(_use(layer, name, inputs, output, len(images)))
 
     with ExitStack() as stack:
         for layer in objective.module.modules():
-            if _known(layer) and list(layer.parameters(recurse=False)):
+            if isinstance(layer, CLASSES):
                 stack.callback(layer.register_forward_hook(see).remove)
         logits = objective.forward(images, fold=False)
-    if strange or len(set(ran)) < len(ran) or not _covered(objective, logits, ran):
-        return None
+    once = {index: seen[0] for index, seen in uses.items() if len(seen) == 1 and seen[0] is not None}
     p = logits.detach().double().softmax(1)
-    totals = torch.zeros(len(ran), len(images), dtype=torch.float64, device=images.device)
-    for k in range(objective.num_classes):
+    totals = {index: p.new_zeros(len(images)) for index in [*once, *_idle(objective, logits, [i for i in chosen if not uses[i]])]}
+    edges = [edge for edge, _ in once.values()]
+    for k in range(objective.num_classes if once else 0):
         direction = p[:, k, None].sqrt() * (functional.one_hot(torch.tensor(k), objective.num_classes).to(p) - p)
-        gradients = grad([logits], edges, [direction.to(logits)], retain_graph=True)
-        for total, squared_norms, gradient in zip(totals, norms, gradients, strict=True):
-            total += squared_norms(gradient)
-    names = {layer: name for name, layer in objective.module.named_modules()}
-    return {names[layer]: total for layer, total in zip(ran, totals.cpu().numpy(), strict=True)}
+        gradients: Gradients = grad([logits], edges, [direction.to(logits)], retain_graph=True, allow_unused=True)
+        for (index, (_, squared_norms)), gradient in zip(once.items(), gradients, strict=True):
+            if gradient is not None and index in totals:
+                try:
+                    totals[index] += squared_norms(gradient)
+                except RuntimeError:  # shapes that the class does not have
+                    del totals[index]
+    return totals
 
 
-def _covered(objective: Objective, logits: Tensor, layers: list[nn.Module]) -> bool:
-    """Whether all parameters that the logits depend on are those of `layers`."""
-    seen = {id(p) for layer in layers for p in layer.parameters(recurse=False)}
-    rest = [t for t, p in zip(objective.theta, objective.module.parameters(), strict=True) if id(p) not in seen]
-    return not rest or all(g is None for g in grad(logits.sum(), rest, retain_graph=True, allow_unused=True))
+def _idle(objective: Objective, logits: Tensor, unseen: list[int]) -> list[int]:
+    """Those of the parameters that no known layer used which nothing else used either."""
+    if not unseen:
+        return []
+    leaves = [objective.theta[index] for index in unseen]
+    found: Gradients = grad(logits.sum(), leaves, retain_graph=True, allow_unused=True)
+    return [index for index, gradient in zip(unseen, found, strict=True) if gradient is None]
 
 
-def _squared_norms(layer: nn.Module, x: Tensor) -> SquaredNorms:
+def _use(layer: nn.Module, name: str, inputs: tuple[Tensor, ...], output: Tensor, examples: int) -> Use | None:
+    """None where the layer was not called as its class is, with a batch along the first dimension."""
+    if not (len(inputs) == 1 and len(inputs[0]) == len(output) == examples and output.requires_grad):
+        return None
+    try:
+        return get_gradient_edge(output), _squared_norms(layer, name, inputs[0].detach())  # now: what follows may work in place
+    except RuntimeError:
+        return None
+
+
+def _squared_norms(layer: nn.Module, name: str, x: Tensor) -> SquaredNorms:
+    """Of the parameter `name` of a layer with the input `x`."""
     if isinstance(layer, nn.Linear):
         columns = x.reshape(len(x), 1, -1, x.shape[-1]).transpose(2, 3)
-        gram = _gram_or_none(columns, layer.out_features)
-        return lambda gradient: _product(columns, gram, gradient.reshape(len(x), 1, columns.shape[3], -1).transpose(2, 3), layer)
+        return _of_product(columns, layer.out_features, name, lambda g: g.reshape(len(x), 1, -1, g.shape[-1]).transpose(2, 3))
     if isinstance(layer, nn.Conv2d):
-        columns = functional.unfold(x, layer.kernel_size, layer.dilation, layer.padding, layer.stride)  # type: ignore[arg-type]  # unfold takes tuples
+        mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+        padded = functional.pad(x, layer._reversed_padding_repeated_twice, mode)
+        columns = functional.unfold(padded, layer.kernel_size, layer.dilation, 0, layer.stride)
         columns = columns.view(len(x), layer.groups, -1, columns.shape[-1])
-        gram = _gram_or_none(columns, layer.out_channels // layer.groups)
-        return lambda gradient: _product(columns, gram, gradient.reshape(len(x), layer.groups, -1, columns.shape[3]), layer)
+        outputs = layer.out_channels // layer.groups
+        return _of_product(columns, outputs, name, lambda g: g.reshape(len(x), layer.groups, outputs, -1))
     if isinstance(layer, _BatchNorm):
         assert layer.running_mean is not None and layer.running_var is not None
         shape = (1, -1) + (1,) * (x.ndim - 2)
         unit = (x - layer.running_mean.view(shape)) * torch.rsqrt(layer.running_var + layer.eps).view(shape)
-        return partial(_scale_and_shift, unit, list(range(2, x.ndim)))
-    if isinstance(layer, nn.GroupNorm):
-        return partial(_scale_and_shift, functional.group_norm(x, layer.num_groups, eps=layer.eps), list(range(2, x.ndim)))
-    assert isinstance(layer, nn.LayerNorm)
-    inner = len(layer.normalized_shape)
-    unit = functional.layer_norm(x, layer.normalized_shape, eps=layer.eps)
-    return partial(_scale_and_shift, unit, list(range(1, x.ndim - inner)), shift=layer.bias is not None)
-
-
-def _known(layer: nn.Module) -> bool:
-    """Whether `_squared_norms` has a formula for the layer's parameters."""
-    if isinstance(layer, nn.Conv2d):
-        return layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
-    return isinstance(layer, CLASSES)
-
-
-def _as_its_class(layer: nn.Module, x: Tensor, output: Tensor) -> bool:
-    """Whether a layer computes what its class here does: subclasses add activations, standardise weights, move dimensions."""
-    base = next(each for each in CLASSES if isinstance(layer, each))
-    if type(layer).forward is base.forward:
-        return True
-    try:
-        plain = base.forward(layer, x)
-    except RuntimeError:  # shapes that the class does not take
-        return False
-    return plain.shape == output.shape and torch.allclose(plain, output, rtol=1e-4, atol=1e-6 * float(output.abs().max()))
-
-
-def _gram_or_none(columns: Tensor, outputs: int) -> Tensor | None:
-    """XᵀX (b, groups, L, L) where products through it take fewer multiplications: L² against D·L for each output."""
-    inner, positions = columns.shape[2:]
-    return columns.transpose(2, 3) @ columns if positions * (outputs + inner // 8) < inner * outputs else None
-
-
-def _product(columns: Tensor, gram: Tensor | None, delta: Tensor, layer: nn.Linear | nn.Conv2d) -> Tensor:
-    """‖ΔXᵀ‖² (and ‖Δ1‖² of a bias) for output gradients Δ (b, groups, outputs, L) and inputs X (b, groups, D, L).
-
-    Either forms ΔXᵀ, or uses ‖ΔXᵀ‖² = ⟨ΔᵀΔ, XᵀX⟩.
-    """
-    if gram is None:
-        total = (delta @ columns.transpose(2, 3)).double().square().sum((1, 2, 3))
+        shared = list(range(2, x.ndim))
+    elif isinstance(layer, nn.GroupNorm):
+        unit, shared = functional.group_norm(x, layer.num_groups, eps=layer.eps), list(range(2, x.ndim))
     else:
-        total = ((delta.transpose(2, 3) @ delta) * gram).double().sum((1, 2, 3))
-    return total if layer.bias is None else total + delta.double().sum(3).square().sum((1, 2))
+        assert isinstance(layer, nn.LayerNorm)
+        unit = functional.layer_norm(x, layer.normalized_shape, eps=layer.eps)
+        shared = list(range(1, x.ndim - len(layer.normalized_shape)))
+
+    def of_scale_or_shift(gradient: Tensor) -> Tensor:
+        """Of y = γ·unit + β, both shared over some of the dimensions."""
+        each = ((gradient * unit) if name == "weight" else gradient).double()
+        return (each.sum(shared) if shared else each).square().flatten(1).sum(1)
+
+    return of_scale_or_shift
 
 
-def _scale_and_shift(unit: Tensor, positions: list[int], gradient: Tensor, shift: bool = True) -> Tensor:
-    """The same for y = γ·unit + β, both shared over `positions`."""
-    scaled, shifted = (gradient * unit).double(), gradient.double()
-    if positions:
-        scaled, shifted = scaled.sum(positions), shifted.sum(positions)
-    total = scaled.square().flatten(1).sum(1)
-    return total + shifted.square().flatten(1).sum(1) if shift else total
+def _of_product(columns: Tensor, outputs: int, name: str, arranged: Callable[[Tensor], Tensor]) -> SquaredNorms:
+    """‖ΔXᵀ‖² of a weight, or ‖Δ1‖² of a bias, for inputs X (b, groups, D, L) and output gradients Δ (b, groups, outputs, L).
+
+    Either forms ΔXᵀ, or uses ‖ΔXᵀ‖² = ⟨ΔᵀΔ, XᵀX⟩ where that takes fewer multiplications: L² against D·L for each output.
+    """
+    if name == "bias":
+        return lambda gradient: arranged(gradient).double().sum(3).square().sum((1, 2))
+    inner, positions = columns.shape[2:]
+    if positions * (outputs + inner // 8) >= inner * outputs:
+        return lambda gradient: (arranged(gradient) @ columns.transpose(2, 3)).double().square().sum((1, 2, 3))
+    gram = columns.transpose(2, 3) @ columns
+
+    def by_gram(gradient: Tensor) -> Tensor:
+        delta = arranged(gradient)
+        return ((delta.transpose(2, 3) @ delta) * gram).double().sum((1, 2, 3))
+
+    return by_gram

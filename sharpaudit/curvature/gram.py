@@ -21,7 +21,7 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from sharpaudit.curvature.objective import Objective
-from sharpaudit.device import GRAPH_BYTES
+from sharpaudit.device import GRAPH_BYTES, is_out_of_memory
 
 Floats = NDArray[np.float64]
 
@@ -55,15 +55,29 @@ def jacobians(objective: Objective, parameters: Sequence[Tensor] | None = None) 
     for image in torch.split(objective.inputs, 1):
         with torch.enable_grad():
             logits = objective.forward(image, fold=False)[0]
-            parts: Sequence[Tensor | None] = grad([logits], theta, [onehots], is_grads_batched=True, allow_unused=True)
+        parts = [
+            onehots.new_zeros(len(onehots), t.numel()) if part is None else part.reshape(len(onehots), t.numel())
+            for part, t in zip(_pulled(logits, theta, onehots), theta, strict=True)
+        ]
         objective.passes["backward"] += objective.num_classes
-        yield torch.cat(
-            [
-                onehots.new_zeros(len(onehots), t.numel()) if part is None else part.flatten(1)
-                for part, t in zip(parts, theta, strict=True)
-            ],
-            dim=1,
+        yield torch.cat(parts, dim=1)
+
+
+def _pulled(logits: Tensor, theta: Sequence[Tensor], onehots: Tensor) -> Sequence[Tensor | None]:
+    """The derivatives of all `logits` in each of `theta`, stacked; one after the other where operations cannot be batched.
+
+    None where the logits do not depend on it.
+    """
+    try:
+        found: Sequence[Tensor | None] = grad(
+            [logits], theta, [onehots], retain_graph=True, is_grads_batched=True, allow_unused=True
         )
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        rows = [grad([logits], theta, [onehot], retain_graph=True, allow_unused=True) for onehot in onehots]
+        found = [None if column[0] is None else torch.stack(column) for column in zip(*rows, strict=True)]
+    return found
 
 
 @dataclass(frozen=True)

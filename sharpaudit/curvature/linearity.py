@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from sharpaudit.curvature.graph import RESHAPING, is_leaf, nodes, parameter
+from sharpaudit.curvature.graph import RESHAPING, nodes, parameter
 from sharpaudit.curvature.objective import Objective
 
 LINEAR_OR_PIECEWISE = RESHAPING | {
@@ -43,7 +43,9 @@ def piecewise_linear(objective: Objective) -> bool:
             factor = node.next_functions[PRODUCTS[name]][0]
             if factor is not None and parameter(factor) is None:
                 return False
+            if getattr(node, "_saved_training", False):  # a norm by the statistics of what it is given, as instance norm
+                return False
         elif name not in LINEAR_OR_PIECEWISE:
             return False
         uses.update(child for child, _ in node.next_functions if child is not None)
-    return all(count == 1 for node, count in uses.items() if is_leaf(node))
+    return all(count == 1 for node, count in uses.items() if parameter(node) is not None)

@@ -14,25 +14,35 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.autograd import grad
-from torch.func import functional_call
 from torch.nn import functional
 
 from sharpaudit.curvature.caches import caches, forget
 from sharpaudit.curvature.crew import Crew
 from sharpaudit.curvature.differentiable import twice_differentiable
+from sharpaudit.curvature.draws import gaussian
 from sharpaudit.curvature.folding import foldable, folded
 from sharpaudit.curvature.soundness import check
+from sharpaudit.curvature.substitution import substituted
 from sharpaudit.device import Sizes, sizes
 from sharpaudit.errors import ArchitectureError, DataError
+from sharpaudit.stats import evenly_spaced
+
+TRIED = 4
+"""Examples on which the Hessian's symmetry is tried."""
+
+ASYMMETRY = 10
+"""Largest asymmetry of the Hessian that rounding may cause, in square roots of the floating type's precision."""
 
 LIGHT = 2
 """Shards whose graphs take less than so many times the weights' memory are not shared between threads: two shards of 8 images
@@ -54,9 +64,10 @@ class _Graph:
 class Objective:
     """The mean cross-entropy (nats) of a network over a frozen probe set, as a function of its parameters.
 
-    The parameters are all of them (weights, biases, norm scales and shifts), flattened in the order of `module.parameters()`;
-    buffers are constants. Vectors have the module's floating type; sums over batches are in float64. The module is never written
-    to: its weights, `.grad`, training flags and buffers, and the global random generators, stay as they were.
+    The parameters are all of them (weights, biases, norm scales and shifts; frozen ones too, unless `trainable_only`), flattened
+    in the order of `module.parameters()`; buffers, and parameters of integers, are constants. Vectors have the module's floating
+    type; sums over batches are in float64. The module is never written to: its weights, `.grad`, training flags and buffers, and
+    the global random generators, stay as they were.
 
     Args:
         module: A network in eval mode: images to logits.
@@ -65,6 +76,7 @@ class Objective:
         batch_size: Most examples in one forward pass. It changes no result beyond rounding.
         within: Bounds on the graphs; by default what suits the device. What is not kept is built again for each vector (9
             instead of 6 forwards' cost).
+        trainable_only: Hold constant the parameters that do not require a gradient.
 
     Raises:
         ArchitectureError: the network is not a fixed function of single images (see `soundness.check`).
@@ -72,12 +84,28 @@ class Objective:
     """
 
     def __init__(
-        self, module: nn.Module, inputs: Tensor, labels: Tensor, *, batch_size: int, within: Sizes | None = None
+        self,
+        module: nn.Module,
+        inputs: Tensor,
+        labels: Tensor,
+        *,
+        batch_size: int,
+        within: Sizes | None = None,
+        trainable_only: bool = False,
     ) -> None:
-        names, parameters = zip(*module.named_parameters(), strict=True)
-        self.dtype: torch.dtype = parameters[0].dtype
-        if {p.dtype for p in parameters} != {self.dtype} or self.dtype not in (torch.float32, torch.float64):
-            found = ", ".join(sorted({str(p.dtype).removeprefix("torch.") for p in parameters}))
+        chosen = {name: p for name, p in module.named_parameters() if _counts(p, trainable_only=trainable_only)}
+        if not chosen:
+            frozen = any(_counts(p) for p in module.parameters())
+            raise ArchitectureError(
+                f"the network cannot be measured: it has no {'trainable ' if frozen else ''}parameters",
+                hint="count frozen ones too: leave out --trainable-only" if frozen else None,
+            )
+        self.names = tuple(chosen)
+        """Of the parameters, as the module calls them."""
+        self._own = tuple(chosen.values())
+        self.dtype: torch.dtype = self._own[0].dtype
+        if {p.dtype for p in self._own} != {self.dtype} or self.dtype not in (torch.float32, torch.float64):
+            found = ", ".join(sorted({str(p.dtype).removeprefix("torch.") for p in self._own}))
             raise ArchitectureError(f"expected all parameters in float32 or all in float64, got {found}", hint="cast the network")
         if len(inputs) == 0 or labels.shape != inputs.shape[:1]:
             raise DataError(f"expected one label for each of at least one image, got {len(labels)} for {len(inputs)}")
@@ -87,21 +115,25 @@ class Objective:
         self.batch_size = batch_size
         self.passes: Counter[str] = Counter()
         """Examples sent through so far: ``forward``, ``backward`` (g and Jᵀw), ``jvp`` (Jv), ``hvp`` (Hv), ``ggn`` (Gv)."""
-        self._names = names
         self._readout: Callable[[Tensor], Tensor] | None = None
-        self.theta = [p.detach().requires_grad_() for p in parameters]
-        """The parameters as leaves of every graph, in the order of `module.parameters()`."""
+        self.theta = [p.detach().requires_grad_() for p in self._own]
+        """The parameters as leaves of every graph, in the order of `names`."""
         self._buffers: dict[str, Tensor] = {}
         self.within = within or sizes(inputs.device)
         """Bounds on the graphs."""
         self._kept: dict[int, _Graph] = {}
         self._retain = True
+        self._symmetric = False
         check(module, self.inputs[:4])
         self._folds = foldable(module, self.inputs[:4])
         self._caches = caches(module)
         forget(self._caches)
         self._threads = torch.get_num_threads() if self.inputs.device.type == "cpu" else 1
-        self.num_classes = self.logits(1).shape[1]
+        with torch.enable_grad():
+            logits = self.forward(self.inputs[:1])
+        if not logits.requires_grad:
+            raise ArchitectureError("the network cannot be measured: its logits depend on none of the parameters")
+        self.num_classes = logits.shape[1]
         if labels.min() < 0 or labels.max() >= self.num_classes:
             raise DataError(f"expected labels from 0 to {self.num_classes - 1}, got {labels.min()} to {labels.max()}")
 
@@ -109,6 +141,11 @@ class Objective:
     def num_parameters(self) -> int:
         """P, the length of every flat vector."""
         return sum(t.numel() for t in self.theta)
+
+    def leaves(self, parameters: Iterable[nn.Parameter]) -> list[Tensor]:
+        """Those of `theta` that stand for `parameters` of the module."""
+        wanted = {id(p) for p in parameters}
+        return [t for p, t in zip(self._own, self.theta, strict=True) if id(p) in wanted]
 
     @property
     def num_examples(self) -> int:
@@ -142,7 +179,9 @@ class Objective:
         finally:
             self.theta, self._buffers, self._kept, self._retain = saved
 
-    def variant(self, examples: slice = slice(None), readout: Callable[[Tensor], Tensor] | None = None) -> Objective:
+    def variant(
+        self, examples: slice | NDArray[np.int64] = slice(None), readout: Callable[[Tensor], Tensor] | None = None
+    ) -> Objective:
         """The same network at the same θ, over some of the `examples` or with its logits passed through `readout`.
 
         Its passes are counted with those of this objective.
@@ -175,9 +214,10 @@ class Objective:
     def forward(self, images: Tensor, *, fold: bool = True) -> Tensor:
         """The logits of other `images`, attached to θ; with `fold`, BatchNorm is computed inside the convolutions."""
         self.passes["forward"] += len(images)
-        state = dict(zip(self._names, self.theta, strict=True)) | self._buffers
-        with twice_differentiable(), folded(self._folds if fold else []):
-            logits: Tensor = functional_call(self.module, state, (images,))
+        own = {id(p): t for p, t in zip(self._own, self.theta, strict=True)}
+        buffers = {id(b): self._buffers[name] for name, b in self.module.named_buffers() if name in self._buffers}
+        with twice_differentiable(), folded(self._folds if fold else []), substituted(self.module, own | buffers):
+            logits: Tensor = self.module(images)
         forget(self._caches)
         return self._readout(logits) if self._readout else logits
 
@@ -203,10 +243,38 @@ class Objective:
         return _cross_entropy(torch.cat(logits), self.labels), total.to(self.dtype)
 
     def hvp(self, v: Tensor) -> Tensor:
-        """Hv (P,), the Hessian of L times `v`."""
+        """Hv (P,), the Hessian of L times `v`.
+
+        Raises:
+            ArchitectureError: the derivatives of the gradient are no symmetric matrix (see `_asymmetry`).
+        """
+        self._require_symmetry()
+        return self._hvp(v)
+
+    def _hvp(self, v: Tensor) -> Tensor:
         tangent = self.split(v)
         self.passes["hvp"] += self.num_examples
         return self._sum(lambda graph: _pull(graph.gradient, self.theta, tangent))
+
+    def _require_symmetry(self) -> None:
+        """uᵀHv = vᵀHu for two random vectors. It is not so where torch has a second derivative wrong, as that of weight norm is.
+
+        Tried on a few examples and once: perturbing the weights changes no operation.
+        """
+        if self._symmetric:
+            return
+        few = self.variant(evenly_spaced(self.num_examples, TRIED))
+        few.passes = Counter()  # as little counted as what `check` does
+        u, v = (gaussian(self.num_parameters, 0, draw).to(self.inputs) for draw in range(2))
+        hu, hv = few._hvp(u).double(), few._hvp(v).double()
+        apart = (u.double() @ hv - v.double() @ hu).abs()
+        size = hu.norm() + hv.norm() + few.ggn_product(v).double().norm()  # H can be little beside the two parts it is made of
+        if apart > torch.finfo(self.dtype).eps ** 0.5 * ASYMMETRY * size:
+            raise ArchitectureError(
+                f"the network has no Hessian: uᵀHv and vᵀHu differ by {apart / size:.2g} of their scale",
+                hint="an operation's second derivative is wrong, or its first is not that of what it computes",
+            )
+        self._symmetric = True
 
     def ggn_product(self, v: Tensor) -> Tensor:
         """Gv (P,), the Gauss-Newton matrix of L times `v`; positive semi-definite, and equal to H where the network is linear."""
@@ -330,6 +398,11 @@ class Objective:
 
     def _zeros(self) -> Tensor:
         return torch.zeros(self.num_parameters, dtype=torch.float64, device=self.inputs.device)
+
+
+def _counts(p: nn.Parameter, *, trainable_only: bool = False) -> bool:
+    """Whether `p` is a parameter and not a constant: integers have no derivatives."""
+    return (p.is_floating_point() or p.is_complex()) and (p.requires_grad or not trainable_only)
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

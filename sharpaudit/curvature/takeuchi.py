@@ -49,9 +49,7 @@ def norms(
     if method == "exact":
         return Factor.of(objective, on_progress=on_progress).damped_norms(damping)
     assert head is not None, "the last layer is asked for where there is one"
-    own = {id(p) for p in head.parameters()}
-    theta = [t for t, p in zip(objective.theta, objective.module.parameters(), strict=True) if id(p) in own]
-    return Factor.of(objective, theta, on_progress).damped_norms(damping)
+    return Factor.of(objective, objective.leaves(head.parameters()), on_progress).damped_norms(damping)
 
 
 def quadrature(

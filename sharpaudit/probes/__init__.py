@@ -66,6 +66,8 @@ class Workload:
     probe_set: int
     classes: int
     parameters: int
+    formulas_only: bool = True
+    """Whether all gradients' norms follow from the layers' inputs and outputs; without, some must be formed for every example."""
     piecewise_linear: bool = False
     """In every single weight, which makes the Hessian's trace that of the Gauss-Newton matrix."""
 

@@ -43,7 +43,8 @@ from torch import Tensor
 
 from sharpaudit.card import Interval, Measured, Scalar, Skipped, Table
 from sharpaudit.curvature.directional import PRODUCTS, curvature_along
-from sharpaudit.curvature.ggn_trace import GgnTrace, ggn_trace
+from sharpaudit.curvature.ggn_trace import TRIED, GgnTrace, forwards, ggn_trace
+from sharpaudit.curvature.gram import BACKWARD
 from sharpaudit.curvature.hessian import HessianSpectrum, bins, hessian_spectrum, negative_mass
 from sharpaudit.curvature.lanczos import shortfall
 from sharpaudit.curvature.linearity import piecewise_linear
@@ -56,6 +57,9 @@ from sharpaudit.device import is_out_of_memory
 from sharpaudit.errors import UsageError, clean
 from sharpaudit.probes import Finding, NamedTable, Need, Passes, Workbench, Workload, probe
 from sharpaudit.stats import Resamples, bootstrap, first_mean
+
+PRODUCT = 6
+"""Forward passes that take as long as a Hessian product: an exact trace may cost as much as the random products it replaces."""
 
 UNIT = "nats per squared weight"
 SHARE = "fraction"
@@ -106,12 +110,15 @@ class SpectrumOptions:
 
 def cost(workload: Workload, options: SpectrumOptions) -> Passes:
     """As usual: the graph, 40 iterations for the extremes, every step of the sums, and the way to the trace that is taken."""
-    by_class = 2 * workload.classes <= 6 * options.trace_probes
+    formulas_only = workload.formulas_only
+    by_class = forwards(workload.classes, formulas_only=formulas_only) <= PRODUCT * options.trace_probes
+    rows = (workload.classes if by_class else 0) * (1 if formulas_only else 1 + BACKWARD // 2)
+    tried = min(TRIED, workload.probe_set) * workload.classes * (1 + BACKWARD // 2)
     draws = 0 if by_class and workload.piecewise_linear else options.trace_probes
     hessian = PRODUCTS + min(40, options.max_iterations) + options.density_starts * options.density_steps + draws
     return Passes(
         forward=3 * workload.probe_set,
-        backward=workload.probe_set * (1 + (workload.classes if by_class else 0)),
+        backward=workload.probe_set * (1 + rows) + tried,
         hvp=workload.probe_set * hessian,
         ggn=workload.probe_set * options.soft_rank_starts * options.soft_rank_steps,
     )
@@ -304,7 +311,7 @@ def _traces(
     bench: Workbench, objective: Objective, options: SpectrumOptions, found: HessianSpectrum, soft_rank: SoftRank | None
 ) -> Iterator[Finding]:
     """Both traces, exactly where that is possible, and the layers' shares."""
-    exact = ggn_trace(objective, bench.progress(0.9, 0.95)) if _cheaper(objective, options) else None
+    exact = ggn_trace(objective, PRODUCT * options.trace_probes, bench.progress(0.9, 0.95))
     resamples = bench.resamples(objective.num_examples)
     if exact is not None:
         yield _exact_trace("sharpness.trace_ggn", exact, "exact trace of the Gauss–Newton matrix", resamples)
@@ -312,7 +319,8 @@ def _traces(
     elif soft_rank is not None:
         yield _sum("sharpness.trace_ggn", soft_rank.trace, UNIT, f"Σλ; {soft_rank.method}", objective, soft_rank.steps, {})
     else:
-        yield Skipped(name="sharpness.trace_ggn", reason="too many classes, or a layer whose gradient norms have no formula here")
+        reason = "too many classes for the exact trace, and soft_rank_starts is 0, which would give an estimate"
+        yield Skipped(name="sharpness.trace_ggn", reason=reason)
     if exact is not None and piecewise_linear(objective):
         method = "exact: equals the Gauss–Newton trace, as the logits are piecewise linear in every weight"
         yield _exact_trace("sharpness.trace", exact, method, resamples)
@@ -321,11 +329,6 @@ def _traces(
         yield _sum("sharpness.trace", density.sums["trace"], UNIT, "sum of all eigenvalues", objective, density.products, {})
     else:
         yield _sampled_trace(bench, objective, options, found)
-
-
-def _cheaper(objective: Objective, options: SpectrumOptions) -> bool:
-    """Whether a backward pass for each class (two forwards' cost) costs less than the random products (six) it may replace."""
-    return 2 * objective.num_classes <= 6 * options.trace_probes
 
 
 def _exact_trace(name: str, trace: GgnTrace, method: str, resamples: Resamples) -> Measured:

@@ -1,5 +1,6 @@
 """BatchNorm is folded where that changes nothing, and only there."""
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -47,6 +48,22 @@ def test_an_output_that_is_used_twice_is_left_alone() -> None:
     module = Shared().double().eval()
     module.norm.running_mean = torch.ones(2).double()
     assert foldable(module, case("conv").inputs) == []
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_an_output_that_a_gain_of_zero_hides_is_left_alone(dtype: torch.dtype) -> None:
+    """As in a residual network whose gains start at zero: no logit tells, but derivatives do."""
+
+    class Hidden(Shared):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gain = nn.Parameter(torch.zeros(()))
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.conv(x)
+            return self.head((self.gain * x + self.norm(x)).flatten(1))  # type: ignore[no-any-return]  # modules are called untyped
+
+    assert foldable(Hidden().to(dtype).eval(), case("conv", dtype=dtype).inputs) == []
 
 
 def test_a_convolution_that_runs_twice_is_left_alone() -> None:

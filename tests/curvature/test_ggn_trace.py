@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from sharpaudit.curvature.ggn_trace import ggn_trace
+from sharpaudit.curvature.gram import BACKWARD
 from sharpaudit.curvature.linearity import piecewise_linear
 from sharpaudit.curvature.objective import Objective
 from tests import oracles
@@ -69,15 +70,6 @@ def twice() -> nn.Module:
     return nn.Sequential(nn.Flatten(), layer, nn.ReLU(), layer, nn.Linear(16, 3))
 
 
-@pytest.mark.parametrize(
-    "module",
-    [Token(), twice(), nn.Sequential(nn.Conv2d(1, 1, 3, padding=1, padding_mode="circular"), nn.Flatten(), nn.Linear(16, 3))],
-)
-def test_none_where_a_parameter_is_in_no_known_layer(module: nn.Module) -> None:
-    c = case("linear")
-    assert ggn_trace(Objective(module.double().eval(), c.inputs, c.labels, batch_size=3)) is None
-
-
 class ActivatedNorm(nn.BatchNorm2d):
     """As in timm: a BatchNorm that applies an activation too."""
 
@@ -116,35 +108,65 @@ class ByKeyword(nn.Module):
         return self.head(input=x.flatten(1))  # type: ignore[no-any-return]  # modules are called untyped
 
 
-@pytest.mark.parametrize(
-    "layers",
-    [[nn.Conv2d(1, 2, 1), ActivatedNorm(2)], [StandardisedConv(1, 2, 3, padding=1)], [nn.Conv2d(1, 2, 1), ChannelNorm(2)]],
-    ids=["activation inside", "other weight", "other dimensions"],
-)
-def test_none_where_a_layer_computes_something_else_than_its_class(layers: list[nn.Module]) -> None:
-    c = case("linear")
-    module = nn.Sequential(*layers, nn.Flatten(), nn.Linear(32, 3)).double().eval()
-    assert ggn_trace(Objective(module, c.inputs, c.labels, batch_size=3)) is None
-
-
 class PlainNorm(nn.LayerNorm):
     def forward(self, x: Tensor) -> Tensor:
         return nn.functional.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
 
 
-def test_a_subclass_that_computes_the_same_is_known() -> None:
-    c = case("linear")
-    module = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), PlainNorm(8), nn.Linear(8, 3)).double()
-    found = ggn_trace(Objective(module, c.inputs, c.labels, batch_size=3))
-    assert found is not None
-    assert found.value == pytest.approx(oracles.dense_ggn(module, c.inputs).trace().item())
+class Hidden(nn.Module):
+    """The weight of a layer is used once more, where no layer's class tells."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Linear(16, 16), nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(1)
+        return self.head(self.body(x).relu() + 0.1 * x @ self.body.weight)  # type: ignore[no-any-return]  # modules are called untyped
 
 
-@pytest.mark.parametrize("module", [Tokens(), ByKeyword()])
-def test_none_where_images_are_not_along_the_first_dimension_or_not_passed_by_position(module: nn.Module) -> None:
-    """Four images of four positions: shapes alone do not tell."""
+def in_layers(*layers: nn.Module) -> nn.Module:
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(32, 3))
+
+
+OTHERWISE = {
+    "in no layer": Token,
+    "used twice": twice,
+    "used outside": Hidden,
+    "circular": lambda: in_layers(nn.Conv2d(1, 2, 3, padding="same", padding_mode="circular")),
+    "activation inside": lambda: in_layers(nn.Conv2d(1, 2, 1), ActivatedNorm(2)),
+    "other weight": lambda: in_layers(StandardisedConv(1, 2, 3, padding=1)),
+    "other dimensions": lambda: in_layers(nn.Conv2d(1, 2, 1), ChannelNorm(2)),
+    "same by other means": lambda: nn.Sequential(nn.Flatten(), nn.Linear(16, 8), PlainNorm(8), nn.Linear(8, 3)),
+    "images second": Tokens,
+    "by keyword": ByKeyword,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", OTHERWISE)
+def test_what_a_layer_does_is_tried_and_not_read_from_its_class(kind: str) -> None:
+    """Four images, of which some see four positions: shapes alone do not tell."""
     c = case("linear", n=4)
-    assert ggn_trace(Objective(module.double().eval(), c.inputs, c.labels, batch_size=4)) is None
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = OTHERWISE[kind]().double().eval()
+    found = ggn_trace(Objective(module, c.inputs, c.labels, batch_size=4))
+    assert found is not None
+    diagonal = oracles.dense_ggn(module, c.inputs).diagonal()
+    assert found.value == pytest.approx(diagonal.sum().item(), rel=1e-10)
+    last = sum(p.numel() for p in [*module.modules()][-1].parameters(recurse=False))
+    assert list(found.layers.values())[-1] == pytest.approx(diagonal[-last:].sum().item(), rel=1e-10)
+
+
+def test_none_where_explicit_gradients_are_too_dear() -> None:
+    c = case("linear")
+    by_layers, by_gradients = (
+        Objective(m.double(), *c[1:], batch_size=3) for m in (nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), Token())
+    )
+    assert ggn_trace(by_layers, most=6) is not None
+    assert ggn_trace(by_layers, most=5) is None
+    assert ggn_trace(by_gradients, most=6 + 3 * BACKWARD) is not None
+    assert ggn_trace(by_gradients, most=6 + 3 * BACKWARD - 1) is None
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -160,6 +182,18 @@ def test_there_the_hessian_has_the_same_trace(name: str) -> None:
     assert found.value == pytest.approx(oracles.dense_hessian(*c).trace().item(), rel=1e-10)
 
 
+class Looped(nn.Module):
+    """One weight, turned once and used twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.head = nn.Parameter(torch.randn(16, 16) / 4), nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        turned = self.weight.T
+        return self.head((x.flatten(1) @ turned).relu() @ turned)  # type: ignore[no-any-return]  # modules are called untyped
+
+
 class Squared(nn.Module):
     """Quadratic in the weight: two layers whose outputs are multiplied."""
 
@@ -173,8 +207,15 @@ class Squared(nn.Module):
 
 
 @pytest.mark.parametrize(
-    "module", [twice(), Squared(), nn.Sequential(nn.Flatten(), Residual(nn.Linear(16, 16), nn.SiLU()), nn.Linear(16, 3))]
+    "module",
+    [
+        twice(),
+        Looped(),
+        Squared(),
+        nn.Sequential(nn.Flatten(), Residual(nn.Linear(16, 16), nn.SiLU()), nn.Linear(16, 3)),
+        in_layers(nn.Conv2d(1, 2, 1), nn.InstanceNorm2d(2)),
+    ],
 )
-def test_shared_multiplied_and_smooth_networks_are_not(module: nn.Module) -> None:
+def test_shared_multiplied_smooth_and_normalised_networks_are_not(module: nn.Module) -> None:
     c = Case(module.double().eval(), *case("linear")[1:])
     assert not piecewise_linear(Objective(*c, batch_size=3))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import timm
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from sharpaudit.checkpoints import zoo
@@ -239,8 +239,52 @@ def test_refusals() -> None:
         Objective(c.module, c.inputs, c.labels[:6], batch_size=3)
     with pytest.raises(DataError, match="expected labels from 0 to 2, got 0 to 3"):
         Objective(c.module, c.inputs, torch.tensor([0, 1, 2, 3, 0, 0, 0]), batch_size=3)
+    with pytest.raises(ArchitectureError, match="it has no parameters"):
+        Objective(nn.Flatten(), c.inputs, c.labels, batch_size=3)
+    with pytest.raises(ArchitectureError, match="it has no trainable parameters - count frozen ones too"):
+        Objective(copy.deepcopy(c.module).requires_grad_(False), c.inputs, c.labels, batch_size=3, trainable_only=True)
+    idle = nn.Flatten()
+    idle.register_parameter("idle", nn.Parameter(torch.ones(2)))
+    with pytest.raises(ArchitectureError, match="its logits depend on none of the parameters"):
+        Objective(idle, c.inputs, c.labels, batch_size=3)
     with pytest.raises(ValueError, match="expected a vector of 51 entries, got shape"):
         objective(c).hvp(torch.zeros(50))
+
+
+class Misled(torch.autograd.Function):
+    """A product whose derivatives do not know that the one in its second factor depends on the first."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
+        ctx.save_for_backward(x, y)
+        product: Tensor = x * y
+        return product
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        x, y = ctx.saved_tensors
+        return gradients[0] * y, gradients[0] * x.detach()
+
+
+class Scaled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.gain, self.head = nn.Linear(16, 5), nn.Parameter(torch.rand(5)), nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(Misled.apply(self.body(x.flatten(1)), self.gain))  # type: ignore[no-any-return]  # modules are called untyped
+
+
+def test_an_operation_without_its_second_derivative_is_noticed() -> None:
+    """H is then no symmetric matrix; G needs first derivatives alone, and is still right."""
+    c = case("linear")
+    module = Scaled().double()
+    o = Objective(module, c.inputs, c.labels, batch_size=3)
+    with pytest.raises(ArchitectureError, match=r"the network has no Hessian: uᵀHv and vᵀHu differ by [\d.e-]+ of their scale"):
+        o.hvp(direction(o))
+    found = o.ggn_product(direction(o))
+    exact = oracles.stated_ggn(module, c.inputs, [*module.parameters()]) @ direction(o)
+    torch.testing.assert_close(found, exact)
 
 
 @pytest.mark.slow

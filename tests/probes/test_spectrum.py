@@ -184,14 +184,21 @@ class Scaled(nn.Module):
         return self.scale * self.inner(x)  # type: ignore[no-any-return]  # modules are called untyped
 
 
-def test_without_a_formula_the_gauss_newton_trace_comes_from_the_same_products_as_the_soft_rank() -> None:
-    found = by_name(outcome(Scaled().eval()))
+def test_without_a_formula_the_traces_are_still_exact() -> None:
+    trace = number(by_name(outcome(Scaled().eval()))["trace_ggn"])
+    o = bench(Scaled().eval()).objective
+    assert trace.value == pytest.approx(oracles.dense_ggn(o.module, o.inputs).trace().item())
+    assert "exact" in trace.method
+
+
+def test_where_that_is_too_dear_the_gauss_newton_trace_comes_from_the_same_products_as_the_soft_rank() -> None:
+    found = by_name(outcome(Scaled().eval(), trace_probes=2))
     o = bench(Scaled().eval()).objective
     truth = oracles.dense_ggn(o.module, o.inputs).trace().item()
     trace = number(found["trace_ggn"])
     assert trace.ci is not None and trace.ci.low <= truth <= trace.ci.high
-    without = by_name(outcome(Scaled().eval(), soft_rank_starts=0))["trace_ggn"]
-    assert isinstance(without, Skipped) and "no formula here" in without.reason
+    without = by_name(outcome(Scaled().eval(), trace_probes=2, soft_rank_starts=0))["trace_ggn"]
+    assert isinstance(without, Skipped) and "too many classes" in without.reason
 
 
 def test_the_largest_eigenvalue_has_an_interval_over_images(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,121 @@
+"""Every exact number on random modules of every make, against dense matrices that share no code with ours.
+
+A few modules from a fresh seed in every run, forty with `slow`; the seed is printed, and SHARPAUDIT_SEED sets it.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sharpaudit.curvature.fisher_rao import fisher_rao
+from sharpaudit.curvature.ggn_trace import ggn_trace
+from sharpaudit.curvature.hessian import hessian_spectrum, negative_mass
+from sharpaudit.curvature.linearity import piecewise_linear
+from sharpaudit.curvature.objective import Objective
+from sharpaudit.curvature.soft_rank import ggn_soft_rank
+from sharpaudit.curvature.takeuchi import norms
+from tests import oracles
+from tests.cases import Case
+from tests.curvature.random_modules import random_module
+
+SEED = int(os.environ.get("SHARPAUDIT_SEED") or np.random.SeedSequence().generate_state(1)[0])
+TOLERANCE = 1e-6
+DAMPING = 1e-2
+
+
+class Dense(NamedTuple):
+    """A random module and its derivatives."""
+
+    made: str
+    """What it is and how to make it again."""
+    case: Case
+    jacobian: Tensor
+    hessian: Tensor
+    ggn: Tensor
+
+
+@cache
+def dense(number: int, *, trainable_only: bool = False) -> Dense:
+    name, c = random_module(np.random.default_rng([SEED, number]))
+    chosen = [p for p in c.module.parameters() if p.requires_grad or not trainable_only]
+    before = [p.requires_grad for p in chosen]
+    for p in chosen:
+        p.requires_grad_()
+    found = Dense(
+        f"SHARPAUDIT_SEED={SEED}, module {number}: {name}",
+        c,
+        oracles.stated_jacobian(c.module, c.inputs, chosen),
+        oracles.differenced_hessian(*c, chosen),
+        oracles.stated_ggn(c.module, c.inputs, chosen),
+    )
+    for p, flag in zip(chosen, before, strict=True):
+        p.requires_grad_(flag)
+    return found
+
+
+each_module = pytest.mark.parametrize("number", [*range(3), *(pytest.param(n, marks=pytest.mark.slow) for n in range(3, 43))])
+each_scope = pytest.mark.parametrize("trainable_only", [False, True], ids=["all", "trainable"])
+
+
+@each_module
+@each_scope
+def test_every_exact_number(number: int, trainable_only: bool) -> None:
+    true = dense(number, trainable_only=trainable_only)
+    print(true.made)
+    o = Objective(*true.case, batch_size=4, trainable_only=trainable_only)
+    assert o.num_parameters == len(true.hessian)
+    curved, flat = true.hessian.abs().max().item(), true.ggn.abs().max().item()
+    v = torch.randn(o.num_parameters, generator=torch.Generator().manual_seed(number)).double()
+
+    def same(found: Tensor, exact: Tensor, scale: float = 1.0) -> None:
+        torch.testing.assert_close(found, exact, rtol=TOLERANCE, atol=TOLERANCE * scale)
+
+    same(o.hvp(v), true.hessian @ v, curved)
+    same(o.ggn_product(v), true.ggn @ v, flat)
+    same(o.logit_jvp(v), true.jacobian @ v)
+
+    trace = ggn_trace(o)
+    assert trace is not None
+    assert trace.value == pytest.approx(true.ggn.trace().item(), rel=TOLERANCE)
+    assert sum(trace.layers.values()) == pytest.approx(trace.value)
+    if piecewise_linear(o):
+        assert trace.value == pytest.approx(true.hessian.trace().item(), rel=TOLERANCE, abs=TOLERANCE * curved)
+
+    found = hessian_spectrum(
+        o, top=5, bottom=1, tolerance=1e-6, max_iterations=50, starts=4, max_steps=1000, sums_tolerance=0.01, seed=0
+    )
+    assert found.density is not None and found.density.whole
+    values = torch.linalg.eigvalsh(true.hessian).numpy()
+
+    def near(exact: object) -> object:
+        return pytest.approx(exact, rel=TOLERANCE, abs=TOLERANCE * curved)
+
+    assert [e.value for e in found.extremes.top] == near(values[:-6:-1])
+    assert found.extremes.bottom[0].value == near(values[0])
+    assert found.density.sums["trace"].sampled.value == near(values.sum())
+    assert found.density.sums["square"].sampled.value == pytest.approx((values**2).sum(), rel=TOLERANCE)
+    share = (values.clip(max=0) ** 2).sum() / (values**2).sum()
+    assert negative_mass(found.density).sampled.value == pytest.approx(share, abs=TOLERANCE)
+
+    spectrum = torch.linalg.eigvalsh(true.ggn).clamp_min(0).numpy()
+    rank = ggn_soft_rank(o, DAMPING, starts=10, max_steps=1000, tolerance=0.01, seed=0)
+    assert rank.rank.sampled.value == pytest.approx((spectrum / (spectrum + DAMPING)).sum(), rel=TOLERANCE)
+    assert rank.logdet.sampled.value == pytest.approx(np.log(spectrum + DAMPING).sum(), rel=TOLERANCE)
+    assert rank.trace.sampled.value == pytest.approx(spectrum.sum(), rel=TOLERANCE)
+
+    p = true.case.module(true.case.inputs).detach().softmax(1)
+    residual = p - nn.functional.one_hot(true.case.labels, o.num_classes)
+    gradients = torch.einsum("ik,ikp->ip", residual, true.jacobian)
+    same(o.gradient(), gradients.mean(0))
+    assert fisher_rao(o).value == pytest.approx((gradients @ o.parameters).square().mean().sqrt().item(), rel=TOLERANCE)
+    damped = true.ggn + DAMPING * torch.eye(len(true.ggn)).double()
+    exact = (gradients * torch.linalg.solve(damped, gradients.T).T).sum(1).numpy()
+    np.testing.assert_allclose(norms(o, DAMPING, "exact"), exact, rtol=TOLERANCE)
+    np.testing.assert_allclose(norms(o, DAMPING, "diagonal"), (gradients**2 / damped.diagonal()).sum(1).numpy(), rtol=TOLERANCE)
