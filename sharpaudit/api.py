@@ -17,6 +17,7 @@ from sharpaudit.card import Card
 from sharpaudit.gate import Judgement, Policy
 from sharpaudit.gate.policy import read
 from sharpaudit.metrics.predictions import Predictions
+from sharpaudit.metrics.terms import views_of
 from sharpaudit.report.notebook import fragment
 from sharpaudit.store import Run, load_run
 
@@ -104,7 +105,7 @@ def judge(run: Run, policy: Policy | str | PathLike[str], *, baseline: Run | Non
 
 
 def _views(run: Run) -> dict[str, Predictions]:
-    return {view: Predictions.from_columns(columns) for view, columns in run.columns.items()}
+    return views_of(run.columns)
 
 
 Card._repr_html_ = fragment  # type: ignore[attr-defined]  # a card knows nothing of reports, which stand above it

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from sharpaudit.card import Failed, Measured, Measurement, Outcome, Skipped
 from sharpaudit.errors import SharpauditError, clean
 from sharpaudit.plan import Step
-from sharpaudit.probes import NamedTable
+from sharpaudit.probes import Finding, NamedTable, Terms
 from sharpaudit.store import Columns, Parts
 from sharpaudit.workbench import NotApplicable, UndeclaredNeed, Workbench
 
@@ -30,10 +30,11 @@ class TimeIsUp(Exception):
 
 @dataclass(frozen=True)
 class Finished:
-    """What came of one step, the per-example columns it read, and whether it was found in an earlier run or left out."""
+    """What came of one step, what is kept beside the card for it, and whether it was found in an earlier run or left out."""
 
     outcome: Outcome
     columns: Columns
+    """Of the views it read, and the terms of its numbers."""
     reused: bool = False
     left_out: bool = False
 
@@ -58,19 +59,23 @@ def execute(
             if late:
                 raise TimeIsUp
             on_step(step)
-            outcome = run(step, bench)
+            finished = finish(step, bench)
         except TimeIsUp:
             late = True
             yield left_out(step, "the time for the audit was up")
             continue
-        columns = {view: bench.views[view].columns() for view in outcome.views}
-        if parts and outcome.status != "failed":
-            parts.keep(outcome, columns)
-        yield Finished(outcome, columns)
+        if parts and finished.outcome.status != "failed":
+            parts.keep(finished.outcome, finished.columns)
+        yield finished
 
 
 def run(step: Step, bench: Workbench) -> Outcome:
-    """The outcome of one step.
+    """The outcome of one step, as `finish` finds it."""
+    return finish(step, bench).outcome
+
+
+def finish(step: Step, bench: Workbench) -> Finished:
+    """The outcome of one step, with the columns it read and the terms of its numbers.
 
     Raises:
         UndeclaredNeed: the probe touched something it does not declare; that is a defect, not an outcome.
@@ -81,7 +86,7 @@ def run(step: Step, bench: Workbench) -> Outcome:
     before, started = Counter(bench.passes), time.monotonic()
     status: Literal["measured", "skipped", "failed"] = "measured"
     reason: str | None = None
-    found: list[Measured | Skipped | NamedTable] = []
+    found: list[Finding] = []
 
     def measure() -> None:
         found.clear()
@@ -100,8 +105,8 @@ def run(step: Step, bench: Workbench) -> Outcome:
         log.exception("probe %s failed", probe.name)
         text = error.message if isinstance(error, SharpauditError) else f"{type(error).__name__}: {error}"
         status, reason = "failed", clean(text, limit=500)
-    measurements = [item.model_copy(update=_stamp(step)) for item in found if not isinstance(item, NamedTable)]
-    return Outcome(
+    measurements = [item.model_copy(update=_stamp(step)) for item in found if isinstance(item, Measured | Skipped)]
+    outcome = Outcome(
         **_stamp(step),
         status=status,
         reason=reason,
@@ -113,6 +118,8 @@ def run(step: Step, bench: Workbench) -> Outcome:
         passes=dict(sorted((Counter(bench.passes) - before).items())),
         seconds=time.monotonic() - started,
     )
+    columns = {view: bench.views[view].columns() for view in outcome.views if view in bench.views}
+    return Finished(outcome, columns | {item.name: item.columns() for item in found if isinstance(item, Terms)})
 
 
 def left_out(step: Step, reason: str) -> Finished:

@@ -13,7 +13,7 @@ PACKAGE = Path(sharpaudit.__file__).parent
 
 STOREYS = [
     {"errors"},
-    {"files", "strict_json"},
+    {"files"},
     {"card", "strict_yaml"},
     {"stats", "ascent", "device"},
     {"metrics", "curvature", "corruptions", "attacks", "store"},

@@ -179,6 +179,6 @@ def _document(sink: Sink, judgements: list[Judgement], policy: str) -> str:
 
 
 def _views(run: Run) -> dict[str, Predictions]:
-    from sharpaudit.metrics.predictions import Predictions
+    from sharpaudit.metrics.terms import views_of
 
-    return {view: Predictions.from_columns(columns) for view, columns in run.columns.items()}
+    return views_of(run.columns)

@@ -33,6 +33,7 @@ from sharpaudit.errors import CardError, clean
 from sharpaudit.metrics import agreement
 from sharpaudit.metrics.disagreement import disagreement
 from sharpaudit.metrics.predictions import Predictions
+from sharpaudit.metrics.terms import Terms, terms_of, views_of
 from sharpaudit.stats import mcnemar
 from sharpaudit.store import Run
 
@@ -50,6 +51,7 @@ def compare(
     *,
     conditions: Mapping[str, str] | None = None,
     margins: Mapping[str, float] | None = None,
+    terms: Sequence[Mapping[str, Terms]] | None = None,
 ) -> Comparison:
     """The comparison of two or more audits.
 
@@ -59,6 +61,7 @@ def compare(
             card was kept, which costs the paired statistics.
         conditions: how each model was trained, by file name.
         margins: differences that do not matter, by measurement or unit, instead of the defaults.
+        terms: per card the stored terms by measurement, which pair the differences of what is not read off predictions.
 
     Raises:
         CardError: the cards are not comparable, or their predictions are not of the same examples.
@@ -66,7 +69,8 @@ def compare(
     _require_comparable(cards)
     models = _models(cards, conditions or {})
     try:
-        pair = _pair(cards, columns, {**MARGINS, **(margins or {})}) if len(cards) == 2 else None
+        margins = {**MARGINS, **(margins or {})}
+        pair = _pair(cards, columns, margins, terms or ({}, {})) if len(cards) == 2 else None
         many = fleet(models, cards, columns) if len(cards) > 2 else None
     except ValueError as error:
         raise CardError(f"the stored predictions do not fit together: {error}", hint="measure again") from error
@@ -84,8 +88,11 @@ def compare(
 
 def compare_runs(*runs: Run, conditions: Mapping[str, str] | None = None) -> Comparison:
     """The comparison of two or more runs, as `compare` makes it from their cards and predictions."""
-    columns = [{view: Predictions.from_columns(named) for view, named in run.columns.items()} for run in runs]
-    return compare([run.card for run in runs], columns, conditions=conditions)
+    try:
+        columns, terms = [views_of(run.columns) for run in runs], [terms_of(run.columns) for run in runs]
+    except ValueError as error:
+        raise CardError(f"the stored predictions are not readable: {clean(str(error))}", hint="measure again") from error
+    return compare([run.card for run in runs], columns, conditions=conditions, terms=terms)
 
 
 class _Callable(ModuleType):
@@ -128,9 +135,11 @@ def _models(cards: Sequence[Card], conditions: Mapping[str, str]) -> list[Model]
     ]
 
 
-def _pair(cards: Sequence[Card], columns: Sequence[Views], margins: Mapping[str, float]) -> Pair:
+def _pair(
+    cards: Sequence[Card], columns: Sequence[Views], margins: Mapping[str, float], terms: Sequence[Mapping[str, Terms]]
+) -> Pair:
     a, b = columns
-    rows = differences(cards, columns, margins)
+    rows = differences(cards, columns, margins, terms)
     views = [
         ViewDisagreement(
             view=view,

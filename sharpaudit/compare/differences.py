@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sharpaudit.card import Card, Direction, Interval, Measured
-from sharpaudit.card.invariance import verdicts
+from sharpaudit.card.invariance import FAMILIES, verdicts
 from sharpaudit.compare.geometry import FLATTER_WHEN_LARGER, is_geometric, on_both
 from sharpaudit.compare.records import Difference, Verdict
 from sharpaudit.metrics.predictions import Predictions
 from sharpaudit.metrics.recompute import Source, source
+from sharpaudit.metrics.terms import Over, Terms
 from sharpaudit.stats import Estimate, Resamples, benjamini_yekutieli, wilson
 
 Views = Mapping[str, Predictions]
@@ -22,26 +27,29 @@ LEVEL = 0.95
 MARGINS: Mapping[str, float] = {"fraction": 0.01, "nats": 0.02, "clean.brier": 0.01}
 """Differences that do not matter unless the caller says otherwise, by measurement or by unit: one point of accuracy, …"""
 
+_ZERO = Estimate(0.0, Interval(low=0.0, high=0.0, level=LEVEL, method="identical in all that both runs keep"))
+"""No difference, without doubt."""
+
 SAME = 1e-9
 """A value recomputed from stored columns may differ from the card's by summation order and no more."""
 
 
-def differences(cards: Sequence[Card], views: Sequence[Views], margins: Mapping[str, float] = MARGINS) -> list[Difference]:
+def differences(
+    cards: Sequence[Card],
+    views: Sequence[Views],
+    margins: Mapping[str, float] = MARGINS,
+    terms: Sequence[Mapping[str, Terms]] = ({}, {}),
+) -> list[Difference]:
     """Every number that both cards hold, B less A; verdicts after Benjamini-Yekutieli within each family."""
     a, b = cards
-    resamples: dict[int, Resamples] = {}
-
-    def resamples_of(n: int) -> Resamples:
-        return resamples.setdefault(n, Resamples(n, seed=a.seed))
-
+    evidence = _Evidence(cards, views, terms)
     tried = [verdicts(card.measurements, card.tables) for card in cards]
     rows = []
     for first in a.measurements:
         second = b.measured(first.name)
         if not isinstance(first, Measured) or second is None:
             continue
-        estimate, paired = _difference(first, second, cards, views, resamples_of)
-        rows.append((first, second, estimate, paired))
+        rows.append((first, second, *_difference(first, second, evidence)))
     raw = [
         p_value(estimate.value, estimate.ci) if estimate.ci and (first.direction != "none" or is_geometric(first.name)) else None
         for first, _, estimate, _ in rows
@@ -57,7 +65,8 @@ def differences(cards: Sequence[Card], views: Sequence[Views], margins: Mapping[
             difference=estimate.value,
             ci=estimate.ci,
             reason=estimate.reason,
-            paired=paired,
+            paired=over is not None,
+            over=over,
             n=min(first.n, second.n),
             margin=(margin := _margin(first, margins)),
             p_value=p,
@@ -65,7 +74,7 @@ def differences(cards: Sequence[Card], views: Sequence[Views], margins: Mapping[
             verdict=verdict(first.name, first.direction, estimate, q, margin),
             rescaling=on_both(tried[0].get(first.name), tried[1].get(first.name)),
         )
-        for (first, second, estimate, paired), p, q in zip(rows, raw, adjusted, strict=True)
+        for (first, second, estimate, over), p, q in zip(rows, raw, adjusted, strict=True)
     ]
 
 
@@ -78,6 +87,8 @@ def verdict(name: str, direction: Direction, difference: Estimate, p: float | No
         return None
     if difference.ci is None or p is None:
         return "undecided"
+    if difference.ci.low == difference.ci.high == 0:
+        return "identical"
     if margin is not None and direction != "none" and -margin <= difference.ci.low and difference.ci.high <= margin:
         return "equivalent within margin"
     if p > 1 - LEVEL:
@@ -108,36 +119,103 @@ def minus(b: Estimate, a: Estimate) -> Estimate:
     return Estimate(value, Interval(low=value - low, high=value + high, level=LEVEL, method="square and add"))
 
 
-def _difference(
-    first: Measured, second: Measured, cards: Sequence[Card], views: Sequence[Views], resamples_of: Callable[[int], Resamples]
-) -> tuple[Estimate, bool]:
-    """B − A, and whether its interval is paired."""
+@dataclass(frozen=True)
+class _Evidence:
+    """What two runs keep, and what stands behind each of their numbers."""
+
+    cards: Sequence[Card]
+    views: Sequence[Views]
+    terms: Sequence[Mapping[str, Terms]]
+
+    @cached_property
+    def alike(self) -> bool:
+        """Whether all that both runs keep, of any example or draw, is the same to the last bit: they measured one function."""
+        first, second = (card.predictions for card in self.cards)
+        if first is not None and first == second:
+            return True
+        compared = [
+            _same(a[name].columns(), b[name].columns())
+            for a, b in (self.views, self.terms)
+            for name in sorted(a.keys() & b.keys())
+        ]
+        return bool(compared) and all(compared)
+
+    @cached_property
+    def _resamples(self) -> dict[int, Resamples]:
+        return {}
+
+    def resamples(self, n: int) -> Resamples:
+        """The same ones for every number."""
+        return self._resamples.setdefault(n, Resamples(n, seed=self.cards[0].seed))
+
+    def sources(self, name: str) -> list[Source | None]:
+        """The columns behind a number, by model."""
+        return [source(name, view, card.data.classes) for card, view in zip(self.cards, self.views, strict=True)]
+
+
+def _difference(first: Measured, second: Measured, evidence: _Evidence) -> tuple[Estimate, Over | None]:
+    """B − A, and what its interval is paired over, if anything."""
+    cards = evidence.cards
     difference = second.value - first.value
     if first.unit != second.unit or _options(cards[0], first) != _options(cards[1], second):
-        return Estimate(difference, None, "measured with other options"), False
-    if is_geometric(first.name) and cards[0].probe_set != cards[1].probe_set:
-        return Estimate(difference, None, "measured on another probe set, or in another precision"), False
+        return Estimate(difference, None, "measured with other options"), None
+    if first.name.startswith(FAMILIES) and cards[0].probe_set != cards[1].probe_set:
+        return Estimate(difference, None, "measured on another probe set, or in another precision"), None
+    if evidence.alike and first == second:
+        return _ZERO, evidence.terms[0][first.name].over if first.name in evidence.terms[0] else "images"
+    by_terms = _by_terms(first, second, evidence)
+    if by_terms is not None:
+        return by_terms
     if first.name == "clean.generalisation_gap":
-        train, test = (_paired(f"clean.{name}", cards, views, resamples_of) for name in ("train_accuracy", "accuracy"))
+        train, test = (_by_views(f"clean.{name}", evidence) for name in ("train_accuracy", "accuracy"))
         paired = minus(train, test) if train and test else None
     else:
-        paired = _paired(first.name, cards, views, resamples_of)
+        paired = _by_views(first.name, evidence)
     if paired is not None and abs(paired.value - difference) <= SAME:
-        return paired, True
-    return minus(_estimate(second), _estimate(first)), False
+        return paired, "images"
+    return minus(_estimate(second), _estimate(first)), None
 
 
-def _paired(
-    name: str, cards: Sequence[Card], views: Sequence[Views], resamples_of: Callable[[int], Resamples]
-) -> Estimate | None:
+def _by_terms(first: Measured, second: Measured, evidence: _Evidence) -> tuple[Estimate, Over] | None:
+    """B − A from the terms that both runs keep of a number; None where they do not, or where terms say nothing of its error.
+
+    Errors of iterations that stopped at the same step cancel like everything else that both have in common. Where they stopped at
+    different steps, what their residuals bound is added.
+    """
+    a, b = (kept.get(first.name) for kept in evidence.terms)
+    if a is None or b is None or not (_gives(a, first) and _gives(b, second)):
+        return None
+    found = b.difference(a, evidence.resamples(a.values.shape[-1]), LEVEL)
+    if found is None or found.ci is None:
+        return None
+    if first.converged is False or second.converged is False:
+        return Estimate(found.value, None, "an iteration did not converge"), a.over
+    if first.iterations != second.iterations:
+        error = math.hypot(*(abs(m.value) * (m.residual or 0.0) for m in (first, second)))
+        wider = {"low": found.ci.low - error, "high": found.ci.high + error, "method": f"{found.ci.method}, with residuals"}
+        return Estimate(found.value, found.ci.model_copy(update=wider)), a.over
+    return found, a.over
+
+
+def _gives(terms: Terms, m: Measured) -> bool:
+    return abs(terms.value - m.value) <= SAME * max(abs(m.value), float(np.abs(terms.values).max()))
+
+
+def _by_views(name: str, evidence: _Evidence) -> Estimate | None:
     """B − A from the stored columns; None where they do not give both cards' values."""
-    sources = [source(name, view, card.data.classes) for card, view in zip(cards, views, strict=True)]
-    first, second = sources
+    first, second = evidence.sources(name)
     if first is None or second is None or len(first.columns) != len(second.columns):
         return None
-    if "accuracy" in name and "/class/" not in name and np.array_equal(first.columns, second.columns):
-        return _never_discordant(first)
-    return second.difference(first, resamples_of(len(first.columns)), LEVEL)
+    if np.array_equal(first.columns, second.columns):
+        if evidence.alike:
+            return _ZERO
+        if "accuracy" in name and "/class/" not in name:
+            return _never_discordant(first)
+    return second.difference(first, evidence.resamples(len(first.columns)), LEVEL)
+
+
+def _same(a: Mapping[str, NDArray[Any]], b: Mapping[str, NDArray[Any]]) -> bool:
+    return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
 
 
 def _never_discordant(both: Source) -> Estimate:

@@ -12,6 +12,7 @@ WORDS: dict[tuple[Verdict | None, Verdict | None], QuadrantName] = {
     ("sharper", "worse"): "sharper and less safe",
     ("flatter", "better"): "flatter and safer",
     ("flatter", "worse"): "flatter and less safe",
+    ("identical", "identical"): "identical",
 }
 
 

@@ -93,13 +93,14 @@ def _flatness(rows: Sequence[Difference]) -> Iterator[str]:
         shown = [f"{row.name} ({row.a:.3g} → {row.b:.3g})" for row in geometric if row.verdict == word]
         if shown:
             yield f"B is {word} than A by {_listed(shown)}."
-    if undecided := [row.name for row in geometric if row.verdict == "undecided"]:
-        yield f"Undecided: {_listed(undecided)}."
+    for word in ("identical", "undecided"):
+        if names := [row.name for row in geometric if row.verdict == word]:
+            yield f"{word.capitalize()}: {_listed(names)}."
     if counted := [row for row in geometric if row.name not in SECOND_READINGS]:
-        counts = [sum(row.verdict == word for row in counted) for word in ("sharper", "flatter", "undecided")]
+        sharper, flatter = (sum(row.verdict == word for row in counted) for word in ("sharper", "flatter"))
         yield (
-            f"Of {len(counted)} flatness measures, second readings of one quantity not counted, {counts[0]} say sharper, "
-            f"{counts[1]} flatter, {counts[2]} neither. Sharpness "
+            f"Of {len(counted)} flatness measures, second readings of one quantity not counted, {sharper} say sharper, "
+            f"{flatter} flatter, {len(counted) - sharper - flatter} neither. Sharpness "
             "describes the function that was learned; by itself it is neither good nor bad."
         )
 

@@ -8,13 +8,19 @@ from pydantic import ConfigDict, Field, FiniteFloat
 
 from sharpaudit.card import Direction, Interval, Measured, Record
 from sharpaudit.card.invariance import Verdict as Tried
+from sharpaudit.metrics.terms import Over
 
 SCHEMA = "sharpaudit.comparison/1.0"
 
-Verdict = Literal["better", "worse", "equivalent within margin", "sharper", "flatter", "undecided"]
-"""What may be said of B against A. Sharper and flatter are said of geometry, and are neither better nor worse."""
+Verdict = Literal["better", "worse", "equivalent within margin", "sharper", "flatter", "identical", "undecided"]
+"""What may be said of B against A. Sharper and flatter are said of geometry, and are neither better nor worse.
 
-QuadrantName = Literal["sharper and safer", "sharper and less safe", "flatter and safer", "flatter and less safe", "undecided"]
+Identical: every example and every draw gave the same, so that the difference is 0 and no sample could show another.
+"""
+
+QuadrantName = Literal[
+    "sharper and safer", "sharper and less safe", "flatter and safer", "flatter and less safe", "identical", "undecided"
+]
 
 
 class Model(Record):
@@ -46,7 +52,9 @@ class Difference(Record):
     reason: str | None = None
     """Why there is no interval."""
     paired: bool
-    """Whether the interval uses that both models saw the same examples."""
+    """Whether the interval uses that both models saw the same examples or draws."""
+    over: Over | None = None
+    """What it is paired over, and speaks of; None where it is not paired."""
     n: int
     margin: FiniteFloat | None = None
     """Differences inside ±margin do not matter."""

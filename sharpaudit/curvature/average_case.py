@@ -45,21 +45,22 @@ def average_case(objective: Objective, ball: Ball, *, draws: int, seed: int, on_
     """Average-case sharpness in `ball` from `draws` / 2 pairs ±δ, one forward pass each; 0 at radius 0."""
     if draws < 4 or draws % 2:
         raise ValueError(f"expected an even number of at least 4 draws, got {draws}")
-    base = _mean_losses(objective)
+    base = _losses(objective)
     rises = []
     for pair in range(draws // 2):
         delta = ball.noise(seed, pair)
         rise = -base
         for sign in (1, -1):
             with objective.perturbed(sign * delta):
-                rise = rise + _mean_losses(objective) / 2
+                rise = rise + _losses(objective) / 2
         rises.append(rise)
         on_progress(2 * (pair + 1) / draws)
-    plain, normalised = torch.stack(rises, 1).tolist()
-    return AverageCase(Sampled.of(plain), Sampled.of(normalised))
+    plain, normalised = torch.stack(rises, 1).cpu()
+    return AverageCase(Sampled.crossed(plain), Sampled.crossed(normalised))
 
 
-def _mean_losses(objective: Objective) -> Tensor:
-    """The mean loss of the logits as they are, and of their directions."""
+def _losses(objective: Objective) -> Tensor:
+    """The losses of the logits as they are, and of their directions (2, n)."""
     logits = objective.logits()
-    return torch.stack([functional.cross_entropy(z.double(), objective.labels) for z in (logits, unit_logits(logits))]).cpu()
+    forms = (logits, unit_logits(logits))
+    return torch.stack([functional.cross_entropy(z.double(), objective.labels, reduction="none") for z in forms])

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from sharpaudit.ascent import climb, lengths
 from sharpaudit.curvature.ball import Ball
@@ -31,6 +32,8 @@ class FirstOrder:
     """The share of the value that only the last quarter of the steps found."""
     length: float
     """Distance from θ of the steepest point: at most ρ, but for rounding."""
+    slopes: Tensor
+    """ρ times the slope of each example's loss at that point, up the mean loss, (n,): their mean is the value."""
 
     @property
     def converged(self) -> bool:
@@ -53,6 +56,8 @@ def first_order(
 
     start = BESIDE * ball.direction(seed, 0)[None]
     found = climb(landscape, start, norm="l2", radius=radius, iterations=iterations, on_progress=on_progress)
+    with objective.perturbed(found.points[0]):
+        slopes = radius * _slopes(objective)
     steepest = found.heights.item()
     earlier = found.history[-1 - max(1, iterations // 4)].item()
     return FirstOrder(
@@ -60,4 +65,14 @@ def first_order(
         curvature=steepest / radius,
         residual=(steepest - earlier) / steepest if steepest else 0.0,
         length=lengths(found.points, "l2").item(),
+        slopes=slopes,
     )
+
+
+def _slopes(objective: Objective) -> Tensor:
+    """How fast each example's loss grows in the direction in which the mean loss grows fastest, (n,), float64."""
+    gradient = objective.gradient().double()
+    onehot = functional.one_hot(objective.labels, objective.num_classes)
+    residual = objective.logits().double().softmax(1) - onehot
+    speed = objective.logit_jvp(gradient / gradient.norm().clamp_min(torch.finfo(torch.float64).tiny)).double()
+    return (residual * speed).sum(1)

@@ -11,7 +11,7 @@ bisection.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,8 @@ from sharpaudit.curvature.draws import gaussian
 from sharpaudit.curvature.objective import Objective
 from sharpaudit.curvature.perturbation import Progress, silent
 from sharpaudit.curvature.records import Sampled
+
+Floats = NDArray[np.float64]
 
 RANGE = (1e-4, 2.0)
 """Where σ is looked for, on a logarithmic scale."""
@@ -45,6 +47,8 @@ class NoiseTolerance:
     """Why there is no σ, or no interval."""
     pairs: int
     """Independent pairs of draws."""
+    influence: Floats | None = field(default=None, repr=False, compare=False)
+    """How much each image in each pair moves σ (pairs, images): by its drop of accuracy, over the slope."""
 
 
 def noise_tolerance(
@@ -63,13 +67,14 @@ def noise_tolerance(
     """
     if draws < 4 or draws % 2:
         raise ValueError(f"expected an even number of at least 4 draws, got {draws}")
-    base, pairs = _accuracy(objective), draws // 2
+    base, pairs = _correct(objective), draws // 2
     evaluated = 0
 
-    def drop(sigma: float) -> NDArray[np.float64]:
+    def drop(sigma: float) -> Floats:
+        """How much less often each image is right, for each pair (pairs, images)."""
         nonlocal evaluated
         scale = (sigma**2 * objective.parameters.square() + FLOOR**2).sqrt() if magnitude else sigma
-        found = base - np.array([_accuracy_under(objective, scale, seed, pair) for pair in range(pairs)])
+        found: Floats = base - np.array([_correct_under(objective, scale, seed, pair) for pair in range(pairs)])
         evaluated += 1
         on_progress(evaluated / (steps + 2))
         return found
@@ -91,22 +96,26 @@ def noise_tolerance(
     slope = float(drop(sigma * NEARBY).mean() - drop(sigma / NEARBY).mean()) / (2 * math.log(NEARBY))
     if slope <= 0:
         return NoiseTolerance(sigma, None, "accuracy does not fall steadily around σ", pairs)
-    seen = Sampled.of(above)
+    seen = Sampled.crossed(above)
     band = seen.interval()
-    low, high = (sigma * math.exp((seen.value - end) / slope) for end in (band.high, band.low))
-    interval = Interval(low=low, high=high, level=band.level, method=f"{band.method}, by the slope of the drop")
-    return NoiseTolerance(sigma, interval, None, pairs)
+    lowest, highest = (sigma * math.exp((seen.value - end) / slope) for end in (band.high, band.low))
+    interval = Interval(low=lowest, high=highest, level=band.level, method=f"{band.method}, by the slope of the drop")
+    share = (sigma - low) / (high - low)
+    return NoiseTolerance(sigma, interval, None, pairs, -sigma / slope * ((1 - share) * below + share * above))
 
 
-def _accuracy_under(objective: Objective, scale: Tensor | float, seed: int, pair: int) -> float:
-    """The mean accuracy at θ ± noise."""
+def _correct_under(objective: Objective, scale: Tensor | float, seed: int, pair: int) -> Floats:
+    """How often each image is right at θ ± noise: never, once of twice or always."""
     noise = scale * gaussian(objective.num_parameters, seed, pair).to(objective.inputs)
-    accuracies = []
+    correct = []
     for sign in (1, -1):
         with objective.perturbed(sign * noise):
-            accuracies.append(_accuracy(objective))
-    return sum(accuracies) / 2
+            correct.append(_correct(objective))
+    mean: Floats = np.mean(correct, axis=0)
+    return mean
 
 
-def _accuracy(objective: Objective) -> float:
-    return (objective.logits().argmax(1) == objective.labels).double().mean().item()
+def _correct(objective: Objective) -> Floats:
+    """1 where an image is right, else 0."""
+    correct: Floats = (objective.logits().argmax(1) == objective.labels).double().cpu().numpy()
+    return correct

@@ -60,19 +60,31 @@ def random_sharpness(
     """
     if draws < 4 or draws % 2:
         raise ValueError(f"expected an even number of at least 4 draws, got {draws}")
-    losses = objective.losses()
-    base = losses.mean().item()
+    base = objective.losses()
     absolute, antithetic = [], []
     for pair in range(draws // 2):
         epsilon = gaussian(objective.num_parameters, seed, pair) * (radius / math.sqrt(objective.num_parameters))
         rises = []
         for sign in (1, -1):
             with objective.perturbed(sign * epsilon.to(objective.inputs.device)):
-                rises.append(objective.loss() - base)
-        absolute.append((abs(rises[0]) + abs(rises[1])) / 2 / radius if radius else abs(rises[0]) + abs(rises[1]))
-        antithetic.append((rises[0] + rises[1]) / 2)
+                rises.append(objective.losses() - base)
+        both = torch.stack(rises)
+        absolute.append(_absolute_mean(both).mean(0) / (radius or 1.0))
+        antithetic.append(both.mean(0))
         on_progress(2 * (pair + 1) / draws)
-    return RandomSharpness(Sampled.of(absolute), Sampled.of(antithetic), rounding(objective, losses, seed=seed))
+    frozen, bent = (Sampled.crossed(torch.stack(rows).cpu()) for rows in (absolute, antithetic))
+    return RandomSharpness(frozen, bent, rounding(objective, base, seed=seed))
+
+
+def _absolute_mean(values: Tensor) -> Tensor:
+    """Terms (draws, n) whose means are |m|, m the means of `values` over n, and which vary as the expected |m| at this n does.
+
+    The slope of E|m + noise| is the error function of m over its standard error: there is no jump where m is lost in noise.
+    """
+    mean = values.mean(1, keepdim=True)
+    error = (values.var(1, keepdim=True) / values.shape[1]).sqrt()
+    slope = torch.erf(mean / (math.sqrt(2) * error)).nan_to_num(0.0)
+    return mean.abs() + slope * (values - mean)
 
 
 def rounding(objective: Objective, losses: Tensor, *, seed: int) -> float:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from sharpaudit.card import Interval
 from sharpaudit.stats import t_interval
@@ -41,6 +41,8 @@ class Sampled:
     """Of a draw, as far as it is known."""
     reason: str | None = None
     """Why the draws give no interval; None where they do."""
+    terms: NDArray[np.float64] | None = field(default=None, repr=False, compare=False)
+    """What was averaged: (n,), or (n, images) where each draw is itself a mean over images. None where nobody kept it."""
 
     @classmethod
     def of(cls, samples: ArrayLike, *, certain: float = 0.0) -> Sampled:
@@ -51,7 +53,7 @@ class Sampled:
             raise ValueError(f"a standard error needs at least 2 draws, got {n}")
         mean, deviation = float(values.mean()), float(values.std(ddof=1))
         if deviation == 0:
-            return cls(mean, 0.0, n, n - 1, reason="every draw gave the same value")
+            return cls(mean, 0.0, n, n - 1, reason="every draw gave the same value", terms=values)
         part = values - certain
         one_sided = part.min() >= 0 or part.max() <= 0
         scatter = deviation / abs(part.mean()) if one_sided else 0.0
@@ -64,7 +66,13 @@ class Sampled:
         )
         own = n / max(1, n - 1) / max(1, n - 2) * float(np.sum(((values - mean) / deviation) ** 3))
         skewness = (n * own + DRAWS_FOR_SKEWNESS * usual) / (n + DRAWS_FOR_SKEWNESS)
-        return cls(mean, deviation / math.sqrt(n), n, n - 1, skewness, reason)
+        return cls(mean, deviation / math.sqrt(n), n, n - 1, skewness, reason, values)
+
+    @classmethod
+    def crossed(cls, table: ArrayLike) -> Sampled:
+        """Mean and standard error over the draws, rows, each of them a mean over the same images, columns."""
+        values = np.asarray(table, dtype=np.float64)
+        return replace(cls.of(values.mean(axis=1)), terms=values)
 
     def interval(self, level: float = 0.95) -> Interval:
         """Student's interval with the skewness of the draws removed."""

@@ -33,15 +33,38 @@ def relative_trace(features: Floats, probabilities: Floats, weight: Floats) -> F
     return contributions
 
 
-def relative_lambda(features: Floats, probabilities: Floats, weight: Floats) -> float:
-    """κ_λ = Σ_s ‖w_s‖² λ_max(H_ss), with the diagonal blocks H_ss = (1/n) Σᵢ p_is (1 − p_is) φᵢφᵢᵀ."""
+def normalised_influence(features: Floats, probabilities: Floats, weight: Floats) -> Floats:
+    """How much each example moves the normalised κ_Tr (n,), by what it adds and by what it does to the features' variances.
+
+    The arguments are those of `relative_trace`, with features as they are.
+    """
+    centred = features - features.mean(axis=0)
+    variance = (centred**2).mean(axis=0)
+    varies = variance > 0
+    features, centred, variance = features[:, varies], centred[:, varies], variance[varies]
+    weight = weight[:, varies] - weight[:, varies].mean(axis=0)
+    spread = probabilities @ weight**2 - (probabilities @ weight) ** 2  # Var_p of each coordinate of w (n, d)
+    size, curved = features**2 / variance, spread * variance
+    by_variance = (curved.sum(axis=1, keepdims=True) * -size + size.sum(axis=1, keepdims=True) * curved).mean(axis=0)
+    influence: Floats = size.sum(axis=1) * curved.sum(axis=1) + (centred**2 / variance) @ by_variance
+    return influence
+
+
+def relative_lambda(features: Floats, probabilities: Floats, weight: Floats) -> Floats:
+    """What each example adds to κ_λ (n,); κ_λ = Σ_s ‖w_s‖² λ_max(H_ss) is their mean.
+
+    H_ss = (1/n) Σᵢ p_is (1 − p_is) φᵢφᵢᵀ are the diagonal blocks. An example adds its part along their leading eigenvectors,
+    which are stationary: to first order nothing else varies with the examples.
+    """
     n, d = features.shape
-    total = 0.0
+    total = np.zeros(n)
     for row, p in zip(weight, probabilities.T, strict=True):
         scaled = features * np.sqrt(p * (1 - p) / n)[:, None]
         gram = scaled.T @ scaled if d <= n else scaled @ scaled.T  # the same largest eigenvalue
         last = len(gram) - 1
-        total += float(row @ row) * float(eigh(gram, eigvals_only=True, subset_by_index=[last, last])[0])
+        value, vector = eigh(gram, subset_by_index=[last, last])
+        along = scaled @ vector[:, 0] if d <= n else np.sqrt(value.clip(min=0)) * vector[:, 0]
+        total += n * float(row @ row) * along**2
     return total
 
 

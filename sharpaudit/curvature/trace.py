@@ -61,4 +61,4 @@ def hutchinson(
     variance = 2 * max(0.0, float(np.mean(squares)) - on_diagonal)
     spread = 4 * float(np.var(squares, ddof=1)) / draws  # of the variance's first part, which makes its error
     freedom = min(2 * variance**2 / spread, MANY) if spread else MANY
-    return Sampled(float(np.mean(forms)), math.sqrt(variance / draws), draws, max(draws - 1, int(freedom)))
+    return Sampled(float(np.mean(forms)), math.sqrt(variance / draws), draws, max(draws - 1, int(freedom)), terms=np.array(forms))

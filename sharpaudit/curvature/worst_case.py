@@ -17,7 +17,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sharpaudit.ascent import Summit, climb, lengths
@@ -51,6 +53,8 @@ class WorstCase:
 
     rise: Sampled
     """Mean over examples of their group's rise, in nats; `n` counts groups, or examples where there is one group only."""
+    terms: NDArray[np.float64]
+    """The rise of each example at its group's perturbation, which is stationary: to first order only this varies with images."""
     groups: int
     residual: float
     """The share of the rise that only the last search found."""
@@ -86,9 +90,12 @@ def worst_case(
     rises = torch.stack([peak.rises.mean() for peak in found])
     before = torch.stack([peak.before for peak in found])
     total = (weights @ rises / weights.sum()).item()
+    terms = np.empty(objective.num_examples)
+    for number, peak in enumerate(found):
+        terms[number::count] = peak.rises
     sampled = replace(Sampled.of(rises if count > 1 else found[0].rises), value=total)
     late = (weights @ (rises - before) / weights.sum()).item()
-    return WorstCase(sampled, count, late / total if total else 0.0, max(peak.length for peak in found))
+    return WorstCase(sampled, terms, count, late / total if total else 0.0, max(peak.length for peak in found))
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from typing import Any
 
 from sharpaudit.card import Measured, Skipped, Table
 from sharpaudit.errors import EnvironmentFailure, UnknownName, clean
+from sharpaudit.metrics.terms import Terms
 from sharpaudit.workbench import Need, NotApplicable, Workbench
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "NotApplicable",
     "Passes",
     "Probe",
+    "Terms",
     "Workbench",
     "Workload",
     "find",
@@ -53,8 +55,8 @@ class NamedTable:
     table: Table
 
 
-Finding = Measured | Skipped | NamedTable
-"""What a probe yields; `execute` stamps probe and version on it."""
+Finding = Measured | Skipped | NamedTable | Terms
+"""What a probe yields; `execute` stamps probe and version on numbers, and keeps terms beside the predictions."""
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from sharpaudit.curvature.average_case import average_case as rise
 from sharpaudit.curvature.ball import Radii
 from sharpaudit.errors import UsageError
 from sharpaudit.probes import Finding, Need, Passes, Workbench, Workload, probe
-from sharpaudit.probes.perturbation import measured
+from sharpaudit.probes.perturbation import with_terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,10 +69,11 @@ def average_case(bench: Workbench, options: AverageCaseOptions) -> Iterator[Find
             on_progress=bench.progress(number / len(forms), (number + 1) / len(forms)),
         )
         for normalised, sampled in ((False, found.plain), (True, found.normalised)):
-            yield measured(
+            yield from with_terms(
                 f"sharpness.average/{form.name(normalised=normalised)}",
                 sampled,
                 "nats",
                 "mean ½(L(θ+δ) + L(θ−δ)) − L(θ), frozen images; n and interval over ± pairs of draws, not over images",
                 {"radius": form.radius, "draws": options.draws, "examples": objective.num_examples},
+                "draws and images",
             )

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from sharpaudit.card import Measured
 from sharpaudit.curvature.first_order import first_order as steepest
 from sharpaudit.errors import UsageError
-from sharpaudit.probes import Finding, Need, Passes, Workbench, Workload, probe
+from sharpaudit.probes import Finding, Need, Passes, Terms, Workbench, Workload, probe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +45,9 @@ class FirstOrderOptions:
 
 
 def cost(workload: Workload, options: FirstOrderOptions) -> Passes:
-    """A gradient, and a Hessian product on a graph of its own, once a step and at the start."""
+    """A gradient, and a Hessian product on a graph of its own, once a step and at the start; the slopes of single images."""
     calls = options.iterations + 1
-    passes = workload.probe_set * 2 * calls
+    passes = workload.probe_set * (2 * calls + 3)
     return Passes(forward=passes, backward=passes, hvp=workload.probe_set * calls)
 
 
@@ -75,3 +75,4 @@ def first_order(bench: Workbench, options: FirstOrderOptions) -> Iterator[Findin
         iterations=options.iterations,
         residual=found.residual,
     )
+    yield Terms.around("sharpness.first_order", found.value, found.slopes.cpu())

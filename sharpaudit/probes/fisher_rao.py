@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from sharpaudit.card import Measured
 from sharpaudit.curvature import fisher_rao as norm
-from sharpaudit.probes import Finding, Need, Passes, Workbench, Workload, probe
+from sharpaudit.probes import Finding, Need, Passes, Terms, Workbench, Workload, probe
 from sharpaudit.stats import Resamples, bootstrap
 
 
@@ -53,16 +53,16 @@ def fisher_rao(bench: Workbench, options: FisherRaoOptions) -> Iterator[Finding]
     objective = bench.objective
     resamples = bench.resamples(objective.num_examples)
     exact = norm.fisher_rao(objective)
-    yield _measured("flatness.fisher_rao", exact, "root mean square of ⟨p − e_y, Jθ⟩, by a derivative along θ", resamples)
+    yield from _measured("flatness.fisher_rao", exact, "root mean square of ⟨p − e_y, Jθ⟩, by a derivative along θ", resamples)
     layers = norm.num_layers(objective.module)
     closed = norm.fisher_rao_paper(objective.logits(), objective.labels, layers)
     method = f"(M + 1) × root mean square of ⟨p, f⟩ − f_y, M = {layers} layers"
-    yield _measured("flatness.fisher_rao_paper", closed, method, resamples)
+    yield from _measured("flatness.fisher_rao_paper", closed, method, resamples)
 
 
-def _measured(name: str, found: norm.FisherRao, method: str, resamples: Resamples) -> Measured:
+def _measured(name: str, found: norm.FisherRao, method: str, resamples: Resamples) -> Iterator[Finding]:
     estimate = bootstrap(found.squares, _root_mean, resamples)
-    return Measured(
+    yield Measured(
         name=name,
         value=found.value,
         unit="logits",
@@ -72,6 +72,7 @@ def _measured(name: str, found: norm.FisherRao, method: str, resamples: Resample
         reason=estimate.reason,
         method=method,
     )
+    yield Terms.around(name, found.value, found.squares / (2 * found.value or 1.0))
 
 
 def _root_mean(means: NDArray[np.float64]) -> NDArray[np.float64]:

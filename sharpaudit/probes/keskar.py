@@ -27,7 +27,7 @@ from sharpaudit.curvature.ball import Ball
 from sharpaudit.curvature.worst_case import ITERATIONS, SEARCHES
 from sharpaudit.curvature.worst_case import worst_case as search
 from sharpaudit.errors import UsageError
-from sharpaudit.probes import Finding, Need, Passes, Workbench, Workload, probe
+from sharpaudit.probes import Finding, Need, Passes, Terms, Workbench, Workload, probe
 from sharpaudit.probes.perturbation import measured
 from sharpaudit.probes.worst_case import with_search
 
@@ -65,7 +65,8 @@ def keskar(bench: Workbench, options: KeskarOptions) -> Iterator[Finding]:
         seed=bench.seed_for("start"),
         on_progress=bench.progress(0.0, 1.0),
     )
-    scale = 100 / (1 + objective.loss())
+    losses = objective.losses().cpu().numpy()
+    scale = 100 / (1 + float(losses.mean()))
     percent = replace(found.rise, value=scale * found.rise.value, standard_error=scale * found.rise.standard_error)
     value = measured(
         "sharpness.keskar",
@@ -75,3 +76,4 @@ def keskar(bench: Workbench, options: KeskarOptions) -> Iterator[Finding]:
         {"epsilon": options.epsilon, "examples": objective.num_examples},
     )
     yield with_search(value, found, options.iterations)
+    yield Terms.around(value.name, value.value, scale * (found.terms - value.value / 100 * losses))

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from sharpaudit.card import Measured, Skipped
 from sharpaudit.curvature.pac_bayes import noise_tolerance
 from sharpaudit.errors import UsageError
-from sharpaudit.probes import Finding, Need, Passes, Workbench, Workload, probe
+from sharpaudit.probes import Finding, Need, Passes, Terms, Workbench, Workload, probe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,3 +91,5 @@ def pac_bayes(bench: Workbench, options: PacBayesOptions) -> Iterator[Finding]:
         },
         iterations=options.steps,
     )
+    if found.influence is not None:
+        yield Terms.around("sharpness.pac_bayes_sigma", found.sigma, found.influence, "draws and images")

@@ -31,7 +31,8 @@ from sharpaudit.card import Measured, Scalar, Skipped
 from sharpaudit.curvature.perturbation import paper_protocol, random_sharpness, sam_sharpness
 from sharpaudit.curvature.records import Sampled
 from sharpaudit.errors import UsageError
-from sharpaudit.probes import Finding, Need, Passes, Workbench, Workload, probe
+from sharpaudit.metrics.terms import Over
+from sharpaudit.probes import Finding, Need, Passes, Terms, Workbench, Workload, probe
 
 NATS_PER_DISTANCE = "nats per unit weight distance"
 
@@ -88,11 +89,11 @@ def perturbation(bench: Workbench, options: PerturbationOptions) -> Iterator[Fin
         objective, radius=options.radius, draws=options.draws, seed=bench.seed_for("random"), on_progress=bench.progress(0.0, 0.8)
     )
     shared = {"radius": options.radius, "draws": options.draws, "examples": objective.num_examples}
-    yield _over_draws(
+    yield from _over_draws(
         "sharpness.random", frozen.absolute, NATS_PER_DISTANCE, "mean |L(θ+ε) − L(θ)|/ρ, frozen images, ±ε pairs", shared
     )
     if frozen.resolved:
-        yield _over_draws(
+        yield from _over_draws(
             "sharpness.random_antithetic", frozen.antithetic, "nats", "mean ½(L(θ+ε) + L(θ−ε)) − L(θ), frozen images", shared
         )
     else:
@@ -117,35 +118,53 @@ def perturbation(bench: Workbench, options: PerturbationOptions) -> Iterator[Fin
     }
     lost = f"; {published.undefined} draws with an undefined loss left out" if published.undefined else ""
     if published.sharpness:
-        yield _over_draws(
+        yield from _over_draws(
             "sharpness.random_paper_protocol",
             published.sharpness,
             NATS_PER_DISTANCE,
             f"published procedure: shuffled batches, mean of batch means, BatchNorm statistics perturbed too{lost}",
             shared,
+            "draws",
         )
     else:
         reason = (
             f"the loss is undefined in {published.undefined} of {options.paper_draws} draws: a running variance turned negative"
         )
         yield Skipped(name="sharpness.random_paper_protocol", reason=reason)
-    yield _over_draws(
-        "sharpness.random_null", published.null, NATS_PER_DISTANCE, "the published procedure with nothing perturbed", shared
+    yield from _over_draws(
+        "sharpness.random_null",
+        published.null,
+        NATS_PER_DISTANCE,
+        "the published procedure with nothing perturbed",
+        shared,
+        "draws",
     )
     if objective.num_examples < 2:
         yield Skipped(name="sharpness.sam", reason="of a single example there is no interval over examples")
         return
-    yield measured(
+    yield from with_terms(
         "sharpness.sam",
         sam_sharpness(objective, radius=options.sam_radius),
         "nats",
         "L(θ + ρg/‖g‖) − L(θ), interval over examples for this direction",
         {"radius": options.sam_radius, "examples": objective.num_examples},
+        "images",
     )
 
 
-def _over_draws(name: str, found: Sampled, unit: str, method: str, options: dict[str, float | int]) -> Measured:
-    return measured(name, found, unit, f"{method}; n and interval over draws, not over images", options)
+def _over_draws(
+    name: str, found: Sampled, unit: str, method: str, options: dict[str, float | int], over: Over = "draws and images"
+) -> Iterator[Finding]:
+    return with_terms(name, found, unit, f"{method}; n and interval over draws, not over images", options, over)
+
+
+def with_terms(
+    name: str, found: Sampled, unit: str, method: str, options: Mapping[str, Scalar], over: Over
+) -> Iterator[Measured | Terms]:
+    """`measured`, and the terms that `found` is the mean of."""
+    yield measured(name, found, unit, method, options)
+    if found.terms is not None:
+        yield Terms.around(name, found.value, found.terms, over)
 
 
 def measured(name: str, found: Sampled, unit: str, method: str, options: Mapping[str, Scalar]) -> Measured:

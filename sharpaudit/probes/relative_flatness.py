@@ -25,8 +25,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sharpaudit.card import Measured
-from sharpaudit.curvature.relative_flatness import normalised, relative_lambda, relative_trace
-from sharpaudit.probes import Finding, Need, Workbench, probe
+from sharpaudit.curvature.relative_flatness import normalised, normalised_influence, relative_lambda, relative_trace
+from sharpaudit.probes import Finding, Need, Terms, Workbench, probe
 from sharpaudit.stats import bootstrap, first_mean
 
 
@@ -45,15 +45,17 @@ def relative_flatness(bench: Workbench, options: RelativeFlatnessOptions) -> Ite
     seen = bench.features
     resamples = bench.resamples(len(seen.values))
     features, weight = normalised(seen.values, seen.weight)
+    plain = relative_trace(seen.values, seen.probabilities, seen.weight)
     variants = [
-        ("flatness.relative_trace", relative_trace(seen.values, seen.probabilities, seen.weight), "mean of ‖φ‖² Var_p(w)"),
+        ("flatness.relative_trace", plain, plain, "mean of ‖φ‖² Var_p(w)"),
         (
             "flatness.relative_trace_normalised",
             relative_trace(features, seen.probabilities, weight),
+            normalised_influence(seen.values, seen.probabilities, seen.weight),
             "mean of ‖φ/σ‖² Var_p(σw); σ, the features' standard deviations, held fixed in the interval",
         ),
     ]
-    for name, contributions, method in variants:
+    for name, contributions, influence, method in variants:
         estimate = bootstrap(contributions, first_mean, resamples)
         yield Measured(
             name=name,
@@ -65,12 +67,15 @@ def relative_flatness(bench: Workbench, options: RelativeFlatnessOptions) -> Ite
             reason=estimate.reason,
             method=method,
         )
+        yield Terms.around(name, estimate.value, influence)
+    along = relative_lambda(seen.values, seen.probabilities, seen.weight)
     yield Measured(
         name="flatness.relative_lambda",
-        value=relative_lambda(seen.values, seen.probabilities, seen.weight),
+        value=float(along.mean()),
         unit="1",
         direction="none",
         n=len(seen.values),
         reason="a sum of largest eigenvalues, which resampling biases upward",
         method="Σ_s ‖w_s‖² λ_max(H_ss), dense eigenvalues",
     )
+    yield Terms.around("flatness.relative_lambda", float(along.mean()), along)

@@ -187,7 +187,7 @@ def _readings(
             except (NotApplicable, SharpauditError) as refusal:
                 reason = getattr(refusal, "message", str(refusal))
                 findings = [Skipped(name=name, reason=reason) for name in found.measures]
-            readings |= {f.name: f for f in findings if not isinstance(f, NamedTable) and f.name.startswith(FAMILIES)}
+            readings |= {f.name: f for f in findings if isinstance(f, Measured | Skipped) and f.name.startswith(FAMILIES)}
     return readings
 
 

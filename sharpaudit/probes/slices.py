@@ -30,7 +30,7 @@ from sharpaudit.card import Scalar, Table
 from sharpaudit.curvature.slices import loss_plane, loss_slice
 from sharpaudit.errors import UsageError
 from sharpaudit.probes import Finding, NamedTable, Need, Passes, Workbench, Workload, probe
-from sharpaudit.probes.perturbation import measured
+from sharpaudit.probes.perturbation import with_terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,12 +65,13 @@ def slices(bench: Workbench, options: SlicesOptions) -> Iterator[Finding]:
     objective, seed, extent = bench.objective, bench.seed_for("direction"), options.extent
     split = options.points / (options.points + options.plane**2)
     line = loss_slice(objective, points=options.points, extent=extent, seed=seed, on_progress=bench.progress(0.0, split))
-    yield measured(
+    yield from with_terms(
         "sharpness.slice_curvature",
         line.curvature,
         "nats per squared filter norm",
         "second difference of the loss along a filter-normalised random direction; n and interval over images",
         {"step": 2 * extent / (options.points - 1), "examples": objective.num_examples},
+        "images",
     )
     rows: list[list[Scalar]] = [
         [alpha, loss.value, loss.interval().low, loss.interval().high]

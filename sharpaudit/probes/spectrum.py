@@ -55,7 +55,7 @@ from sharpaudit.curvature.spectrum import Spectrum, Sum
 from sharpaudit.curvature.trace import hutchinson
 from sharpaudit.device import is_out_of_memory
 from sharpaudit.errors import UsageError, clean
-from sharpaudit.probes import Finding, NamedTable, Need, Passes, Workbench, Workload, probe
+from sharpaudit.probes import Finding, NamedTable, Need, Passes, Terms, Workbench, Workload, probe
 from sharpaudit.stats import Resamples, bootstrap, first_mean
 
 PRODUCT = 6
@@ -167,7 +167,7 @@ def _eigenvalues(bench: Workbench, found: HessianSpectrum, objective: Objective,
     cut = "" if all(e.converged for e in ends.top + ends.bottom) else shortfall(options.max_iterations, found.allowed)
     method = f"Lanczos, {{}} algebraic eigenvalue of the Hessian of the mean loss{cut}"
     largest = _eigenvalue("sharpness.lambda_max", ends.top[0], UNIT, method.format("largest"), objective, options)
-    yield _over_images(largest, found.space.leading(), bench, objective) if largest.converged else largest
+    yield from _over_images(largest, found.space.leading(), bench, objective) if largest.converged else [largest]
     if not options.all_extremes:
         for name in ("sharpness.lambda_min", "sharpness.lambda_ratio_1_5"):
             yield Skipped(name=name, reason="not asked for: spectrum.all_extremes is off")
@@ -189,17 +189,19 @@ def _eigenvalues(bench: Workbench, found: HessianSpectrum, objective: Objective,
         yield Skipped(name="sharpness.lambda_ratio_1_5", reason="the fifth eigenvalue is not positive")
 
 
-def _over_images(largest: Measured, direction: Tensor, bench: Workbench, objective: Objective) -> Measured:
+def _over_images(largest: Measured, direction: Tensor, bench: Workbench, objective: Objective) -> Iterator[Finding]:
     """The eigenvalue with an interval over images: its eigenvector is stationary, so to first order only vᵀHᵢv varies."""
     try:
         along = curvature_along(objective, direction)
     except RuntimeError as error:
         if is_out_of_memory(error):
             raise
-        return largest.model_copy(update={"reason": f"a layer without third derivative: {clean(str(error))}"})
+        yield largest.model_copy(update={"reason": f"a layer without third derivative: {clean(str(error))}"})
+        return
     found = bootstrap(along.cpu().numpy(), first_mean, bench.resamples(objective.num_examples))
     method = f"{largest.method}; interval over images, first order, at its eigenvector"
-    return largest.model_copy(update={"ci": found.ci, "reason": found.reason, "method": method if found.ci else largest.method})
+    yield largest.model_copy(update={"ci": found.ci, "reason": found.reason, "method": method if found.ci else largest.method})
+    yield Terms.around(largest.name, largest.value, along.cpu())
 
 
 def _eigenvalue(name: str, found: Eigenvalue, unit: str, method: str, objective: Objective, options: SpectrumOptions) -> Measured:
@@ -227,8 +229,10 @@ def _density(density: Spectrum | None, objective: Objective, options: SpectrumOp
     method = "all eigenvalues" if density.whole else sampled + shortfall(options.density_steps, density.allowed)
     shared = {} if density.whole else {"starts": options.density_starts, "max_steps": options.density_steps}
     square, mass = density.sums["square"], negative_mass(density)
-    yield _sum("sharpness.frobenius", square, UNIT, f"‖H‖_F; {method}", objective, density.products, shared, np.sqrt)
-    yield _sum("sharpness.negative_mass", mass, SHARE, f"Σ_{{λ<0}}λ²/Σλ²; {method}", objective, density.products, shared, _share)
+    yield from _sum("sharpness.frobenius", square, UNIT, f"‖H‖_F; {method}", objective, density.products, shared, np.sqrt)
+    yield from _sum(
+        "sharpness.negative_mass", mass, SHARE, f"Σ_{{λ<0}}λ²/Σλ²; {method}", objective, density.products, shared, _share
+    )
     rows: list[list[Scalar]] = [[b.node, b.weight, b.low, b.high] for b in bins(density)]
     yield NamedTable("spectrum", Table(columns=["node", "weight", "low", "high"], rows=rows))
 
@@ -270,8 +274,10 @@ def _sums_of_ggn(found: SoftRank | None, objective: Objective, options: Spectrum
             yield Skipped(name=name, reason="not asked for: spectrum.soft_rank_starts is 0")
         return
     shared = {"damping": options.damping, "parameters": objective.num_parameters}
-    yield _sum("sharpness.soft_rank", found.rank, "directions", f"Σλ/(λ+d); {found.method}", objective, found.steps, shared)
-    yield _sum("sharpness.logdet_damped", found.logdet, "nats", f"Σ log(λ+d); {found.method}", objective, found.steps, shared)
+    yield from _sum("sharpness.soft_rank", found.rank, "directions", f"Σλ/(λ+d); {found.method}", objective, found.steps, shared)
+    yield from _sum(
+        "sharpness.logdet_damped", found.logdet, "nats", f"Σ log(λ+d); {found.method}", objective, found.steps, shared
+    )
 
 
 def _sum(
@@ -283,7 +289,7 @@ def _sum(
     products: int,
     options: Mapping[str, float | int],
     transform: Callable[[float], float] = float,
-) -> Measured:
+) -> Iterator[Finding]:
     """A sum over the spectrum, or a monotone function of one that is not negative where `transform` is given.
 
     The residual is the error of the steps, relative except for shares.
@@ -291,9 +297,10 @@ def _sum(
     ci = found.interval
     if ci is not None and transform is not float:
         ci = Interval(low=float(transform(max(0.0, ci.low))), high=float(transform(ci.high)), level=ci.level, method=ci.method)
-    return Measured(
+    value = float(transform(found.sampled.value))
+    yield Measured(
         name=name,
-        value=float(transform(found.sampled.value)),
+        value=value,
         unit=unit,
         direction="none",
         n=objective.num_examples,
@@ -305,6 +312,8 @@ def _sum(
         iterations=products,
         residual=found.steps_error if unit == SHARE else found.relative_error,
     )
+    if found.sampled.terms is not None:
+        yield Terms.around(name, value, [transform(start) for start in found.sampled.terms], "draws")
 
 
 def _traces(
@@ -314,26 +323,26 @@ def _traces(
     exact = ggn_trace(objective, PRODUCT * options.trace_probes, bench.progress(0.9, 0.95))
     resamples = bench.resamples(objective.num_examples)
     if exact is not None:
-        yield _exact_trace("sharpness.trace_ggn", exact, "exact trace of the Gauss–Newton matrix", resamples)
+        yield from _exact_trace("sharpness.trace_ggn", exact, "exact trace of the Gauss–Newton matrix", resamples)
         yield _layers(exact, objective)
     elif soft_rank is not None:
-        yield _sum("sharpness.trace_ggn", soft_rank.trace, UNIT, f"Σλ; {soft_rank.method}", objective, soft_rank.steps, {})
+        yield from _sum("sharpness.trace_ggn", soft_rank.trace, UNIT, f"Σλ; {soft_rank.method}", objective, soft_rank.steps, {})
     else:
         reason = "too many classes for the exact trace, and soft_rank_starts is 0, which would give an estimate"
         yield Skipped(name="sharpness.trace_ggn", reason=reason)
     if exact is not None and piecewise_linear(objective):
         method = "exact: equals the Gauss–Newton trace, as the logits are piecewise linear in every weight"
-        yield _exact_trace("sharpness.trace", exact, method, resamples)
+        yield from _exact_trace("sharpness.trace", exact, method, resamples)
     elif found.density is not None and found.density.whole:
         density = found.density
-        yield _sum("sharpness.trace", density.sums["trace"], UNIT, "sum of all eigenvalues", objective, density.products, {})
+        yield from _sum("sharpness.trace", density.sums["trace"], UNIT, "sum of all eigenvalues", objective, density.products, {})
     else:
-        yield _sampled_trace(bench, objective, options, found)
+        yield from _sampled_trace(bench, objective, options, found)
 
 
-def _exact_trace(name: str, trace: GgnTrace, method: str, resamples: Resamples) -> Measured:
+def _exact_trace(name: str, trace: GgnTrace, method: str, resamples: Resamples) -> Iterator[Finding]:
     found = bootstrap(trace.examples, first_mean, resamples)
-    return Measured(
+    yield Measured(
         name=name,
         value=trace.value,
         unit=UNIT,
@@ -343,6 +352,7 @@ def _exact_trace(name: str, trace: GgnTrace, method: str, resamples: Resamples) 
         reason=found.reason,
         method=f"{method}; interval over images",
     )
+    yield Terms.around(name, trace.value, trace.examples)
 
 
 def _layers(trace: GgnTrace, objective: Objective) -> NamedTable:
@@ -353,7 +363,7 @@ def _layers(trace: GgnTrace, objective: Objective) -> NamedTable:
     return NamedTable("layers", Table(columns=["layer", "parameters", "trace_ggn", "share"], rows=rows))
 
 
-def _sampled_trace(bench: Workbench, objective: Objective, options: SpectrumOptions, found: HessianSpectrum) -> Measured:
+def _sampled_trace(bench: Workbench, objective: Objective, options: SpectrumOptions, found: HessianSpectrum) -> Iterator[Finding]:
     trace = hutchinson(
         objective.hvp,
         objective.num_parameters,
@@ -363,7 +373,7 @@ def _sampled_trace(bench: Workbench, objective: Objective, options: SpectrumOpti
         device=objective.inputs.device,
         on_progress=bench.progress(0.95, 1.0),
     )
-    return Measured(
+    yield Measured(
         name="sharpness.trace",
         value=trace.value,
         unit=UNIT,
@@ -373,3 +383,5 @@ def _sampled_trace(bench: Workbench, objective: Objective, options: SpectrumOpti
         method=f"Hutchinson, {trace.n} random sign vectors outside a known Krylov space; interval over them",
         options={"trace_probes": options.trace_probes},
     )
+    if trace.terms is not None:
+        yield Terms.around("sharpness.trace", trace.value, trace.terms, "draws")

@@ -34,7 +34,7 @@ from sharpaudit.curvature.ball import Radii
 from sharpaudit.curvature.worst_case import GROUP, ITERATIONS, SEARCHES, WorstCase
 from sharpaudit.curvature.worst_case import worst_case as search
 from sharpaudit.errors import UsageError
-from sharpaudit.probes import Finding, Need, Passes, Workbench, Workload, probe
+from sharpaudit.probes import Finding, Need, Passes, Terms, Workbench, Workload, probe
 from sharpaudit.probes.perturbation import measured
 
 
@@ -82,8 +82,9 @@ def worst_case(bench: Workbench, options: WorstCaseOptions) -> Iterator[Finding]
         settings = {"radius": form.radius, "group": options.group, "groups": found.groups, "examples": objective.num_examples}
         over = "groups" if found.groups > 1 else "images, for the perturbation found"
         method = f"largest rise of the loss found in the ball by Auto-PGD, mean over groups; n and interval over {over}"
-        value = measured(f"sharpness.worst/{form.name(normalised=normalised)}", found.rise, "nats", method, settings)
-        yield with_search(value, found, options.iterations)
+        name = f"sharpness.worst/{form.name(normalised=normalised)}"
+        yield with_search(measured(name, found.rise, "nats", method, settings), found, options.iterations)
+        yield Terms.around(name, found.rise.value, found.terms)
 
 
 def with_search(value: Measured, found: WorstCase, iterations: int) -> Measured:

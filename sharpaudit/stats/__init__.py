@@ -4,7 +4,7 @@ Thin over scipy, which is imported inside the functions because it would double 
 Every function refuses non-finite input with a ValueError that names it: an unmeasured number is not averaged here.
 
 - `proportions`: Wilson and Clopper-Pearson intervals, Newcombe's for a difference
-- `means`: Student t intervals, from samples or from a mean and its standard error
+- `means`: Student t intervals, from samples, from a mean and its standard error, from a table of draws by images
 - `resampling`: one shared set of bootstrap resamples for every metric of an audit; BCa intervals; paired differences
 - `spacing`: which examples stand for a set
 - `paired`: exact McNemar, Wilcoxon signed rank
@@ -12,7 +12,7 @@ Every function refuses non-finite input with a ValueError that names it: an unme
 - `multiplicity`: Holm and Benjamini-Yekutieli adjusted p-values
 """
 
-from sharpaudit.stats.means import t_interval, t_interval_of
+from sharpaudit.stats.means import crossed_interval, t_interval, t_interval_of
 from sharpaudit.stats.multiplicity import benjamini_yekutieli, holm
 from sharpaudit.stats.paired import mcnemar, wilcoxon
 from sharpaudit.stats.proportions import clopper_pearson, newcombe, wilson
@@ -38,6 +38,7 @@ __all__ = [
     "benjamini_yekutieli",
     "bootstrap",
     "clopper_pearson",
+    "crossed_interval",
     "evenly_spaced",
     "first_mean",
     "holm",

@@ -39,3 +39,23 @@ def t_interval_of(samples: ArrayLike, level: float = 0.95) -> Interval:
     if len(values) < 2:
         raise ValueError(f"an interval needs at least 2 samples, got {len(values)}")
     return t_interval(float(values.mean()), float(np.std(values, ddof=1)) / math.sqrt(len(values)), len(values), level)
+
+
+def crossed_interval(table: ArrayLike, level: float = 0.95) -> Interval:
+    """Student's interval for the mean of a table whose rows and columns are both random samples, such as draws and images.
+
+    Its variance is (MS_rows + MS_columns − MS_rest) / cells, without bias (Cornfield & Tukey 1956, two random factors, one
+    observation a cell); the degrees of freedom follow Satterthwaite (1946). The variance is not believed below MS_rest / cells.
+    """
+    x = finite("table", table)
+    if x.ndim != 2 or min(x.shape) < 2:
+        raise ValueError(f"expected a table of at least 2 rows and 2 columns, got shape {x.shape}")
+    rows, columns = x.shape
+    mean, by_row, by_column = x.mean(), x.mean(axis=1), x.mean(axis=0)
+    rest = x - by_row[:, None] - by_column + mean
+    squares = np.array([columns * by_row.var(ddof=1), rows * by_column.var(ddof=1), 0.0])
+    freedom = np.array([rows - 1, columns - 1, (rows - 1) * (columns - 1)])
+    squares[2] = np.square(rest).sum() / freedom[2]
+    total = max(squares[0] + squares[1] - squares[2], squares[2])
+    effective = total**2 / np.sum(squares**2 / freedom) if total > 0 else min(rows, columns) - 1
+    return t_interval(float(mean), math.sqrt(total / x.size), max(min(rows, columns), round(effective) + 1), level)

@@ -30,7 +30,7 @@ MAX_COLUMN_BYTES = 4 * 2**30
 """Of one file of columns: 50,000 images under 95 corruptions take a tenth."""
 
 Columns = Mapping[str, Mapping[str, np.ndarray]]
-"""view → column name → values, one per example."""
+"""view → column name → values, one per example; and measurement → what its terms are over → terms (`metrics.terms`)."""
 
 
 @dataclass(frozen=True)

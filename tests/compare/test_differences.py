@@ -1,6 +1,7 @@
 """Differences, their intervals and their words."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -97,12 +98,22 @@ def test_a_model_against_itself() -> None:
     rows = rows_of(a, a)
     assert all(row.difference == 0 for row in rows.values())
     accuracy = rows["clean.accuracy"]
+    assert accuracy.verdict == "identical" and accuracy.ci == Interval(
+        low=0.0, high=0.0, method=accuracy.ci.method if accuracy.ci else ""
+    )
+    assert rows["clean.nll"].verdict == rows["sharpness.lambda_max"].verdict == "identical"
+
+
+def test_the_same_images_right_is_not_the_same_function() -> None:
+    a = audit(1, n=1000)
+    clean = a.views["clean"]
+    surer = Audit(a.card, {**a.views, "clean": replace(clean, nll=clean.nll * 0.9, confidence=clean.confidence * 0.9)})
+    accuracy = rows_of(a, surer)["clean.accuracy"]
     assert accuracy.verdict == "equivalent within margin" and accuracy.ci is not None
     assert (
         accuracy.ci.high == pytest.approx(wilson(0, 1000).high) and accuracy.ci.method == "wilson bound on 0 discordant of 1000"
     )
-    assert rows["clean.nll"].verdict == "undecided" and rows["clean.nll"].reason == "all 2000 resamples give the same value"
-    assert rows["sharpness.lambda_max"].verdict == "undecided"
+    assert {row.verdict for row in rows_of(a, surer).values()}.isdisjoint({"identical"})
 
 
 def test_swapping_the_models_swaps_the_words() -> None:

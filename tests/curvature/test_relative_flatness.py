@@ -23,7 +23,7 @@ def softmax(logits: Floats) -> Floats:
 
 def kappa(features: Floats, weight: Floats) -> tuple[float, float]:
     p = softmax(features @ weight.T)
-    return float(relative_trace(features, p, weight).mean()), relative_lambda(features, p, weight)
+    return float(relative_trace(features, p, weight).mean()), float(relative_lambda(features, p, weight).mean())
 
 
 @pytest.mark.parametrize("n", [9, 3])

