@@ -2,12 +2,12 @@
 
 A wrong set-up gives a perfectly plausible card of another model. So the same images go through the network again as it might
 have wanted them, and what is clearly better than the given set-up is flagged, with the numbers; nothing is ever changed. An
-alternative is tried only where it could be that much better: of a network that is right on all of the sample, none is.
+alternative is tried only where it could be that much better: of a network that is surely right on all of the sample, none is.
 
 - `sample`: the images, and the network's answers to them
-- `network`: BatchNorm that never saw data, active dropout, logits that are no fixed function of one image
-- `answers`: constant predictions, guessing, permuted labels
-- `alternatives`: another normalisation, channel order or pixel range
+- `network`: layers that were never trained, BatchNorm that never saw data, logits that are no fixed function of one image
+- `answers`: constant predictions, guessing, permuted labels, labels of which a part slipped
+- `alternatives`: another normalisation, channel order, pixel range or orientation
 - `findings`: when a difference is clear, and how a check is written down
 """
 
@@ -40,18 +40,22 @@ def check_setup(
     sample = draw(module, preprocessing, images, device=device, seed=seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        predicted = sample.answers()
-        given = predicted == sample.labels
-        relabelled = answers.relabelled(predicted, sample.labels, len(sample.classes))
-        found = alternatives.tried(sample, given)
+        seen = sample.answers()
+        given = seen.hits
+        relabelled = answers.relabelled(seen.predicted, sample.labels, len(sample.classes))
+        slip = answers.slipped(seen, sample.beside, len(sample.classes))
+        found = alternatives.tried(sample, seen)
         renewed = network.renewed(sample, given)
-        best = max([given, relabelled.hits, renewed, *(hits for kind in found.values() for hits in kind.values())], key=np.sum)
+        fresh = network.fresh_layers(module)
+        others = [each.answers.hits for kind in found.values() for each in kind]
+        best = max([given, relabelled.hits, renewed, *others], key=np.sum)
         checks = [
-            answers.labels(given, relabelled, best, sample.classes),
-            answers.constant(predicted, sample.labels, sample.classes),
-            answers.guessing(predicted, sample.labels),
-            *alternatives.checks(found, given, best),
-            network.statistics(module, given, renewed, best),
+            answers.labels(given, relabelled, best, sample.classes, slip),
+            answers.constant(seen.predicted, sample.labels, sample.classes),
+            answers.guessing(seen.predicted, sample.labels),
+            *alternatives.checks(found, seen, best),
+            network.weights(module, fresh, given),
+            network.statistics(module, given, renewed, best, fresh),
             network.repeatability(sample),
         ]
     return SetupCheck(n=len(sample.labels), forward=sample.forward, checks=checks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,14 +11,25 @@ import torch
 from torch import Tensor
 
 from sharpaudit.card import Check, Preprocessing
-from sharpaudit.setup_check.findings import Evidence, Hits, clear, flagged, inapplicable, p_value, passed, percent
-from sharpaudit.setup_check.sample import Pixels, Sample
+from sharpaudit.setup_check.findings import Evidence, Hits, clear, flagged, inapplicable, lower, p_value, passed, percent
+from sharpaudit.setup_check.sample import Answers, Pixels, Sample
 
 SCREEN = 128
 """An alternative that is worse on the first so many images is given up."""
 
 GAIN = {"normalisation": 0.1, "channel_order": 0.05, "pixels": 0.05}
 """Accuracy that an alternative must gain: more for a normalisation, since other values than a network's own may serve it well."""
+
+SHARE, NATS = 0.25, 0.1
+"""Of the loss at the best temperature, an alternative that costs no accuracy must save so much, and at least so many nats."""
+
+SCALE, TOO_MUCH = 12.0, 0.5
+"""Temperature from which logits are of another scale than in training, where that costs so many nats: overconfident networks need
+2 to 6, inputs of 0 to 255 for 0 to 1 a hundred and more."""
+
+DRIFT, CLOSER = 0.5, 4
+"""Drift of the first BatchNorm layer's inputs that calls for another explanation, and how much smaller that must make it: for
+their own normalisation 0.1 to 0.4 was measured, for another 1.5 and more."""
 
 WORDS = {"normalisation": "normalisation", "channel_order": "channel order", "pixels": "way of storing pixels"}
 
@@ -41,18 +53,38 @@ class Alternative:
 
     name: str
     preprocessing: Preprocessing
-    pixels: Pixels = lambda pixels: pixels
+    pixels: Pixels | None = None
+    """What is done to the stored images; None where another preprocessing is all."""
+
+    @property
+    def flags(self) -> str | None:
+        """What to add to the command line for it."""
+        if self.pixels is not None:
+            return None
+        mean, std = (
+            ",".join(f"{value:.4g}" for value in (values if len(set(values)) > 1 else values[:1]))
+            for values in (self.preprocessing.mean, self.preprocessing.std)
+        )
+        return f"--mean {mean} --std {std}"
 
 
-def tried(sample: Sample, given: Hits) -> dict[str, dict[str, Hits]]:
-    """Which answers are right under every alternative worth following, by kind and name; `given`: as things are."""
-    kinds = {"normalisation": normalisations, "channel_order": channel_orders, "pixels": ranges}
+@dataclass(frozen=True, eq=False)
+class Tried:
+    """An alternative, and what the network answers under it."""
+
+    alternative: Alternative
+    answers: Answers
+
+
+def tried(sample: Sample, given: Answers) -> dict[str, list[Tried]]:
+    """Every alternative worth following, by kind; `given`: as things are."""
+    kinds = {"normalisation": normalisations, "channel_order": channel_orders, "pixels": pixels}
     if sample.pixels.shape[3] != 3:
         del kinds["channel_order"]
     return {kind: _tried(sample, given, make(sample) if _may_gain(given, kind) else []) for kind, make in kinds.items()}
 
 
-def checks(found: Mapping[str, Mapping[str, Hits]], given: Hits, best: Hits) -> Iterator[Check]:
+def checks(found: Mapping[str, Sequence[Tried]], given: Answers, best: Hits) -> Iterator[Check]:
     """The check of each kind of alternative; `best` explains most of all that was tried, whatever its kind."""
     for kind, words in WORDS.items():
         if kind in found:
@@ -76,64 +108,118 @@ def normalisations(sample: Sample) -> list[Alternative]:
     return [each for each in found if not _same(each.preprocessing, sample.preprocessing)]
 
 
-def ranges(sample: Sample) -> list[Alternative]:
+def pixels(sample: Sample) -> list[Alternative]:
     """Pixels not scaled to 1, or stored in another range, polarity or orientation."""
-    raw = _normalised(sample.preprocessing, (0.0,), (1 / 255,))
+    as_given = sample.preprocessing
     highest = int(sample.pixels.max())
     found = [
-        Alternative("pixels 0 to 255", raw),
-        Alternative("light and dark exchanged", sample.preprocessing, lambda pixels: 255 - pixels),
+        Alternative("pixels 0 to 255", _normalised(as_given, (0.0,), (1 / 255,))),
+        Alternative("light and dark exchanged", as_given, lambda images: 255 - images),
     ]
     if sample.pixels.shape[3] == 3:
-        centred = _normalised(sample.preprocessing, KNOWN["ImageNet's"][0], (1 / 255,))
+        centred = _normalised(as_given, KNOWN["ImageNet's"][0], (1 / 255,))
         found.append(Alternative("pixels 0 to 255, blue first, less ImageNet's mean", centred, blue_first))
     if sample.pixels.shape[1] == sample.pixels.shape[2]:
-        found.append(Alternative("rows and columns exchanged", sample.preprocessing, lambda pixels: pixels.transpose(1, 2)))
+        found += [Alternative(name, as_given, _turned(quarters, across=True)) for quarters, name in TRANSPOSED.items()]
+        found += [Alternative(name, as_given, _turned(quarters)) for quarters, name in TURNED.items()]
+    found.append(Alternative("turned by 180 degrees", as_given, lambda images: images.flip(1, 2)))
+    found.append(Alternative("upside down", as_given, lambda images: images.flip(1)))
+    found.append(Alternative("mirrored", as_given, lambda images: images.flip(2)))
     if 0 < highest < 128:
 
-        def stretched(pixels: Tensor) -> Tensor:
-            return (pixels.float() * (255 / highest)).round().to(torch.uint8)
+        def stretched(images: Tensor) -> Tensor:
+            return (images.float() * (255 / highest)).round().to(torch.uint8)
 
-        found.append(Alternative(f"pixels stretched from 0–{highest} to 0–255", sample.preprocessing, stretched))
+        found.append(Alternative(f"pixels stretched from 0–{highest} to 0–255", as_given, stretched))
     return found
 
 
-def _may_gain(given: Hits, kind: str) -> bool:
-    """Whether there are wrong answers enough for an alternative of that kind to be worth trying."""
-    return bool(1 - given.mean() >= GAIN[kind])
+TRANSPOSED = {0: "rows and columns exchanged", 2: "rows and columns exchanged, turned by 180 degrees"}
+TURNED = {1: "turned by 90 degrees to the left", -1: "turned by 90 degrees to the right"}
 
 
-def _tried(sample: Sample, given: Hits, alternatives: Sequence[Alternative]) -> dict[str, Hits]:
-    """Which answers are right under each alternative that was followed to the end, by name."""
-    found: dict[str, Hits] = {}
+def _turned(quarters: int, across: bool = False) -> Pixels:
+    return lambda images: (images.transpose(1, 2) if across else images).rot90(quarters, (1, 2))
+
+
+def _may_gain(given: Answers, kind: str) -> bool:
+    """Whether the answers leave enough to be desired for an alternative of that kind to be worth trying."""
+    wrong, unsure = 1 - given.hits.mean() >= GAIN[kind], given.tempered.mean() >= NATS
+    return bool(wrong or unsure or given.nll.mean() >= TOO_MUCH or _drifted(given))
+
+
+def _drifted(given: Answers) -> bool:
+    return given.drift is not None and given.drift >= DRIFT
+
+
+def _tried(sample: Sample, given: Answers, alternatives: Sequence[Alternative]) -> list[Tried]:
+    """The alternatives that were followed to the end."""
+    found = []
+    base = given.first(SCREEN)
     for each in alternatives:
-        answers = sample.answers(each.pixels, each.preprocessing, first=SCREEN)
-        if (answers == sample.labels[:SCREEN]).sum() < given[:SCREEN].sum():
+        change = each.pixels or (lambda images: images)
+        answers = sample.answers(change, each.preprocessing, first=SCREEN)
+        if answers.hits.sum() < base.hits.sum() and answers.tempered.mean() >= base.tempered.mean():
             continue
-        if len(given) > SCREEN:
-            answers = sample.answers(each.pixels, each.preprocessing)
-        found[each.name] = answers == sample.labels
+        if len(given.labels) > SCREEN:
+            answers = sample.answers(change, each.preprocessing)
+        found.append(Tried(each, answers))
     return found
 
 
-def _written(name: str, words: str, found: Mapping[str, Hits], given: Hits, best: Hits) -> Check:
+def _grounds(other: Answers, given: Answers, gain: float) -> str | None:
+    """Why `other` is clearly better than what was given, in words; None where it is not.
+
+    By accuracy; or, where it costs none, by what the probabilities tell apart, by their scale, or by the statistics that
+    the first BatchNorm layer has stored.
+    """
+    if clear(other.hits, given.hits, gain):
+        return ""
+    if other.hits.mean() < given.hits.mean() - 0.01 or clear(given.hits, other.hits, 0):
+        return None
+    if lower(other.tempered, given.tempered, SHARE, NATS):
+        return f"and the loss at its best temperature is {other.tempered.mean():.2f} instead of {given.tempered.mean():.2f} nats"
+    far, near = (abs(math.log(answers.temperature)) for answers in (given, other))
+    if far >= math.log(SCALE) and near <= far / 2 and other.nll.mean() <= given.nll.mean() - TOO_MUCH:
+        return f"and the loss is {other.nll.mean():.2f} instead of {given.nll.mean():.2f} nats: the logits are of another scale"
+    if given.drift is not None and other.drift is not None and _drifted(given) and CLOSER * other.drift <= given.drift:
+        return "and the first BatchNorm layer is given what it was given in training, which it is not now"
+    return None
+
+
+def _written(name: str, words: str, found: Sequence[Tried], given: Answers, best: Hits) -> Check:
     """The check of one kind of alternative; not flagged where something else, the `best`, explains clearly more."""
-    accuracy, gain = float(given.mean()), GAIN[name]
+    accuracy, gain = float(given.hits.mean()), GAIN[name]
     points = f"{100 * gain:.0f} points"
-    evidence: Evidence = {"accuracy": accuracy, **{f"accuracy, {each}": float(hits.mean()) for each, hits in found.items()}}
+    evidence: Evidence = {
+        "accuracy": accuracy,
+        **{f"accuracy, {each.alternative.name}": float(each.answers.hits.mean()) for each in found},
+    }
     if not _may_gain(given, name):
         return passed(name, f"no other {words} could be {points} better than {percent(accuracy)}", evidence)
-    better = {each: hits for each, hits in found.items() if clear(hits, given, 0)}
-    if not better:
-        return passed(name, f"no other {words} is clearly better", evidence)
-    alternative, hits = max(better.items(), key=lambda item: int(item[1].sum()))
-    evidence = {**evidence, "p_value": p_value(hits, given)}
-    told = f"with another {words} ({alternative}) {percent(float(hits.mean()))} are right instead of {percent(accuracy)}"
-    if not clear(hits, given, gain):
+    grounds = {each: why for each in found if (why := _grounds(each.answers, given, gain)) is not None}
+    if not grounds:
+        slightly = [each for each in found if clear(each.answers.hits, given.hits, 0)]
+        if not slightly:
+            return passed(name, f"no other {words} is clearly better", evidence)
+        told = _told(max(slightly, key=_merit), words, accuracy)
         return passed(name, f"{told}: better, but by less than {points}", evidence)
-    if clear(best, hits, 0):
+    better = max(grounds, key=_merit)
+    told = ", ".join(filter(None, [_told(better, words, accuracy), grounds[better]]))
+    if clear(best, better.answers.hits, 0):
         return passed(name, f"{told}, and something else explains more", evidence)
-    return flagged(name, told, evidence)
+    flags = better.alternative.flags
+    advice = f"; if it was trained so, add {flags}" if flags else ""
+    return flagged(name, told + advice, {**evidence, "p_value": p_value(better.answers.hits, given.hits)})
+
+
+def _merit(each: Tried) -> tuple[int, float]:
+    return int(each.answers.hits.sum()), -float(each.answers.tempered.mean())
+
+
+def _told(each: Tried, words: str, accuracy: float) -> str:
+    right = percent(float(each.answers.hits.mean()))
+    return f"with another {words} ({each.alternative.name}) {right} are right instead of {percent(accuracy)}"
 
 
 def _normalised(preprocessing: Preprocessing, mean: Sequence[float], std: Sequence[float]) -> Preprocessing:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sharpaudit.card import Check
 from sharpaudit.errors import clean
 from sharpaudit.setup_check.findings import LEVEL, Evidence, Hits, clear, flagged, inapplicable, p_value, passed, percent
+from sharpaudit.setup_check.sample import Answers
 from sharpaudit.stats import clopper_pearson
 
 Classes = NDArray[np.int64]
@@ -27,11 +28,21 @@ CLOSE = 0.1
 GAIN = 0.1
 """Accuracy that permuted labels must cost."""
 
+MOST_CHANCE = 15
+"""Wrong answers that may agree with one slip by chance."""
+
 TIMES = 3
 """With many classes and few images of each an order is learned only in part: this many times the right answers are enough too."""
 
 NAMED = 4
 """Classes of a permutation that a message names."""
+
+EXPLAINED = 0.5
+"""Share of the wrong answers that one and the same slip of the labels must make right."""
+
+AS_SURE = 0.35
+"""Chance that such an answer is surer than a right one: a half where the network knows better than its label, 0.1 to 0.2 where it
+errs."""
 
 
 def constant(predicted: Classes, labels: Classes, classes: Sequence[str]) -> Check:
@@ -101,8 +112,52 @@ def relabelled(predicted: Classes, labels: Classes, num_classes: int) -> Relabel
     return max(found, key=lambda each: int(each.hits.sum()))
 
 
-def labels(given: Hits, other: Relabelled, best: Hits, classes: Sequence[str]) -> Check:
-    """Whether the labels are those of the network's outputs in another order, and the `best` other explanation is no better."""
+@dataclass(frozen=True)
+class Slip:
+    """What would make many of the wrong answers right, while the right ones stay as they are: part of the labels is wrong."""
+
+    name: str
+    explained: Hits
+    """The wrong answers that are right by it."""
+    as_sure: float
+    """Chance that one of them is surer than a right answer."""
+
+
+def slipped(given: Answers, beside: tuple[Classes, Classes], num_classes: int) -> Slip | None:
+    """The slip that explains most of the wrong answers, where it is clear: some labels one too high, some one row too late, …
+
+    A network that errs is less sure of it; one that is marked wrong is as sure as ever. That tells the two apart also where a
+    natural confusion, as of neighbouring ages, goes the same way.
+    """
+    wrong = ~given.hits
+    if num_classes < 3 or wrong.mean() < GAIN or wrong.sum() < MOST_CHANCE or given.hits.sum() < MOST_CHANCE:
+        return None
+    predicted, labels = given.predicted, given.labels
+    found = {name: order[predicted] == labels for name, order in _accidents(num_classes).items()}
+    found |= {"labels one row too early": predicted == beside[0], "labels one row too late": predicted == beside[1]}
+    found["some classes for others"] = np.zeros(len(labels), dtype=bool)
+    found["some classes for others"][wrong] = _crossed(predicted[wrong], labels[wrong], num_classes)
+    name, hits = max(found.items(), key=lambda item: int((item[1] & wrong).sum()))
+    explained = hits & wrong
+    if explained.sum() < max(MOST_CHANCE, EXPLAINED * wrong.sum()):
+        return None
+    sure, right = given.confidence[explained][:, None], given.confidence[given.hits]
+    as_sure = float((sure > right).mean() + (sure == right).mean() / 2)
+    return Slip(name, explained, as_sure) if as_sure >= AS_SURE else None
+
+
+def labels(given: Hits, other: Relabelled, best: Hits, classes: Sequence[str], slip: Slip | None = None) -> Check:
+    """Whether the labels are those of the network's outputs in another order, or some of them are, and the `best` other
+    explanation is no better.
+    """
+    if slip is not None and not clear(other.hits, given, GAIN) and not clear(best, given | slip.explained, 0):
+        count, wrong = int(slip.explained.sum()), int((~given).sum())
+        return flagged(
+            "labels",
+            f"part of the labels looks wrong ({slip.name}): so read, {count} of the {wrong} wrong answers are right, and "
+            "the network is as sure of them as of its other answers",
+            {"accuracy": float(given.mean()), "slip": slip.name, "explained": count / wrong, "as_sure": slip.as_sure},
+        )
     accuracy, mapped = float(given.mean()), float(other.hits.mean())
     evidence: Evidence = {"accuracy": accuracy, "order": other.name, "accuracy_in_that_order": mapped}
     if not (clear(other.hits, given, GAIN) or (mapped >= TIMES * accuracy and clear(other.hits, given, 0))):

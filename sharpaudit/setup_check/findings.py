@@ -16,12 +16,26 @@ LEVEL = 0.001
 Hits = NDArray[np.bool_]
 """Which images were answered rightly."""
 
+Losses = NDArray[np.float64]
+"""Negative log-probabilities of the same images' labels."""
+
 Evidence = Mapping[str, Scalar | list[Scalar]]
 
 
 def clear(better: Hits, given: Hits, gain: float) -> bool:
     """Whether `better` is right on at least the share `gain` more of the same images, and on more than chance explains."""
     return float(better.mean() - given.mean()) >= gain and p_value(better, given) < LEVEL
+
+
+def lower(better: Losses, given: Losses, share: float, least: float) -> bool:
+    """Whether the mean of `better` is lower by `share` of that of `given`, by `least` nats, and by more than chance explains."""
+    from scipy.stats import ttest_rel
+
+    if not (np.isfinite(given).all() and np.isfinite(better).all()):
+        return False
+    if float(given.mean() - better.mean()) < max(least, share * float(given.mean())):
+        return False
+    return bool(np.ptp(given - better) == 0 or ttest_rel(better, given).pvalue < LEVEL)
 
 
 def p_value(a: Hits, b: Hits) -> float:

@@ -1,12 +1,14 @@
-"""Is the network itself ready to be asked: statistics that saw data, nothing random, every image on its own?"""
+"""Is the network itself ready to be asked: all layers trained, statistics that saw data, nothing random, no image on another?"""
 
 from __future__ import annotations
 
+import math
 from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.dropout import _DropoutNd
 
 from sharpaudit.card import Check
@@ -23,6 +25,12 @@ FEWEST = 32
 GAIN = 0.1
 """Accuracy that stale statistics must cost."""
 
+FEWEST_WEIGHTS = 256
+"""Weights of a layer from which their distribution can be told: trained ones of 144 have passed for drawn ones."""
+
+MOST_WEIGHTS = 20_000
+"""Weights whose distribution is looked at, evenly spaced over the layer."""
+
 TOLERANCE = 1e-3
 """Largest change of a logit, relative to the largest, that rounding may explain when the batch changes (float32)."""
 
@@ -36,11 +44,65 @@ def renewed(sample: Sample, given: Hits) -> Hits:
     for layer in by_batch.modules():
         if isinstance(layer, _BatchNorm):
             layer.running_mean = layer.running_var = None
-    hits: Hits = sample.answers(module=by_batch) == sample.labels
-    return hits
+    return sample.answers(module=by_batch).hits
 
 
-def statistics(module: nn.Module, given: Hits, renewed: Hits, best: Hits) -> Check:
+def fresh_layers(module: nn.Module) -> list[str]:
+    """The layers whose weights are still what an initialiser drew: its distribution, its scale and nothing learned."""
+    return [name for name, weight in _weights(module) if weight.numel() >= FEWEST_WEIGHTS and _is_fresh(weight)]
+
+
+def _weights(module: nn.Module) -> list[tuple[str, Tensor]]:
+    return [(name, layer.weight.detach()) for name, layer in module.named_modules() if isinstance(layer, nn.Linear | _ConvNd)]
+
+
+def _is_fresh(weight: Tensor) -> bool:
+    """Whether the entries are independent draws, uniform or normal, of a scale that a usual initialiser gives this shape.
+
+    Training leaves heavy tails, another scale, and directions that stand out: the largest singular value of p × n independent
+    entries is at most about σ(√p + √n) (Marchenko and Pastur 1967), that of a trained layer mostly 1.1 to 4 times as much.
+    """
+    from scipy.stats import kstest
+
+    rows, columns = weight.flatten(1).shape
+    fan_in, fan_out = columns, rows * weight[0, 0].numel()
+    entries = weight.flatten().double().cpu()
+    size, largest, deviation = len(entries), float(entries.abs().max()), float(entries.std())
+    if not math.isfinite(deviation) or deviation == 0:
+        return False
+    some = entries[:: -(-size // MOST_WEIGHTS)].numpy()
+    bounds = [fan_in**-0.5, (6 / fan_in) ** 0.5, (6 / (fan_in + fan_out)) ** 0.5]
+    for bound in bounds:
+        if bound * (1 - 10 / size) <= largest <= bound * (1 + 1e-5):
+            return bool(kstest(some, "uniform", (-bound, 2 * bound)).pvalue > 0.01)
+    deviations = [(2 / fan_in) ** 0.5, (2 / fan_out) ** 0.5, (2 / (fan_in + fan_out)) ** 0.5, fan_in**-0.5, 0.01, 0.02]
+    for usual in deviations:
+        if abs(deviation / usual - 1) <= 3 / (2 * size) ** 0.5 and kstest(some, "norm", (0, usual)).pvalue > 0.01:
+            leading = float(torch.linalg.matrix_norm(weight.flatten(1).double(), 2))
+            return bool(leading <= 1.03 * deviation * (rows**0.5 + columns**0.5))
+    return False
+
+
+def weights(module: nn.Module, fresh: list[str], given: Hits) -> Check:
+    """Whether some layers were never trained, in a network that leaves much to be desired."""
+    count = len(_weights(module))
+    if not count:
+        return inapplicable("weights", "the network has no linear layer and no convolution")
+    evidence: Evidence = {"layers": count, "newly_initialised": len(fresh), "accuracy": float(given.mean())}
+    named = f"'{clean(fresh[0])}'" + (f" and {len(fresh) - 1} more" if len(fresh) > 1 else "") if fresh else ""
+    if not fresh:
+        return passed("weights", "no layer has the weights of a newly initialised one", evidence)
+    if 1 - given.mean() < GAIN:
+        return passed("weights", f"layers as newly initialised ({named}), which cost no accuracy", evidence)
+    if len(fresh) == count:
+        return flagged(
+            "weights", f"all {count} layers have the weights of newly initialised ones: it was never trained", evidence
+        )
+    words = "have the weights of newly initialised ones" if len(fresh) > 1 else "has the weights of a newly initialised one"
+    return flagged("weights", f"layer {named} {words}, unlike the others: never trained, or not in the file?", evidence)
+
+
+def statistics(module: nn.Module, given: Hits, renewed: Hits, best: Hits, untrained: list[str]) -> Check:
     """Whether every BatchNorm layer holds finite statistics of data, and of data like these.
 
     Statistics go stale when weights are averaged or edited without passing the data through again (Izmailov et al. 2018,
@@ -68,6 +130,8 @@ def statistics(module: nn.Module, given: Hits, renewed: Hits, best: Hits) -> Che
             "statistics never saw data",
             evidence,
         )
+    if untrained and clear(renewed, given, GAIN):
+        return passed("batch_norm", "the statistics do not fit the weights, of which some are newly initialised", evidence)
     if not clear(renewed, given, GAIN) or clear(best, renewed, 0):
         return passed("batch_norm", f"the {len(layers)} BatchNorm layers hold statistics of data", evidence)
     accuracy, with_own = float(given.mean()), float(renewed.mean())

@@ -227,8 +227,8 @@ def clean_real() -> Iterator[tuple[str, SetUp]]:
     yield "CIFAR, normalised as published elsewhere", real("abcrown_resnet2b_adv.pth").normalised(0.45, 0.25)
 
 
-def seen(setup: SetUp) -> float:
-    """Accuracy on all images, computed apart from the check."""
+def accuracy(setup: SetUp) -> float:
+    """On all images, computed apart from the check."""
     with torch.no_grad():
         logits = setup.module(to_input(torch.tensor(setup.images.images[:]), setup.preprocessing))
     return float((logits.argmax(1).numpy() == setup.images.labels).mean())
