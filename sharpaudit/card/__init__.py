@@ -77,6 +77,14 @@ class Card(Record):
         frozen=True, extra="allow", allow_inf_nan=False, validate_by_name=True, validate_by_alias=True, serialize_by_alias=True
     )
 
+    @property
+    def lacking(self) -> dict[str, str]:
+        """Probes that did not deliver what was asked of them, because they were not run or failed, and why."""
+        unrun = {name: self.probes[name].reason or "" for name in self.incomplete}
+        failed = {m.probe: m.reason for m in reversed(self.measurements) if isinstance(m, Failed)}
+        broken = {name: run.reason or "" for name, run in self.probes.items() if run.status == "failed"}
+        return failed | broken | unrun
+
     def find(self, name: str) -> Measured | Skipped | Failed | None:
         """The measurement called `name`, or None."""
         return next((m for m in self.measurements if m.name == name), None)

@@ -37,6 +37,8 @@ class Subject(Record):
     architecture_origin: str
     """``--arch``, ``metadata``, ``fingerprint``."""
     num_parameters: int
+    num_frozen: int = 0
+    """Of these, in parameters that the architecture's code has frozen."""
     num_classes: int
     preprocessing: Preprocessing
     origins: dict[str, str] = {}
@@ -96,6 +98,8 @@ class ProbeSet(Record):
     index_hash: str
     precision: str
     """Floating-point type of the curvature computations."""
+    trainable_only: bool = False
+    """Whether the `num_frozen` parameters were held constant; else they count like all others."""
 
 
 class Environment(Record):

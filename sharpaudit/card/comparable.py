@@ -53,4 +53,5 @@ def _fields(card: Card, strict: bool) -> Mapping[str, object]:
         if card.probe_set is not None:
             fields["probe_set.index_hash"] = card.probe_set.index_hash
             fields["probe_set.precision"] = card.probe_set.precision
+            fields["probe_set.trainable_only"] = card.probe_set.trainable_only
     return fields | {f"probes.{name}.version": run.version for name, run in card.probes.items()}

@@ -81,6 +81,7 @@ def described(
         architecture=architecture.spec,
         architecture_origin=provenance.architecture_origin,
         num_parameters=sum(parameter.numel() for parameter in module.parameters()),
+        num_frozen=sum(parameter.numel() for parameter in module.parameters() if not parameter.requires_grad),
         num_classes=seen.num_classes,
         preprocessing=prepared,
         origins={

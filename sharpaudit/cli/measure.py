@@ -73,6 +73,9 @@ def measure(
     probe_examples: Annotated[
         int, option("--probe-examples", "Images of the frozen curvature probe set.", metavar="N", min=1)
     ] = 512,
+    trainable_only: Annotated[
+        bool, typer.Option("--trainable-only", help="Hold frozen parameters constant in curvature and perturbations.")
+    ] = False,
     precision: Annotated[Precision, option("--precision", "Of the curvature computations.")] = "auto",
     batch_size: Annotated[int, option("--batch-size", "Images in one forward pass.", metavar="N", min=1, max=2**20)] = 256,
     device: Annotated[str, option("--device", "auto, cpu, cuda, cuda:N or mps.", metavar="DEVICE")] = "auto",
@@ -143,7 +146,12 @@ def measure(
             synthesise=synthesise,
             allow_partial=allow_partial,
             bench=BenchSettings(
-                seed=seed, batch_size=batch_size, probe_examples=probe_examples, precision=precision, device=device
+                seed=seed,
+                batch_size=batch_size,
+                probe_examples=probe_examples,
+                precision=precision,
+                trainable_only=trainable_only,
+                device=device,
             ),
             search=search_path(),
             allow_code=allow_code,

@@ -14,6 +14,7 @@ from sharpaudit.errors import WORST_FIRST, ExitCode, SharpauditError, UsageError
 
 if TYPE_CHECKING:
     from sharpaudit.audit import Request
+    from sharpaudit.card import Card
     from sharpaudit.store import Run
 
 RUNS = Path("sharpaudit-runs")
@@ -29,7 +30,11 @@ def run_folders(checkpoints: list[Path]) -> list[Path]:
 
 
 def audit_all(requests: list[Request], folders: list[Path], *, as_json: bool, force: bool, max_seconds: float) -> int:
-    """Audit one after the other; a checkpoint that is refused does not keep the others from being measured."""
+    """Audit one after the other; a checkpoint that is refused does not keep the others from being measured.
+
+    The last line says so where anything that was asked for is not there.
+    """
+    from sharpaudit import store
     from sharpaudit.card import codec
 
     documents: list[Any] = []
@@ -37,8 +42,8 @@ def audit_all(requests: list[Request], folders: list[Path], *, as_json: bool, fo
     for request, folder in zip(requests, folders, strict=True):
         try:
             card = _audit_one(request, folder, as_json=as_json, force=force, max_seconds=max_seconds)
-            documents.append(card)
-            codes.append(ExitCode.INCONCLUSIVE if card["incomplete"] else ExitCode.DONE)
+            documents.append(codec.loads(codec.encode(card, timing=True), source=store.REPORT))
+            codes.append(ExitCode.INCONCLUSIVE if card.lacking else ExitCode.DONE)
         except SharpauditError as error:
             if len(requests) == 1 or isinstance(error, UsageError):
                 raise
@@ -50,18 +55,18 @@ def audit_all(requests: list[Request], folders: list[Path], *, as_json: bool, fo
     return next(code for code in WORST_FIRST if code in codes)
 
 
-def _audit_one(request: Request, folder: Path, *, as_json: bool, force: bool, max_seconds: float) -> dict[str, Any]:
-    from sharpaudit import store
-    from sharpaudit.card import codec
+def _audit_one(request: Request, folder: Path, *, as_json: bool, force: bool, max_seconds: float) -> Card:
     from sharpaudit.report.terminal import terminal
 
-    run = audit_into(folder, request, force=force, max_seconds=max_seconds)
-    for probe in run.card.incomplete:
-        print(f"not measured: {probe}: {run.card.probes[probe].reason}", file=sys.stderr)
+    card = audit_into(folder, request, force=force, max_seconds=max_seconds).card
     if not as_json:
-        print(terminal(run.card, **screen()))
+        print(terminal(card, **screen()))
         print(f"reports: {clean(str(folder / 'report.html'), 500)} and report.md, report.json beside it", file=sys.stderr)
-    return codec.loads(codec.encode(run.card, timing=True), source=store.REPORT)
+    for probe, reason in card.lacking.items():
+        print(f"not measured: {probe}: {reason}", file=sys.stderr)
+    if card.lacking:
+        print(f"incomplete: {', '.join(card.lacking)}; exit code {ExitCode.INCONCLUSIVE:d}", file=sys.stderr)
+    return card
 
 
 def audit_into(folder: Path, request: Request, *, force: bool = False, max_seconds: float = inf) -> Run:

@@ -160,7 +160,7 @@ def _difference(first: Measured, second: Measured, evidence: _Evidence) -> tuple
     if first.unit != second.unit or _options(cards[0], first) != _options(cards[1], second):
         return Estimate(difference, None, "measured with other options"), None
     if first.name.startswith(FAMILIES) and cards[0].probe_set != cards[1].probe_set:
-        return Estimate(difference, None, "measured on another probe set, or in another precision"), None
+        return Estimate(difference, None, "measured on another probe set, in another precision, or of other parameters"), None
     if evidence.alike and first == second:
         return _ZERO, evidence.terms[0][first.name].over if first.name in evidence.terms[0] else "images"
     by_terms = _by_terms(first, second, evidence)

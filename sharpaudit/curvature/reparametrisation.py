@@ -15,17 +15,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from sharpaudit.curvature.caches import caches, forget
+from sharpaudit.curvature.copies import copied
 from sharpaudit.curvature.differentiable import twice_differentiable
 from sharpaudit.curvature.graph import RESHAPING, nodes, parameter
+from sharpaudit.curvature.substitution import substituted
 
 By = Literal["layers", "units"]
 """One factor α for all of a layer, or a factor between 1 and α for each of its units (channels)."""
@@ -80,7 +80,7 @@ class Rescaled:
 
 def rescale(module: nn.Module, images: Tensor, alpha: float, by: By = "layers") -> Rescaled | None:
     """A copy of `module` with every pair rescaled by `alpha`, verified on `images`; None where nothing can be rescaled."""
-    exact, images = deepcopy(module).double(), images.double()
+    exact, images = copied(module, torch.float64), images.double()
     forget(caches(exact))
     found = pairs(exact, images[:1])
     before = _logits(exact, images)
@@ -97,9 +97,11 @@ def rescale(module: nn.Module, images: Tensor, alpha: float, by: By = "layers") 
 
 def pairs(module: nn.Module, images: Tensor) -> list[Pair]:
     """What the graph of a forward pass of `images` says can be rescaled, later layers first; no weight occurs twice."""
-    leaves = {name: p.detach().requires_grad_() for name, p in module.named_parameters()}
-    with torch.enable_grad(), twice_differentiable():
-        logits = functional_call(module, leaves, (images,))
+    own = {name: p for name, p in module.named_parameters() if p.is_floating_point()}
+    leaves = {name: p.detach().requires_grad_() for name, p in own.items()}
+    substitutes = {id(p): leaf for p, leaf in zip(own.values(), leaves.values(), strict=True)}
+    with torch.enable_grad(), twice_differentiable(), substituted(module, substitutes):
+        logits = module(images)
     forget(caches(module))
     graph = list(nodes(logits.grad_fn))
     uses = Counter(child for node in graph for child, _ in node.next_functions if child is not None)
@@ -119,7 +121,7 @@ def pairs(module: nn.Module, images: Tensor) -> list[Pair]:
 @torch.no_grad()
 def scaled(module: nn.Module, chosen: Sequence[Pair], alpha: float, by: By) -> nn.Module:
     """A copy of `module` in which the pairs `chosen` are rescaled, whether or not that keeps the function."""
-    copy = deepcopy(module)
+    copy = copied(module)
     tensors = dict(copy.named_parameters()) | dict(copy.named_buffers())
     for pair in chosen:
         first = tensors[pair.raised[0]]

@@ -25,7 +25,6 @@ Sources
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -35,6 +34,7 @@ from torch import Tensor, nn
 from sharpaudit import probes
 from sharpaudit.card import Measured, Scalar, Skipped, Table
 from sharpaudit.card.invariance import COLUMNS, FAMILIES, TABLE, Verdict
+from sharpaudit.curvature.copies import copied
 from sharpaudit.curvature.reparametrisation import rescale
 from sharpaudit.errors import SharpauditError, UsageError
 from sharpaudit.probes import Finding, NamedTable, Need, NotApplicable, Passes, Probe, Workbench, Workload, probe
@@ -179,7 +179,7 @@ def _readings(
 ) -> Readings:
     """What the probes say of `module` on `n` images of the probe set, by name."""
     readings: Readings = {}
-    with bench.beside(_Exact(deepcopy(module).double()), n) as small:
+    with bench.beside(_Exact(copied(module, torch.float64)), n) as small:
         for number, found in enumerate(tried):
             on_progress(number / len(tried))
             try:

@@ -30,7 +30,7 @@ def facts(card: Card) -> list[Fact]:
         Fact("Checkpoint", f"{subject.file} ({subject.format}, {size(subject.size_bytes)})"),
         Fact("SHA-256", subject.sha256),
         Fact("Architecture", f"{subject.architecture}, decided by {subject.architecture_origin}"),
-        Fact("Parameters", f"{wording.count(subject.num_parameters)}; {wording.count(subject.num_classes)} classes"),
+        Fact("Parameters", f"{_parameters(card)}; {wording.count(subject.num_classes)} classes"),
         Fact("Preprocessing", f"mean {_listed(pre.mean)}, std {_listed(pre.std)}, input {shape} ({pre.origin})"),
         *([Fact("Told by", told)] if told else []),
         Fact("Data", _images(data)),
@@ -72,6 +72,18 @@ def _named(origin: str) -> str:
     """How the classes got their names and their order; `origin` lists who gave them, ``numbered`` for nobody."""
     givers = [giver for giver in origin.split(", ") if giver != "numbered"]
     return f"named and ordered by {' and '.join(givers)}" if givers else "without names, numbered as in the labels"
+
+
+def _parameters(card: Card) -> str:
+    """How many there are and, where some are frozen, whether those count."""
+    words = wording.count(card.subject.num_parameters)
+    if not card.subject.num_frozen:
+        return words
+    words += f", {wording.count(card.subject.num_frozen)} of them frozen"
+    if card.probe_set is None:
+        return words
+    held = "held constant (--trainable-only)" if card.probe_set.trainable_only else "counted like the others"
+    return f"{words} and, in curvature and perturbations, {held}"
 
 
 def _asked(setup: SetupCheck) -> str:

@@ -11,7 +11,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from copy import copy, deepcopy
+from copy import copy
 from dataclasses import replace
 from typing import TypeVar
 
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from sharpaudit.card import CorruptionSource, ProbeSet
 from sharpaudit.checkpoints import LoadedModel
 from sharpaudit.corruptions import NAMES, SEVERITIES, VERSION, corrupt
+from sharpaudit.curvature.copies import copied
 from sharpaudit.curvature.objective import Objective
 from sharpaudit.data import ImageSet, to_input
 from sharpaudit.data.corrupted import Cell, CorruptedSet
@@ -197,9 +198,12 @@ class Workbench:
         """Penultimate features of the probe set.
 
         Raises:
-            NotApplicable: the network does not end in a linear layer.
+            NotApplicable: the network does not end in a linear layer, or in one that is held constant.
         """
         self._touch(Need.FEATURES)
+        head = self._network.head(self._probe_images) if self.settings.trainable_only else None
+        if head is not None and not any(p.requires_grad for p in head.parameters()):
+            raise NotApplicable("the last layer is frozen, and frozen parameters are held constant (--trainable-only)")
         self._view(CLEAN if self._train is None else TRAIN, self._probe_images)
         if self._shelf.features is None:
             raise NotApplicable("the network does not end in a linear layer")
@@ -213,11 +217,12 @@ class Workbench:
             dtype = getattr(torch, self.precision)
             images = self._probe_images.take(self.probe_rows)
             self._shelf.objective = Objective(
-                deepcopy(self._network.module).to(self._exact).to(dtype),
+                copied(self._network.module, dtype, self._exact),
                 to_input(torch.tensor(images.images[:], device=self._exact), self.subject.preprocessing).to(dtype),
                 torch.tensor(images.labels, device=self._exact),
                 batch_size=self._shelf.batch_size,
                 within=self._shelf.within,
+                trainable_only=self.settings.trainable_only,
             )
         return self._shelf.objective
 
@@ -252,6 +257,7 @@ class Workbench:
             n=len(images),
             index_hash=images.index_hash,
             precision=self.precision,
+            trainable_only=self.settings.trainable_only,
         )
 
     @property

@@ -1,4 +1,6 @@
-"""How does the bench compute? None of it may change a number beyond the stated tolerance, except the seed and the probe set."""
+"""How does the bench compute? None of it may change a number beyond the stated tolerance, except the seed, the
+probe set and which parameters count.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +23,8 @@ class BenchSettings:
     probe_examples: int = 512
     """Size of the frozen probe set; evenly spaced over the training images when given, else over the test images."""
     precision: Precision = "auto"
+    trainable_only: bool = False
+    """Hold frozen parameters constant in curvature and perturbations; else they count like all others."""
     device: str = "cpu"
 
     def curvature_precision(self, size: int) -> Literal["float32", "float64"]:

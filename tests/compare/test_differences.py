@@ -131,7 +131,9 @@ def test_other_probe_sets_and_options_are_not_compared() -> None:
     assert b.card.probe_set is not None
     other = b.card.model_copy(update={"probe_set": b.card.probe_set.model_copy(update={"precision": "float32"})})
     row = {r.name: r for r in differences([a.card, other], [a.views, b.views])}["sharpness.lambda_max"]
-    assert row.verdict == "undecided" and row.reason == "measured on another probe set, or in another precision"
+    assert (
+        row.verdict == "undecided" and row.reason == "measured on another probe set, in another precision, or of other parameters"
+    )
     probes = {**b.card.probes, "spectrum": b.card.probes["spectrum"].model_copy(update={"options": {"tolerance": 1e-9}})}
     other = b.card.model_copy(update={"probes": probes})
     row = {r.name: r for r in differences([a.card, other], [a.views, b.views])}["sharpness.lambda_max"]
