@@ -71,3 +71,12 @@ def oldest(session: nox.Session) -> None:
     dependencies = tomllib.loads(Path("pyproject.toml").read_text())["project"]["dependencies"]
     session.install("-e", ".[dev]", *(re.sub(">=", "==", each) for each in dependencies))
     session.run("pytest", *session.posargs)
+
+
+@nox.session
+def gpu(session: nox.Session) -> None:
+    """On a machine with a GPU: the tests that need one, then the benchmark. Elsewhere the benchmark in miniature."""
+    session.install("-e", ".[dev]", GENERATOR)
+    session.install("--no-deps", "hessian-eigenthings", "pyhessian")  # compared with, and needed for nothing else
+    session.run("pytest", "-m", "gpu")
+    session.run("python", "-W", "ignore", "-m", "tests.benchmarks.device", *session.posargs)

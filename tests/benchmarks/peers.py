@@ -76,9 +76,9 @@ def _pyhessian(library: Any, c: Case) -> Iterator[Peer]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it calls backward(create_graph=True), which torch warns of
-        loader = library.hessian(c.module, nn.CrossEntropyLoss(), dataloader=[(c.inputs, c.labels)], cuda=False)
+        loader = library.hessian(c.module, nn.CrossEntropyLoss(), dataloader=[(c.inputs, c.labels)], cuda=c.inputs.is_cuda)
         yield Peer("PyHessian, loader", lambda v: loader.dataloader_hv_product(pieces(v)))
-        single = library.hessian(c.module, nn.CrossEntropyLoss(), data=(c.inputs, c.labels), cuda=False)
+        single = library.hessian(c.module, nn.CrossEntropyLoss(), data=(c.inputs, c.labels), cuda=c.inputs.is_cuda)
     product = importlib.import_module("pyhessian.utils").hessian_vector_product
 
     def workload() -> dict[str, float]:
