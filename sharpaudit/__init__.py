@@ -30,7 +30,7 @@ They meet in `card` below and in `api` and `cli` above. A module imports its pac
     curvature  corruptions            |  metrics  store
     ascent  device                    |  stats
                             card  strict_yaml
-                                  files
+                           files  strict_json
                                   errors
 
 What stands right of the bar, and all below it, imports no torch: a card is compared, gated and rendered on a machine without it.

@@ -13,7 +13,7 @@ PACKAGE = Path(sharpaudit.__file__).parent
 
 STOREYS = [
     {"errors"},
-    {"files"},
+    {"files", "strict_json"},
     {"card", "strict_yaml"},
     {"stats", "ascent", "device"},
     {"metrics", "curvature", "corruptions", "attacks", "store"},

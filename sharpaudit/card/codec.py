@@ -13,15 +13,15 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from pydantic import ValidationError
 
-from sharpaudit import files
+from sharpaudit import files, strict_json
 from sharpaudit.card import SCHEMA, Card
 from sharpaudit.errors import CardError, clean
 
-MAX_BYTES = 256 * 2**20
+MAX_BYTES = 64 * 2**20
 """No card of ours comes near; a file above is refused before it is parsed."""
 
 VERSION = re.compile(r"sharpaudit\.card/1\.(0|[1-9][0-9]{0,3})")
@@ -127,21 +127,6 @@ def loads(text: str | bytes, *, source: str) -> dict[str, Any]:
         CardError: anything else.
     """
     try:
-        document = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        reason = "nested too deep" if isinstance(error, RecursionError) else str(error)
-        raise CardError(f"not readable as JSON: {clean(reason)}", path=source) from error
-    if not isinstance(document, dict):
-        raise CardError("expected a JSON object", path=source)
-    return document
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key occurs twice")
-    return found
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number")
+        return strict_json.load(text)
+    except ValueError as error:
+        raise CardError(f"not readable as JSON: {clean(str(error))}", path=source) from error

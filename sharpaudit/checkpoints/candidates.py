@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sharpaudit.checkpoints.limits import Limits
+from sharpaudit.checkpoints.limits import Limits, Meter
 from sharpaudit.checkpoints.numpy_pickle import tensor
 from sharpaudit.checkpoints.pickle_reader import Inert
 from sharpaudit.checkpoints.tensors import Tensor
@@ -52,21 +52,30 @@ def candidates(root: object, limits: Limits) -> Iterator[Candidate]:
     """Every dictionary of tensors and every pickled module in `root`, outermost first."""
     todo: list[tuple[tuple[str, ...], object]] = [((), root)]
     seen: set[int] = set()
+    meter = Meter(limits, 0)
+    count = 0
     while todo:
         path, node = todo.pop()
         if id(node) in seen:
             continue
         seen.add(id(node))
         limits.check("max_depth", len(path), "levels of nesting")
-        if isinstance(node, Inert) and (tensors := _of_module(node, limits)):
+        if isinstance(node, Inert) and (tensors := _of_module(node, limits, meter)):
             yield Candidate(path, tensors, [], node.kind)
             continue
         named = entries(node)
+        meter.step(1 + len(named))
         found = {key: tensor(value) for key, value in named.items()}
         tensors = {key: value for key, value in found.items() if value is not None}
+        count += len(tensors)
+        limits.check("max_tensors", count, "tensors in all dictionaries of the file")
         if tensors:
             yield Candidate(path, tensors, [key for key in named if key not in tensors])
-        todo += [((*path, key), value) for key, value in reversed(named.items()) if not key.lower().startswith(NOT_WEIGHTS)]
+        for key, value in reversed(named.items()):
+            if isinstance(value, dict | list | tuple | Inert) and not key[:99].lower().startswith(NOT_WEIGHTS):
+                meter.step(1 + len(path) // 8)
+                meter.make(sum(map(len, path)) + len(key))
+                todo.append(((*path, key), value))
 
 
 def _rank(candidate: Candidate) -> tuple[int, int]:
@@ -86,25 +95,31 @@ def entries(node: object) -> dict[str, object]:
     return {key: value for key, value in node.items() if isinstance(key, str)} if isinstance(node, dict) else {}
 
 
-def _of_module(module: Inert, limits: Limits) -> dict[str, Tensor]:
+def _of_module(module: Inert, limits: Limits, meter: Meter) -> dict[str, Tensor]:
     """The state dict of a pickled ``nn.Module``: its parameters, persistent buffers and those of its children."""
     tensors: dict[str, Tensor] = {}
     todo: list[tuple[str, Inert, int]] = [("", module, 0)]
-    visited = 0
     while todo:
         prefix, node, depth = todo.pop()
-        visited += 1
-        limits.check("max_tensors", visited, "modules in the pickled network")
         limits.check("max_depth", depth, "levels of nesting")
         if not isinstance(node.state, dict):
             continue
+        meter.step(10)
         transient = node.state.get("_non_persistent_buffers_set")
-        skipped = {key for key in transient if isinstance(key, str)} if isinstance(transient, list) else set()
+        skipped = {key for key in transient[:1000] if isinstance(key, str)} if isinstance(transient, list) else set()
         for kind in ("_parameters", "_buffers"):
-            for name, value in entries(node.state.get(kind)).items():
+            named = entries(node.state.get(kind))
+            meter.step(len(named))
+            for name, value in named.items():
                 found = tensor(value)
                 if found is not None and name not in skipped:
+                    meter.make(len(prefix) + len(name))
                     tensors[prefix + name] = found
+                    limits.check("max_tensors", len(tensors), "tensors in the pickled network")
         children = entries(node.state.get("_modules"))
-        todo += [(f"{prefix}{name}.", child, depth + 1) for name, child in children.items() if isinstance(child, Inert)]
+        meter.step(len(children))
+        for name, child in children.items():
+            if isinstance(child, Inert):
+                meter.make(len(prefix) + len(name))
+                todo.append((f"{prefix}{name}.", child, depth + 1))
     return tensors

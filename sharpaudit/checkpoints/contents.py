@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 from sharpaudit.checkpoints import folder, safetensors_header, source, torch_legacy, torch_zip
-from sharpaudit.checkpoints.limits import Limits
+from sharpaudit.checkpoints.limits import Limits, Meter
 from sharpaudit.checkpoints.pickle_reader import Contents
 from sharpaudit.checkpoints.source import Source
 from sharpaudit.checkpoints.statements import Statements, of_metadata
@@ -76,7 +75,7 @@ def _parse(file: Source, limits: Limits) -> FileContents:
     if data.startswith(torch_zip.MAGIC):
         return _of_pickle("torch-zip", torch_zip.read(data, limits), file)
     if torch_legacy.looks_like(data):
-        return _of_pickle("torch-legacy", torch_legacy.read(data, limits), file)
+        return _of_pickle("torch-legacy", torch_legacy.read(data, Meter(limits, len(data))), file)
     if file.path.name.endswith(folder.INDEX_SUFFIX):
         shards = folder.read_shards(file, limits)
         stated = of_metadata(shards.metadata)
@@ -89,9 +88,9 @@ def _parse(file: Source, limits: Limits) -> FileContents:
     if certain or named_so:
         found = safetensors_header.read(data, limits)
         return FileContents("safetensors", found.tensors, file.sha256, len(data), found.metadata, of_metadata(found.metadata))
-    if data[:1] == b"\x80" or data.rstrip()[-1:] == b".":
-        nested = {"torch.storage._load_from_bytes": partial(torch_legacy.nested_storage, limits)}
-        return _of_pickle("pickle", TorchPickle(data, limits, constructors=nested).contents, file)
+    if data[:1] == b"\x80" or data[-64:].rstrip()[-1:] == b".":
+        nested = {"torch.storage._load_from_bytes": torch_legacy.nested_storage}
+        return _of_pickle("pickle", TorchPickle(data, Meter(limits, len(data)), constructors=nested).contents, file)
     start = data[:8].hex(" ")
     hint = "safetensors and torch files are read"
     raise CheckpointError(f"not a checkpoint in any known format; it starts with {start}", hint=hint)

@@ -17,6 +17,9 @@ DTYPES = {
     "b1": "bool",
 }
 
+MAX_RANK = 64
+"""Of an array of numpy 2."""
+
 
 def tensor(value: object) -> Tensor | None:
     """The tensor that `value` stands for: itself, or a pickled numpy array; None for everything else."""
@@ -35,25 +38,16 @@ def tensor(value: object) -> Tensor | None:
 def _array(data: object, dtype: object, shape: tuple[object, ...], *, fortran: bool) -> Tensor | None:
     """A dense little-endian array of a known dtype, or what is wrong with it."""
     code = dtype.arguments[0] if isinstance(dtype, Inert) and isinstance(dtype.arguments, tuple) and dtype.arguments else None
-    raw = _bytes(data)
-    sizes = tuple(n for n in shape if type(n) is int)
-    if raw is None or len(sizes) != len(shape):
+    if len(shape) > MAX_RANK:
+        return OddTensor(f"a numpy array of {len(shape):,} dimensions")
+    sizes = tuple(n for n in shape if type(n) is int and abs(n) < 2**63)
+    if not isinstance(data, bytes | bytearray) or len(sizes) != len(shape):
         return OddTensor("a numpy array of objects")
     if not isinstance(code, str) or code not in DTYPES:
         return OddTensor("a numpy array of an unsupported dtype")
     if isinstance(dtype, Inert) and isinstance(dtype.state, tuple) and dtype.state[1:2] == (">",):
         return OddTensor("a big-endian numpy array")
-    storage = Storage("", DTYPES[code], len(raw) // ITEM_BYTES[DTYPES[code]] * ITEM_BYTES[DTYPES[code]], memoryview(raw))
+    whole = len(data) // ITEM_BYTES[DTYPES[code]] * ITEM_BYTES[DTYPES[code]]
+    storage = Storage("", DTYPES[code], whole, memoryview(data))
     strides = tuple(reversed(contiguous_strides(sizes[::-1]))) if fortran else contiguous_strides(sizes)
     return StoredTensor(storage, DTYPES[code], 0, sizes, strides)
-
-
-def _bytes(data: object) -> bytes | None:
-    """The buffer: bytes, or (protocol 2) text that ``_codecs.encode`` would turn into bytes."""
-    if isinstance(data, bytes | bytearray):
-        return bytes(data)
-    if isinstance(data, Inert) and data.kind == "_codecs.encode":
-        match data.arguments:
-            case (str(text), str()) if all(ord(character) < 256 for character in text):
-                return text.encode("latin-1")
-    return None

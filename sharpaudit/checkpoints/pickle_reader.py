@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sharpaudit.checkpoints.limits import Limits
+from sharpaudit.checkpoints.limits import Meter
 from sharpaudit.checkpoints.plain_data import INSTANCE_MAKERS, is_code
 from sharpaudit.errors import CheckpointError, UnsafeInput, clean
 
@@ -60,13 +60,20 @@ class Contents:
     """Names that it would have run and that are not plain data: code."""
 
 
-Constructor = Callable[[Any], object]
-"""Arguments (as pickled, normally a tuple) to the value that stands for the object."""
+Constructor = Callable[[Any, Meter], object]
+"""Arguments (as pickled, normally a tuple) to the value that stands for the object; what is copied of them is metered."""
+
+OPCODES_AT_A_TIME = 256
+"""Counted together, because counting each costs a tenth of reading it."""
+MAX_GLOBAL_CHARS = 1000
+"""Length of a name; those of real modules and classes have a hundred."""
+MAX_GLOBALS = 10_000
+"""Different names in one pickle; a pickled network has a few dozen."""
 
 
 def read(
     data: bytes,
-    limits: Limits,
+    meter: Meter,
     *,
     start: int = 0,
     constructors: dict[str, Constructor] | None = None,
@@ -76,24 +83,25 @@ def read(
 
     Args:
         data: the file.
-        limits: budgets for the number of opcodes.
+        meter: counts the work, also that of other pickles in the file.
         start: where the pickle begins.
         constructors: what to build for calls of these globals; they must not run anything either.
         persistent: what a persistent id (``torch`` keeps storages there) stands for.
 
     Raises:
         CheckpointError: truncated or malformed.
-        UnsafeInput: too many opcodes, or damaged after a call of code.
+        UnsafeInput: more work than allowed, or damaged after a call of code.
     """
-    machine = _Machine(constructors or {}, persistent)
+    machine = _Machine(constructors or {}, persistent, meter)
     stream = io.BytesIO(data)
     stream.seek(start)
     try:
         with warnings.catch_warnings(action="ignore"):  # protocol 0 strings with odd escapes warn while being decoded
-            for steps, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
-                if steps % 4096 == 0:
-                    limits.check("max_pickle_steps", steps, "instructions in the pickle")
+            for count, (opcode, argument, _) in enumerate(pickletools.genops(stream), 1):
+                if count % OPCODES_AT_A_TIME == 0:
+                    meter.step(OPCODES_AT_A_TIME)
                 machine.step(opcode.name, argument)
+        meter.step(count % OPCODES_AT_A_TIME)
         root = machine.stack[-1]
     except (IndexError, KeyError, TypeError, ValueError, AttributeError, CheckpointError) as error:
         if machine.calls:
@@ -106,8 +114,12 @@ def read(
 
 
 def hashable(key: object) -> object:
-    """`key` itself if it is a plain scalar, else a stand-in that never equals another: hashing foreign nests can overflow."""
-    return key if key is None or isinstance(key, str | int | float | bytes) else Inert("dictionary key", key)
+    """`key` itself if it is a plain scalar, else a stand-in that never equals another.
+
+    Hashing foreign nests can overflow, and there are as many integers of one hash as anybody wants: multiples of 2⁶¹ - 1.
+    """
+    plain = key is None or isinstance(key, str | float | bytes) or (isinstance(key, int) and -(2**60) < key < 2**60)
+    return key if plain else Inert("dictionary key", key)
 
 
 _LITERALS = frozenset(
@@ -137,8 +149,9 @@ _CALLS = frozenset(
 class _Machine:
     """The stack, the marks below it and the memo."""
 
-    def __init__(self, constructors: dict[str, Constructor], persistent: Callable[[object], object] | None) -> None:
+    def __init__(self, constructors: dict[str, Constructor], persistent: Callable[[object], object] | None, meter: Meter) -> None:
         self.constructors = constructors
+        self.meter = meter
         self.persistent = persistent
         self.stack: list[Any] = []
         self.marks: list[list[Any]] = []
@@ -161,6 +174,8 @@ class _Machine:
         if opcode in _LITERALS:
             stack.append(argument)
         elif opcode in ("BINPUT", "LONG_BINPUT", "PUT"):
+            if not -(2**32) < argument < 2**32:
+                raise ValueError(f"{opcode} of an index that no pickle has")
             self.memo[argument] = stack[-1]
         elif opcode == "MEMOIZE":
             self.memo[len(self.memo)] = stack[-1]
@@ -216,7 +231,7 @@ class _Machine:
             arguments, function = stack.pop(), stack.pop()
             stack.append(self._call(function, arguments))
         elif opcode in ("GLOBAL", "STACK_GLOBAL"):
-            stack.append(self._global(argument if opcode == "GLOBAL" else f"{self._pop_text(-2)} {self._pop_text(-1)}"))
+            stack.append(self._global(argument if opcode == "GLOBAL" else f"{self._pop_name(-2)} {self._pop_name(-1)}"))
         elif opcode in ("BINPERSID", "PERSID"):
             stack.append(self._persistent(stack.pop() if opcode == "BINPERSID" else argument))
         elif opcode == "BUILD":
@@ -247,11 +262,11 @@ class _Machine:
         self.stack = self.marks.pop()
         self.stack.append(value)
 
-    def _pop_text(self, index: int) -> str:
+    def _pop_name(self, index: int) -> str:
         text = self.stack.pop(index)
         if not isinstance(text, str):
             raise TypeError("the name of a global is not text")
-        return text
+        return _bounded(text)
 
     def _set_items(self, items: list[Any]) -> None:
         target = self.stack[-1]
@@ -265,25 +280,30 @@ class _Machine:
         return self.persistent(pid) if self.persistent else Inert("persistent id", pid)
 
     def _global(self, spelled: str) -> Global:
-        module, _, attribute = spelled.partition(" ")
+        module, _, attribute = _bounded(spelled).partition(" ")
         module, attribute = NAME_MAPPING.get((module, attribute), (IMPORT_MAPPING.get(module, module), attribute))
         name = f"{module}.{attribute}"
         self.globals[name] = None
+        if len(self.globals) > MAX_GLOBALS:
+            raise UnsafeInput(f"the pickle names more than {MAX_GLOBALS:,} modules, classes and functions")
         if name not in self.constructors and is_code(name, called=False):
             self.calls[name] = None
         return Global(name)
 
     def _code(self, name: str, arguments: object = ()) -> Inert:
-        self.calls[name] = None
+        if len(self.calls) < MAX_GLOBALS:
+            self.calls[name] = None
         return Inert(name, arguments)
 
     def _call(self, function: object, arguments: Any) -> object:
         """What stands for ``function(*arguments)``, which is not called."""
         if not isinstance(function, Global):
-            return self._code(f"the result of {getattr(function, 'kind', 'a value')}", arguments)
+            kind = function.kind if isinstance(function, Inert) else "a value"
+            return self._code(kind if kind.startswith(_RESULT) else _RESULT + kind, arguments)
         if function.name in self.constructors:
-            return self.constructors[function.name](arguments)
+            return self.constructors[function.name](arguments, self.meter)
         if function.name in INSTANCE_MAKERS and isinstance(arguments[0], Global):
+            self.meter.step(len(arguments))
             return self._instance(arguments[0], arguments[1:])
         if is_code(function.name, called=True):
             return self._code(function.name, arguments)
@@ -294,5 +314,15 @@ class _Machine:
         if not isinstance(kind, Global):
             return self._code("an object of a computed class", arguments)
         if kind.name in self.constructors:
-            return self.constructors[kind.name](arguments)
+            return self.constructors[kind.name](arguments, self.meter)
         return Inert(kind.name, arguments)
+
+
+_RESULT = "the result of "
+
+
+def _bounded(name: str) -> str:
+    """`name`, if it can be one of a module, class or function."""
+    if len(name) > MAX_GLOBAL_CHARS:
+        raise ValueError(f"a global has a name of {len(name):,} characters")
+    return name

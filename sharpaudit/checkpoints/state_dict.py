@@ -23,6 +23,12 @@ ZERO_KEYS = {"zero_stage", "partition_count", "param_shapes", "zero_sharded_stat
 """Keys that DeepSpeed and FairScale write where the weights are spread over machines."""
 
 WRAPPER_PREFIXES = ("_orig_mod.", "module.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
+MAX_DROPPED = 1000
+"""Entries beside the weights that are listed."""
+
+MAX_WRAPPERS = 8
+"""Prefixes that are taken off, one after the other; three are usual, and a name may be nothing but prefixes."""
+
 FULL_MODULE_HINT = "re-save with torch.save(model.state_dict(), ...) or as safetensors"
 
 
@@ -76,10 +82,18 @@ def choose(root: object, weights: str, limits: Limits) -> Weights:
     for name, described in result.tensors.items():
         limits.check("max_name_chars", len(name), f"characters in the tensor name '{clean(name, 40)}'")
         described.check(name, limits)
+    limits.check("max_shared_bytes", _shared_bytes(result.tensors), "bytes of the tensors beyond those stored for them")
     strip_wrappers(result)
     result.ties = ties(result.tensors)
     result.steps += [f"'{clean(name)}' shares its storage with '{clean(other)}': copied" for name, other in result.ties.items()]
     return result
+
+
+def _shared_bytes(tensors: Mapping[str, Tensor]) -> int:
+    """How much more the tensors take, each with a copy of its own, than the distinct buffers they are views of."""
+    stored = [tensor for tensor in tensors.values() if isinstance(tensor, StoredTensor)]
+    buffers = {(id(t.storage.data.obj), t.storage.key): t.storage.num_bytes for t in stored}
+    return sum(tensor.num_bytes for tensor in stored) - sum(buffers.values())
 
 
 def ties(tensors: Mapping[str, Tensor]) -> dict[str, str]:
@@ -100,7 +114,10 @@ def strip_wrappers(weights: Weights) -> None:
     if len(tensors) > 1 and "n_averaged" in tensors:
         del tensors["n_averaged"]
         weights.steps.append("dropped n_averaged of an averaged model")
-    while prefix := next((p for p in WRAPPER_PREFIXES if all(name.startswith(p) and name != p for name in tensors)), None):
+    for _ in range(MAX_WRAPPERS):
+        prefix = next((p for p in WRAPPER_PREFIXES if all(name.startswith(p) and name != p for name in tensors)), None)
+        if prefix is None:
+            break
         tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
         weights.steps.append(f"stripped prefix '{prefix}' from {len(tensors)} names")
     for inner in WRAPPER_PREFIXES:
@@ -149,8 +166,9 @@ def _dropped(root: object, chosen: Candidate) -> list[str]:
     if chosen.path:
         for key, value in entries(root).items():
             if key != chosen.path[0]:
-                dropped.append(clean(f"{key} ({value.kind})" if isinstance(value, Inert) else key))
-    return sorted(set(dropped))
+                dropped.append(clean(f"{key[:200]} ({value.kind})" if isinstance(value, Inert) else key))
+    shown = sorted(set(dropped[:MAX_DROPPED]))
+    return [*shown, f"{len(dropped) - MAX_DROPPED:,} more"] if len(dropped) > MAX_DROPPED else shown
 
 
 def _refuse_shards(root: object, candidate: Candidate) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from sharpaudit.checkpoints.limits import Limits
+from sharpaudit.checkpoints.limits import Meter
 from sharpaudit.checkpoints.pickle_reader import Contents
 from sharpaudit.checkpoints.pickle_reader import read as read_pickle
 from sharpaudit.checkpoints.torch_pickle import TorchPickle, item_bytes
@@ -23,18 +23,18 @@ def looks_like(data: bytes) -> bool:
     return MAGIC.to_bytes(10, "little") in data[:32] or str(MAGIC).encode() in data[:32]
 
 
-def read(data: bytes, limits: Limits) -> Contents:
+def read(data: bytes, meter: Meter) -> Contents:
     """The contents of a legacy file, storages filled in.
 
     Raises:
         CheckpointError: truncated or malformed.
         UnsafeInput: a storage whose lengths contradict each other.
     """
-    magic = read_pickle(data, limits)
+    magic = read_pickle(data, meter)
     position = magic.length
-    protocol = read_pickle(data, limits, start=position)
+    protocol = read_pickle(data, meter, start=position)
     position += protocol.length
-    system = read_pickle(data, limits, start=position)
+    system = read_pickle(data, meter, start=position)
     position += system.length
     if magic.root != MAGIC or protocol.root != PROTOCOL or not isinstance(system.root, dict):
         raise CheckpointError("damaged legacy torch file: protocol or system info missing")
@@ -42,13 +42,14 @@ def read(data: bytes, limits: Limits) -> Contents:
         raise CheckpointError(
             "saved on a big-endian machine, which is not supported", hint="save it again on a little-endian one"
         )
-    torch_pickle = TorchPickle(data, limits, start=position)
+    torch_pickle = TorchPickle(data, meter, start=position)
     position += torch_pickle.contents.length
-    keys = read_pickle(data, limits, start=position)
+    keys = read_pickle(data, meter, start=position)
     position += keys.length
-    if not isinstance(keys.root, list) or sorted(map(str, keys.root)) != sorted(torch_pickle.storages):
+    named = [key for key in keys.root if isinstance(key, str)] if isinstance(keys.root, list) else []
+    if not isinstance(keys.root, list) or len(named) < len(keys.root) or sorted(named) != sorted(torch_pickle.storages):
         raise CheckpointError("damaged legacy torch file: its storages are not the ones its tensors name")
-    for key in keys.root:
+    for key in named:
         storage = torch_pickle.storages[key]
         if position + 8 > len(data):
             raise _truncated(data, key)
@@ -67,7 +68,7 @@ def read(data: bytes, limits: Limits) -> Contents:
     return contents
 
 
-def nested_storage(limits: Limits, arguments: Any) -> object:
+def nested_storage(arguments: Any, meter: Meter) -> object:
     """The storage in ``torch.storage._load_from_bytes(bytes)``: plain pickles of tensors hold a legacy file for each.
 
     Raises:
@@ -76,7 +77,7 @@ def nested_storage(limits: Limits, arguments: Any) -> object:
     data = arguments[0]
     if not isinstance(data, bytes) or not looks_like(data):
         raise CheckpointError("a storage inside the pickle is not a legacy torch file")
-    found = read(data, limits)
+    found = read(data, meter)
     if found.calls:
         raise UnsafeInput(f"a storage inside the pickle carries code: {clean(found.calls[0])}")
     return found.root

@@ -7,10 +7,9 @@ call builds a `StoredTensor` and the id a `Storage`; the container formats fill 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
-from sharpaudit.checkpoints.limits import Limits
+from sharpaudit.checkpoints.limits import Meter
 from sharpaudit.checkpoints.pickle_reader import Constructor, Contents, Global, Inert, hashable, read
 from sharpaudit.checkpoints.tensors import ITEM_BYTES, OddTensor, Storage, StoredTensor
 from sharpaudit.errors import CheckpointError, UnsafeInput, clean
@@ -45,11 +44,11 @@ class TorchPickle:
     """One pickle written by ``torch.save``: its contents and the storages its tensors are views of."""
 
     def __init__(
-        self, data: bytes, limits: Limits, *, start: int = 0, constructors: Mapping[str, Constructor] | None = None
+        self, data: bytes, meter: Meter, *, start: int = 0, constructors: Mapping[str, Constructor] | None = None
     ) -> None:
         self.storages: dict[str, Storage] = {}
         known = {**CONSTRUCTORS, **(constructors or {})}
-        self.contents: Contents = read(data, limits, start=start, constructors=known, persistent=self._storage)
+        self.contents: Contents = read(data, meter, start=start, constructors=known, persistent=self._storage)
 
     def _storage(self, pid: object) -> object:
         """The storage (or, in old full-module files, the class) that a persistent id names."""
@@ -58,9 +57,10 @@ class TorchPickle:
         if pid[0] == "module" and len(pid) == 4:
             return pid[1]
         if pid[0] != "storage" or len(pid) not in (5, 6):
-            raise CheckpointError(f"a persistent id of kind '{clean(str(pid[0])[:99])}' is not one of torch's")
+            kind = f" of kind '{clean(pid[0])}'" if isinstance(pid[0], str) else ""
+            raise CheckpointError(f"a persistent id{kind} is not one of torch's")
         _, kind, key, _, numel = pid[:5]
-        if not isinstance(kind, Global) or not isinstance(key, str) or type(numel) is not int or numel < 0:
+        if not isinstance(kind, Global) or not isinstance(key, str) or type(numel) is not int or not 0 <= numel < 2**63:
             raise CheckpointError("a persistent id in the pickle is malformed")
         if len(pid) == 6 and pid[5] is not None:
             raise CheckpointError(
@@ -79,7 +79,7 @@ def item_bytes(dtype: str) -> int:
     return ITEM_BYTES.get(dtype) or FOREIGN_ITEM_BYTES.get(dtype, 1)
 
 
-def _strided(arguments: Any) -> object:
+def _strided(arguments: Any, meter: Meter) -> object:
     """``(storage, offset, size, stride, ...)``; `_rebuild_tensor_v3` has its dtype in seventh place."""
     storage, offset, shape, strides, *rest = arguments
     if isinstance(storage, OddTensor):
@@ -87,57 +87,73 @@ def _strided(arguments: Any) -> object:
     if not isinstance(storage, Storage):
         return OddTensor("built on something that is not a storage")
     dtype = rest[2].name.removeprefix("torch.") if len(rest) > 2 and isinstance(rest[2], Global) else storage.dtype
-    return StoredTensor(storage, dtype, _integer(offset), _integers(shape), _integers(strides))
+    return StoredTensor(storage, dtype, _integer(offset), _integers(shape, meter), _integers(strides, meter))
 
 
-def _integers(values: object) -> tuple[int, ...]:
+def _integers(values: object, meter: Meter) -> tuple[int, ...]:
     """A size or stride as pickled: a tuple, or ``torch.Size`` around one."""
     if isinstance(values, Inert) and values.kind == "torch.Size" and isinstance(values.arguments, tuple):
         values = values.arguments[0]
     if not isinstance(values, tuple | list):
         raise ValueError("the shape or stride of a tensor is not a list of integers")
+    meter.check("max_rank", len(values), "dimensions of a tensor")
     return tuple(_integer(value) for value in values)
 
 
 def _integer(value: object) -> int:
-    if type(value) is not int or abs(value) >= 2**63:
+    if type(value) is not int or not -(2**63) < value < 2**63:
         raise ValueError("the shape, stride or offset of a tensor is not an integer")
     return value
 
 
-def _first(arguments: Any) -> object:
+def _first(arguments: Any, _: Meter) -> object:
     """What is wrapped: parameters and device copies carry their tensor first."""
     return arguments[0]
 
 
-def _typed(arguments: Any) -> object:
+def _typed(arguments: Any, meter: Meter) -> object:
     """``(function, type, arguments, state)``: plain for Tensor and Parameter, else a subclass that needs its own code."""
     function, kind, inner = arguments[:3]
     if isinstance(kind, Global) and kind.name in {"torch.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer"}:
-        return CONSTRUCTORS[function.name](inner)
+        return CONSTRUCTORS[function.name](inner, meter)
     name = getattr(kind, "name", "?")
-    return _shard(name) if name.startswith("torch.distributed.") else OddTensor(f"a tensor subclass ({clean(name)})")
+    return _sharded(name) if name.startswith("torch.distributed.") else OddTensor(f"a tensor subclass ({clean(name)})")
 
 
-def _shard(name: str, _: object = None) -> OddTensor:
+def _sharded(name: str) -> OddTensor:
     """A part of a tensor that is spread over several machines."""
     hint = "gather the whole tensors (get_model_state_dict with full_state_dict=True) and save those"
     return OddTensor(f"sharded training state ({clean(name)}): consolidate first", hint=hint)
 
 
 def _odd(kind: str) -> Constructor:
-    return lambda _: OddTensor(kind)
+    return lambda *_: OddTensor(kind)
 
 
-def _dictionary(arguments: Any) -> dict[Any, Any]:
+def _shard(name: str) -> Constructor:
+    return lambda *_: _sharded(name)
+
+
+def _dictionary(arguments: Any, meter: Meter) -> dict[Any, Any]:
     """An OrderedDict or defaultdict, empty or from pairs."""
     pairs = arguments[0] if arguments and isinstance(arguments[0], list) else ()
+    meter.step(len(pairs))
     return {hashable(key): value for key, value in pairs}
+
+
+def _encoded(arguments: Any, meter: Meter) -> object:
+    """Bytes, which protocol 2 has no instruction for: text and the name of its encoding."""
+    match arguments:
+        case (str(text), "latin1" | "latin-1"):
+            meter.make(len(text))
+            return text.encode("latin-1")  # what it does not have is a ValueError: damaged
+    return Inert("_codecs.encode", arguments)
 
 
 CONSTRUCTORS: dict[str, Constructor] = {
     "collections.OrderedDict": _dictionary,
-    "collections.defaultdict": lambda _: {},
+    "_codecs.encode": _encoded,
+    "collections.defaultdict": lambda *_: {},
     "torch._utils._rebuild_tensor": _strided,
     "torch._utils._rebuild_tensor_v2": _strided,
     "torch._utils._rebuild_tensor_v3": _strided,
@@ -152,5 +168,5 @@ CONSTRUCTORS: dict[str, Constructor] = {
     "torch._utils._rebuild_meta_tensor_no_storage": _odd("a meta tensor, no values"),
     "torch._utils._rebuild_wrapper_subclass": _odd("a tensor subclass without values"),
     "torch._utils._rebuild_device_tensor_from_numpy": _odd("a device tensor saved through numpy"),
-    **{name: partial(_shard, name) for name in SHARDS},
+    **{name: _shard(name) for name in SHARDS},
 }

@@ -7,10 +7,11 @@ overlapping entries) is what bombs and parser tricks are made of, and is refused
 from __future__ import annotations
 
 import struct
+import zlib
 from dataclasses import dataclass
 from itertools import pairwise
 
-from sharpaudit.checkpoints.limits import Limits
+from sharpaudit.checkpoints.limits import Limits, Meter
 from sharpaudit.checkpoints.pickle_reader import Contents
 from sharpaudit.checkpoints.torch_pickle import TorchPickle
 from sharpaudit.errors import CheckpointError, UnsafeInput, clean
@@ -27,12 +28,13 @@ _ABSENT = 0xFFFFFFFF
 
 @dataclass(frozen=True)
 class Entry:
-    """A stored entry: its name and where its header and its bytes are."""
+    """A stored entry: its name, where its header and its bytes are, and their checksum."""
 
     name: str
     header: int
     start: int
     stop: int
+    crc32: int
 
 
 def read(data: bytes, limits: Limits) -> Contents:
@@ -55,7 +57,9 @@ def read(data: bytes, limits: Limits) -> Contents:
             "saved on a big-endian machine, which is not supported", hint="save it again on a little-endian one"
         )
     pickle = entries[pickles[0]]
-    torch_pickle = TorchPickle(data[pickle.start : pickle.stop], limits)
+    torch_pickle = TorchPickle(data, Meter(limits, len(data)), start=pickle.start)
+    if torch_pickle.contents.length > pickle.stop - pickle.start:
+        raise CheckpointError(f"damaged: the pickle in '{clean(pickle.name)}' does not end there")
     for key, storage in torch_pickle.storages.items():
         entry = entries.get(f"{prefix}data/{key}")
         if entry is None:
@@ -80,6 +84,7 @@ def directory(data: bytes, limits: Limits) -> dict[str, Entry]:
     try:
         count, position, end = _end_record(data)
         limits.check("max_tensors", count, "entries in the archive")
+        limits.check("max_header_bytes", end - position, "bytes in the directory of the archive")
         entries: dict[str, Entry] = {}
         for _ in range(count):
             entry, position = _central_entry(data, position, end)
@@ -92,7 +97,20 @@ def directory(data: bytes, limits: Limits) -> dict[str, Entry]:
     for left, right in pairwise(ordered):
         if left.stop > right.header:
             raise UnsafeInput(f"entries '{clean(left.name)}' and '{clean(right.name)}' overlap in the archive")
+    if any(entry.crc32 for entry in ordered):  # torch can be told to write none (set_crc32_options)
+        for entry in ordered:
+            _check_sum(data, entry)
     return {entry.name: entry for entry in ordered}
+
+
+def _check_sum(data: bytes, entry: Entry) -> None:
+    """Decide whether the bytes of an entry are those that were written."""
+    found = zlib.crc32(memoryview(data)[entry.start : entry.stop])
+    if found != entry.crc32:
+        raise CheckpointError(
+            f"entry '{clean(entry.name)}' is damaged: its checksum is {found:08x}, {entry.crc32:08x} is stated",
+            hint="download or save it again",
+        )
 
 
 def _end_record(data: bytes) -> tuple[int, int, int]:
@@ -115,7 +133,7 @@ def _end_record(data: bytes) -> tuple[int, int, int]:
 def _central_entry(data: bytes, position: int, end: int) -> tuple[Entry, int]:
     """The entry described at `position` of the directory, and where the next one is."""
     fields = _CENTRAL.unpack_from(data, position)
-    signature, _, _, flags, method, *_, packed, size, name_length, extra_length, comment_length, _, _, _, offset = fields
+    signature, _, _, flags, method, _, _, crc32, packed, size, name_length, extra_length, comment_length, _, _, _, offset = fields
     following = position + _CENTRAL.size + name_length + extra_length + comment_length
     if signature != b"PK\x01\x02" or following > end:
         raise CheckpointError("damaged ZIP directory")
@@ -134,7 +152,7 @@ def _central_entry(data: bytes, position: int, end: int) -> tuple[Entry, int]:
     start = offset + _LOCAL.size + local[9] + local[10]
     if local[0] != MAGIC or data[start - local[10] - local[9] : start - local[10]] != raw_name or start + size > len(data):
         raise UnsafeInput(f"entry '{clean(name)}' is not where the directory says")
-    return Entry(name, offset, start, start + size), following
+    return Entry(name, offset, start, start + size, crc32), following
 
 
 def _zip64(extra: bytes, values: list[int]) -> list[int]:

@@ -78,8 +78,8 @@ def _run(arguments: list[str]) -> int:
         return _fail(refusal(error), arguments)
     except SystemExit as leave:  # the parser's, after shell completion
         return leave.code if isinstance(leave.code, int) else ExitCode.DONE
-    except Exception:
-        return _fail(_crash(), arguments)
+    except Exception as error:
+        return _fail(_out_of_memory(error) or _crash(), arguments)
     except BaseException as stop:
         return _stopped(arguments, terminated=any(isinstance(cause, _Terminated) for cause in (stop, stop.__cause__)))
 
@@ -95,6 +95,15 @@ def _fail(error: SharpauditError, arguments: list[str]) -> int:
     if "--json" in arguments:
         print(json.dumps(error.as_json(), indent=2, sort_keys=True))
     return error.exit_code
+
+
+def _out_of_memory(error: Exception) -> SharpauditError | None:
+    """The refusal for an error that says that a limit of memory was met, which is no defect of ours."""
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error)):
+        return EnvironmentFailure(
+            "the memory that this process may take ran out", hint="raise its limit, or use a larger machine"
+        )
+    return None
 
 
 def _crash() -> SharpauditError:

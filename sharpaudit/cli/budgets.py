@@ -18,6 +18,7 @@ BUDGETS = (
     "max_pickle_steps",
     "max_depth",
     "max_view_excess_bytes",
+    "max_shared_bytes",
 )
 """Fields of `checkpoints.Limits`, named here so that ``--help`` need not import it."""
 

@@ -8,15 +8,21 @@
 from __future__ import annotations
 
 import csv
-import re
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import regex
 
 from sharpaudit import files, strict_yaml
 from sharpaudit.errors import UnknownName, UsageError, clean
 
 FILE, CONDITION = "file", "condition"
+MAX_PATTERN = 1000
+"""Characters of a regular expression."""
+SECONDS = 2.0
+"""Time that searching all names for it may take; the expressions of the standard library know no limit."""
 
 
 def conditions(files: Sequence[str], source: str) -> dict[str, str]:
@@ -42,12 +48,19 @@ def _chosen(files: Sequence[str], found: Mapping[str, str], source: str) -> dict
 
 def _matched(files: Sequence[str], pattern: str) -> dict[str, str]:
     try:
-        expression = re.compile(pattern)
-    except re.error as error:
-        raise UsageError(f"--conditions: neither a .csv or .yaml file nor a regular expression: {error}") from error
+        if len(pattern) > MAX_PATTERN:
+            raise regex.error(f"{len(pattern):,} characters are more than the {MAX_PATTERN:,} it may have")
+        expression = regex.compile(pattern)
+    except regex.error as error:
+        raise UsageError(f"--conditions: neither a .csv or .yaml file nor a regular expression: {clean(str(error))}") from error
     if expression.groups < 1:
         raise UsageError("--conditions: expected a group in parentheses, as in '(.+)-seed'", hint="it captures the condition")
-    matches = {file: expression.search(file) for file in files}
+    deadline = time.monotonic() + SECONDS
+    try:
+        matches = {file: expression.search(file, timeout=max(0.001, deadline - time.monotonic())) for file in files}
+    except TimeoutError as error:
+        hint = "a repetition within a repetition, as in '(a+)+', can take for ever"
+        raise UsageError(f"--conditions: '{clean(pattern)}' takes more than {SECONDS:g} s to search", hint=hint) from error
     return {file: match.group(1) for file, match in matches.items() if match and match.group(1) is not None}
 
 

@@ -99,10 +99,27 @@ def meaning(metric: str) -> Meaning | None:
 
 def matches(pattern: str, name: str) -> bool:
     """Whether `name` fits `pattern`: ``*`` stands for one qualifier, or for a label with all its slashes."""
-    parts = [re.escape(part) for part in pattern.split("*")]
-    if len(parts) > 1 and parts[-1] == "":
-        parts[-2:] = [parts[-2] + (".+" if OPEN_ENDED.match(pattern) else "[^/]+")]
-    return re.fullmatch("[^/]+".join(parts), name) is not None
+    wanted, given = pattern.split("/"), name.split("/")
+    if wanted[-1].endswith("*") and OPEN_ENDED.match(pattern) and len(given) > len(wanted):
+        given[len(wanted) - 1 :] = ["/".join(given[len(wanted) - 1 :])]
+    return len(wanted) == len(given) and all(map(_fits, wanted, given))
+
+
+def _fits(pattern: str, part: str) -> bool:
+    """Whether `part` is `pattern` with at least one character for every ``*``; in a time that grows with their lengths alone."""
+    first, *others = pattern.split("*")
+    if not others:
+        return part == pattern
+    *middle, last = others
+    if not (part.startswith(first) and part.endswith(last)):
+        return False
+    position, end = len(first) + 1, len(part) - len(last)
+    for text in middle:  # the leftmost place is as good as any
+        found = part.find(text, position, end)
+        if found < 0:
+            return False
+        position = found + len(text) + 1
+    return position <= end
 
 
 OPEN_ENDED = re.compile(r"clean\.accuracy/class/|features\.|sharpness\.|adversarial\.")

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from sharpaudit import files
+from sharpaudit import files, strict_json
 from sharpaudit.errors import CardError, EnvironmentFailure, UnsafeInput, clean
 from sharpaudit.store.files import OTHER_OUTPUT, check_folder, require_file, write
 from sharpaudit.store.runs import REPORT
@@ -129,7 +129,7 @@ def state_of(folder: Path) -> State | None:
     """
     path = folder / STATE
     try:
-        state = State(**json.loads(files.read(path, most=MAX_BYTES)))
+        state = State(**strict_json.load(files.read(path, most=MAX_BYTES)))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, RecursionError) as error:
@@ -169,7 +169,7 @@ def _take(folder: Path) -> int:
 def _holder(path: Path) -> tuple[int, str, float] | None:
     """Process, host and start of whoever holds the lock."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError, UnsafeInput):
-        found = json.loads(files.read(path, most=MAX_BYTES))
+        found = strict_json.load(files.read(path, most=MAX_BYTES))
         return int(found["pid"]), str(found["host"]), float(found["since"])
     return None
 

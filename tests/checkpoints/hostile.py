@@ -12,6 +12,7 @@ import pickle
 import struct
 import subprocess
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -134,6 +135,15 @@ def patched(data: bytes, at: int, new: bytes) -> bytes:
     """`data` with some bytes replaced; negative positions count from the end."""
     at %= len(data)
     return data[:at] + new + data[at + len(new) :]
+
+
+def resealed(data: bytes) -> bytes:
+    """An archive whose entries were changed, with checksums that fit them again."""
+    for at in [at for at in range(len(data)) if data.startswith(b"PK\x01\x02", at)]:
+        size, header = (struct.unpack_from(kind, data, at + place)[0] for kind, place in (("<L", 24), ("<L", 42)))
+        start = header + 30 + sum(struct.unpack_from("<2H", data, header + 26))
+        data = patched(data, at + 16, struct.pack("<L", zlib.crc32(data[start : start + size])))
+    return data
 
 
 def overlapping() -> bytes:
@@ -301,7 +311,9 @@ TENSORS = {
     "storage of unknown type": _fixed(lambda: tensor(kind="EvilStorage", numel=8), "unsupported dtype EvilStorage", 3),
     "sparse": _fixed(lambda: saved({"w": torch.eye(3).to_sparse()}), "'w' is sparse", 3),
     "sparse, lying indices": _fixed(
-        lambda: saved({"w": torch.eye(3).to_sparse()}).replace(struct.pack("<q", 2), struct.pack("<q", 2**50)), "'w' is sparse", 3
+        lambda: resealed(saved({"w": torch.eye(3).to_sparse()}).replace(struct.pack("<q", 2), struct.pack("<q", 2**50))),
+        "'w' is sparse",
+        3,
     ),
     "meta": _fixed(lambda: saved({"w": torch.empty(3, device="meta")}), "meta tensor, no values", 3),
     "nested tensor size": _raw(b"ctorch._utils\n_rebuild_tensor_v2\n(NK\x00))\x89NtR.", "no tensors", 3),
@@ -400,7 +412,7 @@ HEADERS = {
     "metadata of numbers": _header({"__metadata__": {"a": 1}}, "not a table of texts", 3),
     "brackets 200,000 deep": _header(b'{"a":' + b"[" * 200_000, "nested too deep", 3),
     "not JSON": _header(b"{nope}", "is not JSON", 3),
-    "a list": _fixed(lambda: safetensors(b"[1]"), "is not a JSON object", 3, "weights.safetensors"),
+    "a list": _fixed(lambda: safetensors(b"[1]"), "is not JSON: expected an object", 3, "weights.safetensors"),
     "infinity": _header(b'{"a":Infinity}', "is not a number of JSON", 3),
     "not UTF-8": _header(b'{"\xff":1}', "is not JSON", 3),
 }

@@ -47,7 +47,7 @@ METADATA = {
     "classes that are no JSON": ({"classes": "a, b"}, "sharpaudit.classes is not JSON"),
     "too many classes": ({"classes": json.dumps([""] * 100_001)}, "sharpaudit.classes is not a list of names"),
     "unknown preprocessing": ({"preprocessing": '{"gamma": 2}'}, "may hold only mean, std, input_size, interpolation, crop_pct"),
-    "preprocessing that is no object": ({"preprocessing": "[]"}, "sharpaudit.preprocessing is not a JSON object"),
+    "preprocessing that is no object": ({"preprocessing": "[]"}, "sharpaudit.preprocessing is not JSON: expected an object"),
     "three names for two classes": ({"num_classes": "2", "classes": '["a", "b", "c"]'}, "metadata states 2 classes and names 3"),
 }
 
@@ -241,7 +241,7 @@ FOLDERS = {
     "two checkpoints": (two_files, "a folder with several checkpoints: a.pt, b.pt"),
     "no weight_map": (index({}), "the index of shards has no weight_map"),
     "a weight_map of numbers": (index({"weight_map": {"a": 1}}), "the index of shards has no weight_map"),
-    "an index that is no object": (index([1]), "the index of shards is not a JSON object"),
+    "an index that is no object": (index([1]), "the index of shards is not JSON: expected an object"),
     "the wrong shard": (
         index({"weight_map": {"a": "2.safetensors", "b": "1.safetensors"}}),
         "shard '1.safetensors' holds 'a', which the index does not expect there",

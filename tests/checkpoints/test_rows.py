@@ -613,7 +613,7 @@ def test_c52_a_small_file_that_stands_for_a_large_network(tmp_path: Path) -> Non
     (tmp_path / "net.py").write_text(
         f"from torch import nn\ndef make():\n    return nn.Sequential(nn.Linear({2**22}, {2**21}, bias=False))"
     )
-    limits = Limits(max_view_excess_bytes=2**50)
+    limits = Limits(max_view_excess_bytes=2**50, max_shared_bytes=2**50)
     with pytest.raises(EnvironmentFailure, match=r"not enough memory for the network: 32,768\.00 GiB needed, .* GiB available"):
         load(tmp_path / "bad.pt", architecture=f"{tmp_path}/net.py:make", allow_code=True, limits=limits)
 
