@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import resource
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from sharpaudit.card import Environment
-from sharpaudit.errors import EnvironmentFailure
+from sharpaudit.errors import EnvironmentFailure, clean
 
 FLOPS_WORTH_SHARING = 10**9
 """Operations in one forward pass of a batch above which several threads are faster, with room to spare."""
@@ -85,8 +86,8 @@ def available_device(name: str) -> str:
             raise EnvironmentFailure(f"no mps device: {why}", hint="use --device auto")
         return name
     kind, _, index = name.partition(":")
-    if kind != "cuda" or not (index or "0").isdigit():
-        raise EnvironmentFailure(f"unknown device '{name}'", hint="use cpu, cuda, cuda:N, mps or auto")
+    if kind != "cuda" or not re.fullmatch("[0-9]{0,4}", index):
+        raise EnvironmentFailure(f"unknown device '{clean(name)}'", hint="use cpu, cuda, cuda:N, mps or auto")
     if not torch.cuda.is_available():
         built = torch.version.cuda
         why = f"torch was built for CUDA {built} but finds no working driver" if built else "this torch was built without CUDA"

@@ -13,7 +13,8 @@
     └── Interrupted                130  Ctrl-C; 143 after SIGTERM
 
 Messages are one line: what was expected, what came; the hint says what to do next. Text that came from a file goes through
-`clean` before it reaches any message, because names in a checkpoint can hold terminal escapes.
+`clean` before it reaches any message, because names in a checkpoint can be long and hold terminal escapes; what was forgotten
+there prints all the same, because every error makes its own message printable.
 """
 
 from __future__ import annotations
@@ -58,10 +59,10 @@ class SharpauditError(Exception):
     exit_code: ClassVar[ExitCode] = ExitCode.INTERNAL
 
     def __init__(self, message: str, *, hint: str | None = None, path: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = printable(message)
+        self.hint = hint and printable(hint)
         self.path = path
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         """The one line a user sees: ``error[CODE]: what - where - what to do``."""
@@ -144,12 +145,21 @@ class Interrupted(SharpauditError):
     exit_code = ExitCode.INTERRUPTED
 
 
+def printable(text: str) -> str:
+    """`text` with every character that does not print as ``\\xNN``: terminal escapes, line breaks, what turns the direction."""
+    return (
+        text
+        if text.isprintable()
+        else "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    )
+
+
 def clean(text: str, limit: int = 120) -> str:
     """Foreign text made safe for a terminal or a log: printable characters stay, others become ``\\xNN``; cut at `limit`.
 
     Rich strips only BEL, BS, VT, FF and CR; ESC and the 8-bit CSI would pass, so this is done before any renderer.
     """
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text[: limit + 1])
+    shown = printable(text[: limit + 1])
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 

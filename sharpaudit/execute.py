@@ -114,7 +114,7 @@ def finish(step: Step, bench: Workbench) -> Finished:
         distribution=probe.distribution,
         measurements=[*measurements, *_missing(step, {m.name for m in measurements}, status, reason)],
         tables={item.name: item.table for item in found if isinstance(item, NamedTable)},
-        views=sorted(narrowed.viewed),
+        views=sorted(view for view in narrowed.viewed if view in bench.views),
         passes=dict(sorted((Counter(bench.passes) - before).items())),
         seconds=time.monotonic() - started,
     )

@@ -17,7 +17,8 @@ import yaml
 
 from sharpaudit.errors import SharpauditError, UnsafeInput, UsageError, clean
 
-MAX_BYTES = 2**20
+MAX_BYTES = 2**18
+"""PyYAML reads 100,000 bytes in a second; a policy of a thousand rules has 150,000."""
 MAX_DEPTH = 20
 SNIPPET = 60
 """Characters of the offending line that a message shows."""

@@ -89,15 +89,19 @@ def inspect(path: Path, *, weights: str = "auto", limits: Limits = DEFAULT) -> I
         UnsafeInput: it lies about its sizes or is above a budget.
     """
     found = contents.read(path, limits)
-    chosen, refusal = state_dict.Weights({}), None
+    chosen, refusals = state_dict.Weights({}), list[SharpauditError]()
     choices: list[candidates.Candidate] = []
+    try:
+        found.refuse_code()
+    except SharpauditError as error:
+        refusals.append(error)
     try:
         choices = candidates.ranked(found.root, limits)
         chosen = state_dict.choose(found.root, weights, limits)
-        found.refuse_code()
     except SharpauditError as error:
-        error.path = error.path or str(path)
-        refusal = error
+        refusals.append(error)
+    for refusal in refusals:
+        refusal.path = refusal.path or str(path)
     return Inspection(
         file=clean(path.name, limit=255),
         link_to=clean(path.resolve().name, limit=255) if path.is_symlink() else None,
@@ -115,7 +119,7 @@ def inspect(path: Path, *, weights: str = "auto", limits: Limits = DEFAULT) -> I
         globals=[clean(name) for name in found.globals],
         code=[clean(name) for name in found.calls],
         networks=[_network(c) for c in fingerprint.candidates({name: t.shape for name, t in chosen.tensors.items()})],
-        refusal=refusal,
+        refusal=refusals[0] if refusals else None,
     )
 
 

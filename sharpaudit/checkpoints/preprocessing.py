@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NoReturn, get_args
 
 from sharpaudit.card import Preprocessing
-from sharpaudit.errors import ArchitectureError, CheckpointError, clean
+from sharpaudit.errors import ArchitectureError, CheckpointError, UsageError, clean
 
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
+
+MAX_SIDE = 4096
+"""Of an input, in pixels."""
+LEAST_STD, MOST = 1e-6, 1e6
+"""Bounds of mean and standard deviation: beyond them float32 pixels are nothing but zeros and infinities."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ def resolve(
         taken |= set(mine)
         if mine:
             parts.append(origin if len(mine) == len(FIELDS) else f"{origin}: {', '.join(mine)}")
-    return _checked(chosen, "; ".join(parts))
+    return _checked(chosen, "; ".join(parts), flags)
 
 
 def origin_of(
@@ -143,24 +148,28 @@ def _adapted(defaults: Defaults, settings: Mapping[str, int]) -> dict[str, Any]:
     return {"mean": mean, "std": std, "input_size": crop, "interpolation": interpolation, "crop_pct": defaults.crop_pct}
 
 
-def _checked(chosen: Mapping[str, Any], origin: str) -> Preprocessing:
+def _checked(chosen: Mapping[str, Any], origin: str, flags: Collection[str] = ()) -> Preprocessing:
+    def refuse(name: str, expected: str) -> NoReturn:
+        value = chosen[name]
+        few = not isinstance(value, list | tuple) or len(value) <= 10
+        got = clean(str(value)) if few and not isinstance(value, dict) else f"a {type(value).__name__} of {len(value):,}"
+        if name in flags:
+            raise UsageError(f"--{name.replace('_', '-')}: expected {expected}, got {got}")
+        raise CheckpointError(f"{name} must be {expected}, got {got}")
+
     size = chosen["input_size"]
-    if not isinstance(size, list | tuple) or len(size) != 3 or not all(type(n) is int and 0 < n <= 4096 for n in size):
-        raise CheckpointError(f"input_size must be (channels, height, width), got {clean(str(size))}")
-    for name in ("mean", "std"):
+    if not isinstance(size, list | tuple) or len(size) != 3 or not all(type(n) is int and 0 < n <= MAX_SIDE for n in size):
+        refuse("input_size", "(channels, height, width)")
+    for name, least in (("mean", -MOST), ("std", LEAST_STD)):
         values = chosen[name]
-        numbers = isinstance(values, list | tuple) and all(isinstance(v, int | float) and math.isfinite(v) for v in values)
-        if not numbers or len(values) not in (1, size[0]) or (name == "std" and min(values) <= 0):
-            raise CheckpointError(
-                f"{name} must be {size[0]} finite numbers{' above 0' * (name == 'std')}, got {clean(str(values))}"
-            )
+        numbers = isinstance(values, list | tuple) and all(type(v) in (int, float) and least <= v <= MOST for v in values)
+        if not numbers or len(values) not in (1, size[0]):
+            refuse(name, f"{size[0]} finite numbers from {least:g} to {MOST:g}")
     interpolation, crop = chosen["interpolation"], chosen["crop_pct"]
     if interpolation not in get_args(Interpolation):
-        raise CheckpointError(
-            f"interpolation must be one of {', '.join(get_args(Interpolation))}, got {clean(str(interpolation))}"
-        )
+        refuse("interpolation", f"one of {', '.join(get_args(Interpolation))}")
     if not isinstance(crop, int | float) or not 0 < crop <= 1:
-        raise CheckpointError(f"crop_pct must be above 0 and at most 1, got {clean(str(crop))}")
+        refuse("crop_pct", "above 0 and at most 1")
     mean, std = (list(map(float, chosen[name])) * (size[0] if len(chosen[name]) == 1 else 1) for name in ("mean", "std"))
     return Preprocessing(
         mean=mean, std=std, input_size=list(size), interpolation=interpolation, crop_pct=float(crop), origin=origin

@@ -79,7 +79,7 @@ def _run(arguments: list[str]) -> int:
     except SystemExit as leave:  # the parser's, after shell completion
         return leave.code if isinstance(leave.code, int) else ExitCode.DONE
     except Exception as error:
-        return _fail(_out_of_memory(error) or _crash(), arguments)
+        return _fail(_of_the_machine(error) or _crash(), arguments)
     except BaseException as stop:
         return _stopped(arguments, terminated=any(isinstance(cause, _Terminated) for cause in (stop, stop.__cause__)))
 
@@ -97,12 +97,12 @@ def _fail(error: SharpauditError, arguments: list[str]) -> int:
     return error.exit_code
 
 
-def _out_of_memory(error: Exception) -> SharpauditError | None:
-    """The refusal for an error that says that a limit of memory was met, which is no defect of ours."""
+def _of_the_machine(error: Exception) -> SharpauditError | None:
+    """The failure behind an error that is no defect of ours: memory that ran out, or a path that the system refused."""
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error)):
-        return EnvironmentFailure(
-            "the memory that this process may take ran out", hint="raise its limit, or use a larger machine"
-        )
+        return EnvironmentFailure("the memory that this process may take ran out", hint="raise its limit or use a larger machine")
+    if isinstance(error, OSError) and error.filename is not None:
+        return EnvironmentFailure(f"{error.strerror or error}", path=os.fsdecode(error.filename), hint="check the path")
     return None
 
 

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 PROJECT = "pyproject.toml"
+MAX_PROJECT_BYTES = 2**20
+MAX_DOTS = 200
+"""In a line of it: the standard library reads a key of n parts in a time that grows with their square."""
 
 COMMAND_LINE_ONLY = ("allow_", "follow_links", "plugins")
 """Beginnings of the options that loosen a refusal."""
@@ -60,7 +63,7 @@ def of_file(path: Path | None) -> Iterator[Layer]:
     if path is not None:
         from sharpaudit import strict_yaml
 
-        document = strict_yaml.load(_read(path), source=str(path))
+        document = strict_yaml.load(_read(path, most=strict_yaml.MAX_BYTES), source=str(path))
         yield _layer("config", path, {} if document is None else document)
 
 
@@ -73,8 +76,13 @@ def of_project() -> Iterator[Layer]:
         return
     if path is None:
         return
+    data = _read(path, most=MAX_PROJECT_BYTES)
+    if b"sharpaudit" not in data:
+        return
+    if any(line.count(b".") > MAX_DOTS for line in data.splitlines()):
+        raise UsageError(f"not readable as TOML: a line of more than {MAX_DOTS} dots", path=str(path))
     try:
-        document = tomllib.loads(_read(path).decode())
+        document = tomllib.loads(data.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         reason = "nested too deep" if isinstance(error, RecursionError) else clean(str(error))
         raise UsageError(f"not readable as TOML: {reason}", path=str(path)) from error
@@ -83,11 +91,9 @@ def of_project() -> Iterator[Layer]:
         yield _layer("pyproject", path, tools["sharpaudit"])
 
 
-def _read(path: Path) -> bytes:
-    from sharpaudit.strict_yaml import MAX_BYTES
-
+def _read(path: Path, *, most: int) -> bytes:
     try:
-        return files.read(path, most=MAX_BYTES)
+        return files.read(path, most=most)
     except OSError as error:
         raise UsageError(f"cannot read the configuration: {error.strerror}", path=str(path)) from error
 

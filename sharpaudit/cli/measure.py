@@ -13,7 +13,10 @@ from sharpaudit.cli.dry_run import print_plan
 from sharpaudit.cli.layers import ConfigFile, configured, probe_options, probe_selection
 from sharpaudit.cli.running import audit_all, run_folders
 from sharpaudit.cli.values import duration, numbers
-from sharpaudit.errors import ExitCode, UsageError
+from sharpaudit.errors import ExitCode, UsageError, clean
+
+LEAST_RANGE = 1e-6
+"""Between black and white."""
 
 Text = str | None
 Precision = Literal["auto", "float32", "float64"]
@@ -110,7 +113,7 @@ def measure(
 
     if out is not None and len(checkpoints) > 1:
         raise UsageError("-o names one run folder and several checkpoints were given", hint="leave -o out")
-    size = numbers("--input-size", input_size, (3,))
+    size = numbers("--input-size", input_size, (3,), whole=True)
     overrides = PreprocessingOverrides(
         mean=numbers("--mean", mean, (1, 3)),
         std=numbers("--std", std, (1, 3)),
@@ -119,6 +122,8 @@ def measure(
         crop_pct=crop_pct,
     )
     range_ = numbers("--input-range", input_range, (2,))
+    if range_ and range_[1] - range_[0] < LEAST_RANGE:
+        raise UsageError(f"--input-range: expected LOW below HIGH, got '{clean(input_range or '')}'")
     raised: dict[str, Any] = {"max_bytes": max_bytes, "max_pixels": max_pixels}
     reading = Reading(
         input_range=(range_[0], range_[1]) if range_ else None,

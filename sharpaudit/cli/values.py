@@ -8,11 +8,11 @@ from math import inf, isfinite
 from sharpaudit.errors import UsageError, clean
 
 
-def numbers(flag: str, text: str | None, counts: tuple[int, ...]) -> tuple[float, ...] | None:
+def numbers(flag: str, text: str | None, counts: tuple[int, ...], *, whole: bool = False) -> tuple[float, ...] | None:
     """The numbers in a text such as 0.5,0.5,0.5, of which there must be one of `counts`; None when there is no text.
 
     Raises:
-        UsageError: another count, or something else than finite numbers.
+        UsageError: another count, or something else than finite numbers; with `whole`, also fractions.
     """
     if text is None:
         return None
@@ -20,8 +20,8 @@ def numbers(flag: str, text: str | None, counts: tuple[int, ...]) -> tuple[float
         found = tuple(float(part) for part in text.split(","))
     except ValueError:
         found = ()
-    if len(found) not in counts or not all(map(isfinite, found)):
-        expected = " or ".join(map(str, counts))
+    if len(found) not in counts or not all(isfinite(number) and (not whole or number.is_integer()) for number in found):
+        expected = " or ".join(map(str, counts)) + (" whole" if whole else "")
         raise UsageError(f"{flag}: expected {expected} numbers separated by commas, got '{clean(text)}'")
     return found
 

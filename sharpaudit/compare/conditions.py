@@ -19,6 +19,7 @@ from sharpaudit import files, strict_yaml
 from sharpaudit.errors import UnknownName, UsageError, clean
 
 FILE, CONDITION = "file", "condition"
+MAX_TABLE_BYTES = 2**20
 MAX_PATTERN = 1000
 """Characters of a regular expression."""
 SECONDS = 2.0
@@ -66,7 +67,7 @@ def _matched(files: Sequence[str], pattern: str) -> dict[str, str]:
 
 def _table(path: Path, column: str) -> dict[str, str]:
     try:
-        data = files.read(path, most=strict_yaml.MAX_BYTES)
+        data = files.read(path, most=MAX_TABLE_BYTES)
     except OSError as error:
         raise UsageError(f"--conditions: cannot be read: {error.strerror}", path=str(path)) from error
     if path.suffix == ".csv":

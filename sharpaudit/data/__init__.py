@@ -92,7 +92,12 @@ def open_images(
         UnsafeInput: a pickle, a bomb, a link out of the folder, or not a regular file.
         UsageError: a limit that the set cannot meet.
     """
-    data = _opened(spec, preprocessing, search, reading or Reading())
+    try:
+        data = _opened(spec, preprocessing, search, reading or Reading())
+    except OSError as error:
+        raise DataError(
+            f"cannot read the data: {error.strerror or error}", path=clean(spec), hint="check its permissions"
+        ) from error
     return data if limit is None else data.limited(limit)
 
 

@@ -42,6 +42,8 @@ GREY = frozenset({"1", "L", "I;16", "I;16B", "I;16L", "LA"})
 COLOUR = frozenset({"RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr"})
 LISTED = "classes.txt"
 MAX_LIST_BYTES = 1 << 20
+MAX_DEPTH = 32
+"""Folders within a class folder, one in the other."""
 THREADS = 4
 
 RESAMPLING = {
@@ -262,6 +264,8 @@ def _image_paths(folder: Path, root: Path, reading: Reading, ignored: Counter[st
     real = folder.resolve()
     if real in above:
         raise UnsafeInput(f"the link '{clean(folder.name)}' leads back to a folder above it", hint="remove the link")
+    if len(above) >= MAX_DEPTH:
+        raise UnsafeInput(f"more than {MAX_DEPTH} folders within folders below the class '{clean(above[0].name)}'")
     paths = []
     for entry in _entries(folder):
         if _is_folder(entry, root, reading):

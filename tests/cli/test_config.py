@@ -144,7 +144,7 @@ REFUSED: dict[str, tuple[bytes, int, str]] = {
     "UTF-16": ("seed: 1\n".encode("utf-16"), 2, "not UTF-8 text: byte 0"),
     "NUL": (b"seed: 1\n\0", 2, "not YAML: character 0x0 at position 8"),
     "tabs": (b"set:\n\tperturbation: {}\n", 2, "(line 2, column 1)"),
-    "a huge file": (b"seed: 1\n# " + b"x" * 2**20, 2, "bytes are more than the 1,048,576 it may have"),
+    "a huge file": (b"seed: 1\n# " + b"x" * 2**20, 2, "bytes are more than the 262,144 it may have"),
     "tag": (b"seed: !!python/object/apply:os.system ['touch ran']\n", 4, "tags are not allowed (line 1, column 7)"),
     "bomb": (b"a: &a [1]\nb: [" + b"*a, " * 9 + b"]\n", 4, "anchors are not allowed (line 1, column 4)"),
     "permission": (b"allow_code: true\n", 4, "'allow_code' may not stand in a file - audit.yaml - pass --allow-code yourself"),
@@ -184,8 +184,10 @@ def test_files_that_are_odd_and_fine(content: bytes, run: Command, tmp_path: Pat
         ("[tool.sharpaudit]\nseed = 2001-01-01\n", 2, "seed: Input should be a valid integer"),
         ("[tool]\nsharpaudit = 3\n", 2, "expected a configuration of keys and values"),
         ("[tool.sharpaudit\n", 2, "not readable as TOML: Expected ']' at the end of a table declaration (at line 1, column 17)"),
-        ("x = " + "[" * 100_000, 2, "not readable as TOML: nested too deep"),
+        ("[tool.sharpaudit]\nx = " + "[" * 100_000, 2, "not readable as TOML: nested too deep"),
         ("tool = 3\n", 0, ""),
+        ("a" + ".a" * 100_000 + " = 1  # sharpaudit", 2, "not readable as TOML: a line of more than 200 dots"),
+        ("x = " + "[" * 100_000, 0, ""),  # nothing of ours
     ],
 )
 def test_projects_that_are_refused(content: str, code: int, words: str, run: Command, tmp_path: Path) -> None:

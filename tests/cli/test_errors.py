@@ -99,6 +99,22 @@ CASES: dict[str, Case] = {
     ),
     "too many tensors": (nothing, ["measure", str(GOOD), *DIGITS, "--max-tensors", "2"], 4, ["--max-tensors"]),
     "another number of classes": (nothing, ["measure", str(GOOD), *DIGITS, "--num-classes", "7"], 3, ["--num-classes"]),
+    **{
+        f"{flag} {value}": (nothing, ["measure", str(GOOD), *DIGITS, flag, value], 2, [flag, "expected"])
+        for flag, values in {
+            "--std": ("0", "-1", "1e-320", "1e300"),
+            "--mean": ("1e300", "nan"),
+            "--input-size": ("1,0,8", "1,-8,8", "1,8.5,8", "1,1e9,8", "8,8"),
+            "--input-range": ("5,5", "5,1", "0,1e-320", "0,inf"),
+        }.items()
+        for value in values
+    },
+    "a device of escapes": (
+        nothing,
+        ["measure", str(GOOD), *DIGITS, "--device", "a\x1b[2Jb"],
+        5,
+        ["unknown device 'a\\x1b[2Jb'"],
+    ),
     "half a range": (nothing, ["measure", str(GOOD), *DIGITS, "--input-range", "1"], 2, ["--input-range", "2 numbers"]),
     "unknown device": (nothing, ["measure", str(GOOD), *DIGITS, "--device", "tpu"], 5, ["cpu, cuda, cuda:N, mps"]),
     "one output for two runs": (nothing, ["measure", str(GOOD), str(GOOD), *DIGITS, "-o", "run"], 2, ["one run folder"]),
