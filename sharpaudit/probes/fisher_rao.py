@@ -20,16 +20,14 @@ Sources
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
 
 from sharpaudit.card import Measured
 from sharpaudit.curvature import fisher_rao as norm
 from sharpaudit.probes import Finding, Need, Passes, Terms, Workbench, Workload, probe
-from sharpaudit.stats import Resamples, bootstrap
+from sharpaudit.stats import Resamples, bootstrap, first_mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,20 +59,18 @@ def fisher_rao(bench: Workbench, options: FisherRaoOptions) -> Iterator[Finding]
 
 
 def _measured(name: str, found: norm.FisherRao, method: str, resamples: Resamples) -> Iterator[Finding]:
-    estimate = bootstrap(found.squares, _root_mean, resamples)
+    estimate = bootstrap(found.squares, first_mean, resamples)
+    ci = estimate.ci and estimate.ci.model_copy(
+        update={"low": math.sqrt(max(0.0, estimate.ci.low)), "high": math.sqrt(estimate.ci.high)}
+    )
     yield Measured(
         name=name,
         value=found.value,
         unit="logits",
         direction="none",
         n=len(found.squares),
-        ci=estimate.ci,
+        ci=ci,
         reason=estimate.reason,
         method=method,
     )
     yield Terms.around(name, found.value, found.squares / (2 * found.value or 1.0))
-
-
-def _root_mean(means: NDArray[np.float64]) -> NDArray[np.float64]:
-    root: NDArray[np.float64] = np.sqrt(means[..., 0])
-    return root

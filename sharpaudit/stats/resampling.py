@@ -11,6 +11,7 @@ columns that are already averaged over the cells of each image, and the interval
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,11 +21,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from sharpaudit.card import Interval
 from sharpaudit.stats.finite import finite
+from sharpaudit.stats.means import t_interval
 
 Floats = NDArray[np.float64]
 
 Statistic = Callable[[Floats], Floats]
 """Means (..., m) to values (...)."""
+
+SKEWED = 0.3
+"""Skewness over √n from which BCa falls short of its level for a mean; of 500 losses of a network right on 98 % it is 0.44."""
 
 CHUNK = 2**22
 """Weights turned into float64 at a time: 32 MiB."""
@@ -75,6 +80,9 @@ def bootstrap(columns: ArrayLike, statistic: Statistic, resamples: Resamples, le
     No interval, and a reason, where the bootstrap knows nothing: all resamples give the same value (then zero width would claim
     certainty), or all lie on one side of it (then the bias is beyond what BCa corrects).
 
+    A mean whose sample is skewed beyond `SKEWED`, as the loss of a network that is nearly always right, gets Student's interval
+    with that skewness removed: BCa then covers 87 to 93 % and misses low.
+
     Args:
         columns: (n,) or (n, m), one row an example (or a cluster), in the order of `resamples`.
         statistic: vectorised over leading axes; must return finite values for every resample, or NaN where a resample leaves it
@@ -89,6 +97,9 @@ def bootstrap(columns: ArrayLike, statistic: Statistic, resamples: Resamples, le
     value = float(finite("the statistic", statistic(mean)))
     if resamples.n < 2:
         return Estimate(value, None, "one example")
+    if statistic is first_mean and (skewness := _skewness(x[:, 0])) ** 2 > SKEWED**2 * resamples.n:
+        error = float(x[:, 0].std(ddof=1)) / math.sqrt(resamples.n)
+        return Estimate(value, t_interval(value, error, resamples.n, level, skewness=skewness))
     replicates = statistic(resamples.means(x))
     defined = np.isfinite(replicates)
     if defined.mean() < 0.99:
@@ -110,12 +121,20 @@ def bootstrap(columns: ArrayLike, statistic: Statistic, resamples: Resamples, le
     return Estimate(value, Interval(low=float(low), high=float(high), level=level, method="bca"))
 
 
+def _skewness(x: Floats) -> float:
+    """Of a sample, adjusted for its size (G₁); 0 where there is no spread."""
+    n, spread = len(x), float(x.std())
+    return math.sqrt(n * (n - 1)) / max(1, n - 2) * float(np.mean(((x - x.mean()) / spread) ** 3)) if spread > 1e-300 else 0.0
+
+
 def paired_bootstrap(a: ArrayLike, b: ArrayLike, statistic: Statistic, resamples: Resamples, level: float = 0.95) -> Estimate:
     """`statistic` of B minus `statistic` of A on the same examples, with its BCa interval over examples."""
     first, second = _columns(a, resamples.n), _columns(b, resamples.n)
     if first.shape != second.shape:
         raise ValueError(f"expected columns of the same shape, got {first.shape} and {second.shape}")
     m = first.shape[1]
+    if statistic is first_mean:
+        return bootstrap(second - first, first_mean, resamples, level)
     return bootstrap(
         np.concatenate([first, second], axis=1),
         lambda means: statistic(means[..., m:]) - statistic(means[..., :m]),

@@ -1,0 +1,1 @@
+"""Does every interval on the card cover, and miss evenly?"""
