@@ -26,9 +26,8 @@ from sharpaudit.probes import Passes, Workload
 from sharpaudit.store import Parts
 from sharpaudit.workbench import BenchSettings, Need, Workbench
 
-FORWARD_IMAGES = 256
 CURVATURE_IMAGES = 128
-"""Most images in each trial."""
+"""Most images in the trial of the curvature."""
 CORRUPTED_PIXELS = 2**16
 """About as many in the trial of the corruptions: small images are corrupted many at a time, as in the audit."""
 TRIAL_SECONDS = 2.0
@@ -72,8 +71,9 @@ def unit_costs(model: LoadedModel, test: ImageSet, settings: BenchSettings, prec
         bench = trial(images)
         return _seconds(lambda: bench.predictions) / len(bench.predictions)
 
+    batch = trial(1).batch_size
     predict(1)
-    images = max(1, min(FORWARD_IMAGES, settings.batch_size, int(TRIAL_SECONDS / max(predict(4), 1e-6))))
+    images = max(1, min(batch, int(TRIAL_SECONDS / max(predict(4), 1e-6))))
     forward = min(predict(images), predict(images))
     costs = UnitCosts(forward)
     if Need.OBJECTIVE in needs:
@@ -82,7 +82,7 @@ def unit_costs(model: LoadedModel, test: ImageSet, settings: BenchSettings, prec
         costs = bench.within_memory(lambda: _with_curvature(costs, bench.objective, settings.probe_examples))
     if Need.CORRUPTED in needs:
         height, width, _ = test.shape
-        wanted = min(settings.batch_size, max(16, CORRUPTED_PIXELS // (height * width)))
+        wanted = min(batch, max(16, CORRUPTED_PIXELS // (height * width)))
         some = torch.tensor(test.images[0:wanted], device=settings.device)
         indices = torch.arange(len(some), device=settings.device)
         each = [_best(partial(corruptions.corrupt, some, name, 3, indices=indices, seed=0)) for name in corruptions.NAMES]

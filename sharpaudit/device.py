@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import re
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -29,6 +30,21 @@ GRAPH_BYTES = 1 << 30
 
 LEAST_GRAPH_BYTES = 1 << 20
 """A bound that is not worth halving."""
+
+
+BATCH = 256
+"""Images in one forward pass on a CPU."""
+
+ACCELERATOR_BATCH, ACCELERATOR_VALUES = 1024, 1 << 25
+"""Most images in one forward pass on an accelerator, and most values: a small network on small images leaves it waiting for the
+host between its operations, whose number does not grow with the batch."""
+
+
+def batch_size(device: torch.device, input_size: Sequence[int]) -> int:
+    """Images in one forward pass that suit `device`, for images of `input_size` (channels, height, width)."""
+    if device.type == "cpu":
+        return BATCH
+    return max(1, min(ACCELERATOR_BATCH, ACCELERATOR_VALUES // math.prod(input_size)))
 
 
 @dataclass(frozen=True)

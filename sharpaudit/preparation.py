@@ -93,7 +93,8 @@ class Prepared:
         """How many threads the network is worth; asked where it is, which a workbench may have moved to its device."""
         there = next(self.model.module.parameters()).device
         example = to_input(torch.tensor(self.test.images[0:1], device=there), self.model.subject.preprocessing)
-        return useful_threads(self.model.module, example, min(self.settings.batch_size, len(self.test)))
+        batch = self.settings.images_at_once(self.model.subject.preprocessing.input_size)
+        return useful_threads(self.model.module, example, min(batch, len(self.test)))
 
     @cached_property
     def workload(self) -> Workload:

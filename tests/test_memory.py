@@ -13,7 +13,7 @@ from torch import nn
 from sharpaudit.card import Measured
 from sharpaudit.cost import unit_costs
 from sharpaudit.curvature.objective import Objective
-from sharpaudit.device import GRAPH_BYTES, SHARD, Sizes, sizes
+from sharpaudit.device import GRAPH_BYTES, SHARD, Sizes, batch_size, sizes
 from sharpaudit.execute import run
 from sharpaudit.plan import plan
 from sharpaudit.workbench import Workbench
@@ -99,3 +99,6 @@ def test_an_accelerator_takes_all_examples_at_once() -> None:
     c = case("conv-bn", n=40)
     assert Objective(*c, batch_size=40, within=accelerator)._shard_size == 40
     assert Objective(*c, batch_size=40)._shard_size == 32
+    sides = (32, 64, 224, 8000)
+    assert [batch_size(torch.device("meta"), (3, side, side)) for side in sides] == [1024, 1024, 222, 1]
+    assert [batch_size(torch.device("cpu"), (3, side, side)) for side in sides] == [256] * 4

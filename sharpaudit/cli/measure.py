@@ -80,7 +80,10 @@ def measure(
         bool, typer.Option("--trainable-only", help="Hold frozen parameters constant in curvature and perturbations.")
     ] = False,
     precision: Annotated[Precision, option("--precision", "Of the curvature computations.")] = "auto",
-    batch_size: Annotated[int, option("--batch-size", "Images in one forward pass.", metavar="N", min=1, max=2**20)] = 256,
+    batch_size: Annotated[
+        int | None,
+        option("--batch-size", "Images in one forward pass; else what suits the device.", metavar="N", min=1, max=2**20),
+    ] = None,
     device: Annotated[str, option("--device", "auto, cpu, cuda, cuda:N or mps.", metavar="DEVICE")] = "auto",
     seed: Annotated[int, option("--seed", "Of every random choice.", metavar="N", min=0, max=2**63 - 1)] = 0,
     config: ConfigFile = None,

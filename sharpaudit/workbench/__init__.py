@@ -75,7 +75,7 @@ class Workbench:
         self._stored = stored
         self._on_progress = on_progress
         self._exact = with_float64(torch.device(settings.device))
-        self._shelf = Shelf(settings.batch_size, sizes(self._exact))
+        self._shelf = Shelf(settings.images_at_once(model.subject.preprocessing.input_size), sizes(self._exact))
         self._probe = "bench"
         self._needs = frozenset(Need)
         self.touched: set[Need] = set()
