@@ -9,8 +9,9 @@ is cheaper than quadrature for small networks and for few examples, and `cheaper
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 import torch
@@ -50,32 +51,37 @@ def cheaper(objective: Objective, products: int) -> bool:
 
 def jacobians(objective: Objective, parameters: Sequence[Tensor] | None = None) -> Iterator[Tensor]:
     """J_i (classes, P) of one example after the other; of some of `objective.theta` only, if given."""
-    theta = list(objective.theta if parameters is None else parameters)
     onehots = torch.eye(objective.num_classes, dtype=objective.dtype, device=objective.inputs.device)
-    for image in torch.split(objective.inputs, 1):
+    return pulled_back(objective, repeat(onehots, objective.num_examples), parameters)
+
+
+def pulled_back(objective: Objective, weights: Iterable[Tensor], parameters: Sequence[Tensor] | None = None) -> Iterator[Tensor]:
+    """W_i J_i (k, P) of one example after the other, for the `weights` W_i (k, classes) of each."""
+    theta = list(objective.theta if parameters is None else parameters)
+    for image, w in zip(torch.split(objective.inputs, 1), weights, strict=True):
         with torch.enable_grad():
             logits = objective.forward(image, fold=False)[0]
         parts = [
-            onehots.new_zeros(len(onehots), t.numel()) if part is None else part.reshape(len(onehots), t.numel())
-            for part, t in zip(_pulled(logits, theta, onehots), theta, strict=True)
+            w.new_zeros(len(w), t.numel()) if part is None else part.reshape(len(w), t.numel())
+            for part, t in zip(_pulled(logits, theta, w.to(logits)), theta, strict=True)
         ]
-        objective.passes["backward"] += objective.num_classes
+        objective.passes["backward"] += len(w)
         yield torch.cat(parts, dim=1)
 
 
-def _pulled(logits: Tensor, theta: Sequence[Tensor], onehots: Tensor) -> Sequence[Tensor | None]:
-    """The derivatives of all `logits` in each of `theta`, stacked; one after the other where operations cannot be batched.
+def _pulled(logits: Tensor, theta: Sequence[Tensor], weights: Tensor) -> Sequence[Tensor | None]:
+    """The derivatives of weighted `logits` in each of `theta`, stacked; one after the other where operations cannot be batched.
 
     None where the logits do not depend on it.
     """
     try:
         found: Sequence[Tensor | None] = grad(
-            [logits], theta, [onehots], retain_graph=True, is_grads_batched=True, allow_unused=True
+            [logits], theta, [weights], retain_graph=True, is_grads_batched=True, allow_unused=True
         )
     except RuntimeError as error:
         if is_out_of_memory(error):
             raise
-        rows = [grad([logits], theta, [onehot], retain_graph=True, allow_unused=True) for onehot in onehots]
+        rows = [grad([logits], theta, [w], retain_graph=True, allow_unused=True) for w in weights]
         found = [None if column[0] is None else torch.stack(column) for column in zip(*rows, strict=True)]
     return found
 

@@ -8,7 +8,7 @@ of the run also takes most of the variance out of a sampled trace (`trace.hutchi
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,7 +100,8 @@ def negative_mass(density: Spectrum) -> Sum:
         return Sum.exact(ratio - FLOOR)
     found = Sampled.of(ratio - FLOOR + (negative - ratio * square) / square.mean())
     error = density.sums["negative"].steps_error / density.sums["square"].sampled.value
-    return Sum(found, found, found, error, density.sums["negative"].converged)
+    low, high = (replace(found, value=found.value + sign * error) for sign in (-1, 1))
+    return Sum(found, low, high, error, density.sums["negative"].converged)
 
 
 def _negative(values: Floats) -> Floats:

@@ -59,8 +59,11 @@ class Sum:
 
     @property
     def interval(self) -> Interval | None:
-        """Student's interval over starts, from the lower end of the bracket to the upper; None for an exact value."""
-        if self.sampled.n == 1:
+        """Student's interval over starts, from the lower end of the bracket to the upper.
+
+        None for an exact value, and where the starts give none (`Sampled.reason`).
+        """
+        if self.sampled.n == 1 or self.sampled.reason:
             return None
         low, high = self.low.interval(), self.high.interval()
         return Interval(

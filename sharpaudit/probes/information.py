@@ -182,7 +182,7 @@ def _gap(name: str, found: Sum, method: str, objective: Objective, options: Info
         direction="none",
         n=objective.num_examples,
         ci=Interval(low=max(0.0, ends.low) / n, high=ends.high / n, level=ends.level, method=ends.method) if ends else None,
-        reason=None if ends else "all eigenvalues on this probe set are known; no interval over images",
+        reason=None if ends else found.sampled.reason or "all eigenvalues on this probe set are known; no interval over images",
         method=method,
         options={"damping": options.damping, "train_examples": n},
         converged=found.converged,

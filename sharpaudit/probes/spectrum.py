@@ -12,7 +12,9 @@ How it is computed
     stationary, so that to first order only the vᵀHᵢv of single images vary. Random starts in the complement of what converged
     give the density, ‖H‖_F = sqrt(Σλ²) and the negative mass, the share of Σλ² with λ < 0, by Lanczos quadrature, and take back
     `converged` from an eigenvalue beyond which they meet another. Where all P products cost no more, all eigenvalues are found.
-    The trace of the Gauss–Newton matrix G is exact, from one backward pass a class, and so is each layer's share of it. Where the
+    The trace of the Gauss–Newton matrix G is exact, from one backward pass a class, and so is each layer's share of it; of many
+    classes twenty are drawn for each image. Formulas for layers are tried on a few images; what they do not fit, such as tied or
+    reparametrised weights and attention, has its gradients formed. Where the
     network is piecewise linear in every weight (ReLU, convolutions, evaluation-mode BatchNorm) it is the Hessian's trace too;
     elsewhere, or with many classes, that is Hutchinson's estimate with random signs outside the Krylov space already known.
     Soft rank Σλ/(λ+d) and log-determinant Σ log(λ+d) are of G, at the damping d of the options: the weight decay of training, or
@@ -35,6 +37,7 @@ Sources
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -43,20 +46,20 @@ from torch import Tensor
 
 from sharpaudit.card import Interval, Measured, Scalar, Skipped, Table
 from sharpaudit.curvature.directional import PRODUCTS, curvature_along
-from sharpaudit.curvature.ggn_trace import TRIED, GgnTrace, forwards, ggn_trace
+from sharpaudit.curvature.ggn_trace import DRAWS, TRIED, GgnTrace, forwards, ggn_trace
 from sharpaudit.curvature.gram import BACKWARD
 from sharpaudit.curvature.hessian import HessianSpectrum, bins, hessian_spectrum, negative_mass
 from sharpaudit.curvature.lanczos import shortfall
 from sharpaudit.curvature.linearity import piecewise_linear
 from sharpaudit.curvature.objective import Objective
-from sharpaudit.curvature.records import Eigenvalue
+from sharpaudit.curvature.records import Eigenvalue, Sampled
 from sharpaudit.curvature.soft_rank import WEIGHT_DECAY, SoftRank, ggn_soft_rank
 from sharpaudit.curvature.spectrum import Spectrum, Sum
 from sharpaudit.curvature.trace import hutchinson
 from sharpaudit.device import is_out_of_memory
 from sharpaudit.errors import UsageError, clean
 from sharpaudit.probes import Finding, NamedTable, Need, Passes, Terms, Workbench, Workload, probe
-from sharpaudit.stats import Resamples, bootstrap, first_mean
+from sharpaudit.stats import bootstrap, first_mean
 
 PRODUCT = 6
 """Forward passes that take as long as a Hessian product: an exact trace may cost as much as the random products it replaces."""
@@ -112,9 +115,9 @@ def cost(workload: Workload, options: SpectrumOptions) -> Passes:
     """As usual: the graph, 40 iterations for the extremes, every step of the sums, and the way to the trace that is taken."""
     formulas_only = workload.formulas_only
     by_class = forwards(workload.classes, formulas_only=formulas_only) <= PRODUCT * options.trace_probes
-    rows = (workload.classes if by_class else 0) * (1 if formulas_only else 1 + BACKWARD // 2)
-    tried = min(TRIED, workload.probe_set) * workload.classes * (1 + BACKWARD // 2)
-    draws = 0 if by_class and workload.piecewise_linear else options.trace_probes
+    rows = (workload.classes if by_class else DRAWS) * (1 if formulas_only else 1 + BACKWARD // 2)
+    tried = min(TRIED, workload.probe_set) * min(DRAWS, workload.classes) * (1 + BACKWARD // 2)
+    draws = 0 if workload.piecewise_linear else options.trace_probes
     hessian = PRODUCTS + min(40, options.max_iterations) + options.density_starts * options.density_steps + draws
     return Passes(
         forward=3 * workload.probe_set,
@@ -159,7 +162,7 @@ def spectrum(bench: Workbench, options: SpectrumOptions) -> Iterator[Finding]:
     yield from _density(found.density, objective, options)
     soft_rank = _soft_rank(bench, options)
     yield from _sums_of_ggn(soft_rank, objective, options)
-    yield from _traces(bench, objective, options, found, soft_rank)
+    yield from _traces(bench, objective, options, found)
 
 
 def _eigenvalues(bench: Workbench, found: HessianSpectrum, objective: Objective, options: SpectrumOptions) -> Iterator[Finding]:
@@ -305,7 +308,7 @@ def _sum(
         direction="none",
         n=objective.num_examples,
         ci=ci,
-        reason=None if ci else ALL_KNOWN,
+        reason=None if ci else found.sampled.reason or ALL_KNOWN,
         method=method,
         options=dict(options),
         converged=found.converged,
@@ -316,23 +319,15 @@ def _sum(
         yield Terms.around(name, value, [transform(start) for start in found.sampled.terms], "draws")
 
 
-def _traces(
-    bench: Workbench, objective: Objective, options: SpectrumOptions, found: HessianSpectrum, soft_rank: SoftRank | None
-) -> Iterator[Finding]:
+def _traces(bench: Workbench, objective: Objective, options: SpectrumOptions, found: HessianSpectrum) -> Iterator[Finding]:
     """Both traces, exactly where that is possible, and the layers' shares."""
-    exact = ggn_trace(objective, PRODUCT * options.trace_probes, bench.progress(0.9, 0.95))
-    resamples = bench.resamples(objective.num_examples)
-    if exact is not None:
-        yield from _exact_trace("sharpness.trace_ggn", exact, "exact trace of the Gauss–Newton matrix", resamples)
-        yield _layers(exact, objective)
-    elif soft_rank is not None:
-        yield from _sum("sharpness.trace_ggn", soft_rank.trace, UNIT, f"Σλ; {soft_rank.method}", objective, soft_rank.steps, {})
-    else:
-        reason = "too many classes for the exact trace, and soft_rank_starts is 0, which would give an estimate"
-        yield Skipped(name="sharpness.trace_ggn", reason=reason)
-    if exact is not None and piecewise_linear(objective):
-        method = "exact: equals the Gauss–Newton trace, as the logits are piecewise linear in every weight"
-        yield from _exact_trace("sharpness.trace", exact, method, resamples)
+    affordable, progress = PRODUCT * options.trace_probes, bench.progress(0.9, 0.95)
+    ggn = ggn_trace(objective, affordable, seed=bench.seed_for("classes"), on_progress=progress)
+    yield from _trace_of_ggn("sharpness.trace_ggn", ggn, "trace of the Gauss–Newton matrix", bench)
+    yield _layers(ggn, objective)
+    if piecewise_linear(objective):
+        method = "Gauss–Newton trace, which equals the Hessian's, as the logits are piecewise linear in every weight"
+        yield from _trace_of_ggn("sharpness.trace", ggn, method, bench)
     elif found.density is not None and found.density.whole:
         density = found.density
         yield from _sum("sharpness.trace", density.sums["trace"], UNIT, "sum of all eigenvalues", objective, density.products, {})
@@ -340,24 +335,35 @@ def _traces(
         yield from _sampled_trace(bench, objective, options, found)
 
 
-def _exact_trace(name: str, trace: GgnTrace, method: str, resamples: Resamples) -> Iterator[Finding]:
-    found = bootstrap(trace.examples, first_mean, resamples)
+def _trace_of_ggn(name: str, trace: GgnTrace, method: str, bench: Workbench) -> Iterator[Finding]:
+    if trace.draws is None:
+        estimate = bootstrap(trace.examples, first_mean, bench.resamples(len(trace.examples)))
+        ci, reason, how = estimate.ci, estimate.reason, "exact; interval over images"
+    else:
+        drawn = Sampled.crossed(trace.draws)
+        ci, reason = drawn.interval() if drawn.reason is None else None, drawn.reason
+        how = f"from {drawn.n} classes drawn for each image, with its probabilities; interval over the draws"
     yield Measured(
         name=name,
         value=trace.value,
         unit=UNIT,
         direction="none",
         n=len(trace.examples),
-        ci=found.ci,
-        reason=found.reason,
-        method=f"{method}; interval over images",
+        ci=ci,
+        reason=reason,
+        method=f"{method}, {how}",
     )
-    yield Terms.around(name, trace.value, trace.examples)
+    if trace.draws is None:
+        yield Terms.around(name, trace.value, trace.examples)
+    else:
+        yield Terms.around(name, trace.value, trace.draws, "draws and images")
 
 
 def _layers(trace: GgnTrace, objective: Objective) -> NamedTable:
     """The trace of each layer's block of G, and its share of the whole."""
-    sizes = {name: sum(p.numel() for p in layer.parameters(recurse=False)) for name, layer in objective.module.named_modules()}
+    sizes: Counter[str] = Counter()
+    for name, leaf in zip(objective.names, objective.theta, strict=True):
+        sizes[name.rpartition(".")[0]] += leaf.numel()
     total = trace.value or 1.0
     rows: list[list[Scalar]] = [[name, sizes[name], block, block / total] for name, block in trace.layers.items()]
     return NamedTable("layers", Table(columns=["layer", "parameters", "trace_ggn", "share"], rows=rows))

@@ -65,7 +65,6 @@ def ours(c: Case) -> dict[str, float]:
     seen = hessian_spectrum(
         objective, top=1, bottom=0, tolerance=1e-3, max_iterations=100, starts=10, max_steps=32, sums_tolerance=1e-9, seed=0
     )
-    assert trace is not None
     return {"lambda_max": seen.extremes.top[0].value, "trace": trace.value}
 
 

@@ -1,15 +1,21 @@
 """The exact Gauss-Newton trace against the dense matrix, and when it is the Hessian's."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from sharpaudit.curvature.ggn_trace import ggn_trace
+from sharpaudit.curvature.ggn_trace import DRAWS, ggn_trace
 from sharpaudit.curvature.gram import BACKWARD
 from sharpaudit.curvature.linearity import piecewise_linear
 from sharpaudit.curvature.objective import Objective
+from sharpaudit.curvature.records import Sampled
 from tests import oracles
 from tests.cases import ARCHITECTURES, Case, Residual, case
+
+COVERED = 40
+"""Intervals of the test of their coverage."""
 
 PIECEWISE_LINEAR = {"linear", "mlp-relu", "conv", "conv-bn", "residual", "unused"}
 
@@ -19,14 +25,13 @@ PIECEWISE_LINEAR = {"linear", "mlp-relu", "conv", "conv-bn", "residual", "unused
 def test_equals_the_trace_of_the_dense_matrix(name: str, dtype: torch.dtype, tolerance: float) -> None:
     c, exact = case(name, n=19, dtype=dtype), case(name, n=19)
     found = ggn_trace(Objective(*c, batch_size=3))
-    assert found is not None and found.examples.shape == (19,)
+    assert found.examples.shape == (19,) and found.draws is None
     assert found.value == pytest.approx(oracles.dense_ggn(exact.module, exact.inputs).trace().item(), rel=tolerance)
 
 
 def test_each_example_adds_its_own_part() -> None:
     c = case("grouped")
     found = ggn_trace(Objective(*c, batch_size=3))
-    assert found is not None
     for i, part in enumerate(found.examples):
         assert part == pytest.approx(oracles.dense_ggn(c.module, c.inputs[i : i + 1]).trace().item())
 
@@ -37,7 +42,6 @@ def test_each_layer_adds_the_trace_of_its_block() -> None:
     diagonal = oracles.dense_ggn(c.module, c.inputs).diagonal()
     sizes = [layer for layer in c.module.named_children() if list(layer[1].parameters())]
     blocks = torch.split(diagonal, [sum(p.numel() for p in layer.parameters()) for _, layer in sizes])
-    assert found is not None
     assert found.layers == pytest.approx({name: block.sum().item() for (name, _), block in zip(sizes, blocks, strict=True)})
     assert sum(found.layers.values()) == pytest.approx(found.value)
 
@@ -49,17 +53,16 @@ def test_both_ways_to_a_norm_are_taken_and_agree() -> None:
         module = nn.Sequential(nn.Conv2d(1, 2, 2), nn.ReLU(), nn.Conv2d(2, 4, 3), nn.Flatten(), nn.Linear(4, 3)).double()
     c = case("conv")
     found = ggn_trace(Objective(module, c.inputs, c.labels, batch_size=3))
-    assert found is not None
     assert found.value == pytest.approx(oracles.dense_ggn(module, c.inputs).trace().item())
 
 
 class Token(nn.Module):
     """A free parameter that every example is added to, as in a vision transformer."""
 
-    def __init__(self) -> None:
+    def __init__(self, classes: int = 3) -> None:
         super().__init__()
         self.token = nn.Parameter(torch.ones(16))
-        self.head = nn.Linear(16, 3)
+        self.head = nn.Linear(16, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(x.flatten(1) + self.token)  # type: ignore[no-any-return]  # modules are called untyped
@@ -151,22 +154,38 @@ def test_what_a_layer_does_is_tried_and_not_read_from_its_class(kind: str) -> No
         torch.manual_seed(0)
         module = OTHERWISE[kind]().double().eval()
     found = ggn_trace(Objective(module, c.inputs, c.labels, batch_size=4))
-    assert found is not None
     diagonal = oracles.dense_ggn(module, c.inputs).diagonal()
     assert found.value == pytest.approx(diagonal.sum().item(), rel=1e-10)
     last = sum(p.numel() for p in [*module.modules()][-1].parameters(recurse=False))
     assert list(found.layers.values())[-1] == pytest.approx(diagonal[-last:].sum().item(), rel=1e-10)
 
 
-def test_none_where_explicit_gradients_are_too_dear() -> None:
+def test_classes_are_drawn_where_all_of_them_are_too_dear() -> None:
     c = case("linear")
-    by_layers, by_gradients = (
-        Objective(m.double(), *c[1:], batch_size=3) for m in (nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), Token())
-    )
-    assert ggn_trace(by_layers, most=6) is not None
-    assert ggn_trace(by_layers, most=5) is None
-    assert ggn_trace(by_gradients, most=6 + 3 * BACKWARD) is not None
-    assert ggn_trace(by_gradients, most=6 + 3 * BACKWARD - 1) is None
+    flat, token = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).double(), Token().double()
+    by_layers, by_gradients = (Objective(module, *c[1:], batch_size=3) for module in (flat, token))
+    for o, affordable in ((by_layers, 6), (by_gradients, 6 + 3 * BACKWARD)):
+        exact, drawn = ggn_trace(o, most=affordable), ggn_trace(o, most=affordable - 1)
+        assert exact.draws is None
+        assert drawn.draws is not None and drawn.draws.shape == (DRAWS, 7)
+        assert sum(drawn.layers.values()) == pytest.approx(drawn.value) == drawn.draws.mean()
+
+
+@pytest.mark.parametrize("module", [nn.Sequential(nn.Flatten(), nn.Linear(16, 30)), Token(30)], ids=["layers", "gradients"])
+def test_intervals_over_drawn_classes_cover(module: nn.Module) -> None:
+    """Thirty classes of 16 examples: 95 % of the intervals, give or take three standard deviations."""
+    c = case("linear", n=16)
+    o = Objective(module.double(), c.inputs, c.labels, batch_size=16)
+    exact = ggn_trace(o)
+    assert exact.value == pytest.approx(oracles.dense_ggn(module, c.inputs).trace().item())
+    below = above = 0
+    for seed in range(COVERED):
+        drawn = ggn_trace(o, most=0, seed=seed)
+        assert drawn.draws is not None
+        interval = Sampled.crossed(drawn.draws).interval()
+        below, above = below + (exact.value < interval.low), above + (exact.value > interval.high)
+    print(f"{COVERED - below - above} of {COVERED} intervals cover, {below} lie above the truth and {above} below")
+    assert below + above <= 0.05 * COVERED + 3 * math.sqrt(0.05 * 0.95 * COVERED)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -178,7 +197,6 @@ def test_piecewise_linear_networks_are_recognised(name: str) -> None:
 def test_there_the_hessian_has_the_same_trace(name: str) -> None:
     c = case(name)
     found = ggn_trace(Objective(*c, batch_size=3))
-    assert found is not None
     assert found.value == pytest.approx(oracles.dense_hessian(*c).trace().item(), rel=1e-10)
 
 

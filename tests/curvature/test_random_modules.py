@@ -82,7 +82,6 @@ def test_every_exact_number(number: int, trainable_only: bool) -> None:
     same(o.logit_jvp(v), true.jacobian @ v)
 
     trace = ggn_trace(o)
-    assert trace is not None
     assert trace.value == pytest.approx(true.ggn.trace().item(), rel=TOLERANCE)
     assert sum(trace.layers.values()) == pytest.approx(trace.value)
     if piecewise_linear(o):
