@@ -16,8 +16,6 @@ from sharpaudit import gate
 from sharpaudit.card import Card
 from sharpaudit.gate import Judgement, Policy
 from sharpaudit.gate.policy import read
-from sharpaudit.metrics.predictions import Predictions
-from sharpaudit.metrics.terms import views_of
 from sharpaudit.report.notebook import fragment
 from sharpaudit.store import Run, load_run
 
@@ -92,20 +90,10 @@ def judge(run: Run, policy: Policy | str | PathLike[str], *, baseline: Run | Non
 
     Raises:
         UsageError: the policy cannot mean what it says.
-        CardError: the baseline is missing or was measured otherwise.
+        CardError: a card cannot be right; the baseline is missing or was measured otherwise.
     """
-    return gate.judge(
-        run.card,
-        policy if isinstance(policy, Policy) else read(Path(policy)),
-        today=today or datetime.now(UTC).date(),
-        views=_views(run),
-        baseline=baseline.card if baseline else None,
-        baseline_views=_views(baseline) if baseline else None,
-    )
-
-
-def _views(run: Run) -> dict[str, Predictions]:
-    return views_of(run.columns)
+    rules = policy if isinstance(policy, Policy) else read(Path(policy))
+    return gate.judge_run(run, rules, today=today or datetime.now(UTC).date(), baseline=baseline)
 
 
 Card._repr_html_ = fragment  # type: ignore[attr-defined]  # a card knows nothing of reports, which stand above it

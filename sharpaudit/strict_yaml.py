@@ -53,6 +53,14 @@ def load(data: bytes, *, source: str) -> Any:
         raise UsageError(f"not YAML: character {error.character:#x} at position {error.position}", path=source) from error
 
 
+def item_lines(data: bytes, key: str) -> list[int]:
+    """The line on which each item of the list under `key` begins, in a document that `load` accepts."""
+    document = yaml.compose(data.decode("utf-8-sig"), Loader=yaml.SafeLoader)
+    pairs = document.value if isinstance(document, yaml.MappingNode) else []
+    lists = [value.value for name, value in pairs if name.value == key and isinstance(value, yaml.SequenceNode)]
+    return [item.start_mark.line + 1 for items in lists for item in items]
+
+
 class _Unsafe(yaml.MarkedYAMLError):
     """Something that YAML allows and that no settings need."""
 

@@ -59,7 +59,7 @@ class Card(Record):
     """None where it was not asked for, and on cards of earlier versions."""
     environment: Environment
     config: dict[str, Setting] = {}
-    seed: int
+    seed: int = Field(ge=0)
     probes: dict[str, ProbeRun]
     measurements: list[Measurement]
     """Sorted by name."""

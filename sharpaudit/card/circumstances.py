@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import FiniteFloat
+from pydantic import Field, FiniteFloat
 
 from sharpaudit.card.measurement import Record, Scalar
 
@@ -18,7 +18,7 @@ class Preprocessing(Record):
     input_size: list[int]
     """(channels, height, width)."""
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
-    crop_pct: FiniteFloat = 1.0
+    crop_pct: FiniteFloat = Field(default=1.0, gt=0, le=1)
     """Images are resized so that the centre crop of `input_size` is this share of them."""
     origin: str
 
@@ -28,18 +28,18 @@ class Subject(Record):
 
     file: str
     """Base name only; cards hold no absolute paths."""
-    sha256: str
-    size_bytes: int
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    size_bytes: int = Field(ge=0)
     format: str
     """``safetensors``, ``torch-zip``, ``torch-legacy``."""
     architecture: str
     """For example ``zoo:resnet20``."""
     architecture_origin: str
     """``--arch``, ``metadata``, ``fingerprint``."""
-    num_parameters: int
-    num_frozen: int = 0
+    num_parameters: int = Field(ge=0)
+    num_frozen: int = Field(default=0, ge=0)
     """Of these, in parameters that the architecture's code has frozen."""
-    num_classes: int
+    num_classes: int = Field(ge=1)
     preprocessing: Preprocessing
     origins: dict[str, str] = {}
     """Who told ``num_classes``, ``in_channels``, ``image_size`` and ``labels``: ``shape of fc.weight``, ``config.json``,
@@ -59,7 +59,7 @@ class DataRecord(Record):
     """The images that were used, in order."""
 
     name: str
-    n: int
+    n: int = Field(ge=1)
     index_hash: str
     """SHA-256 over images and labels in order: two cards are comparable example by example only when it is equal."""
     classes: list[str]
@@ -94,7 +94,7 @@ class ProbeSet(Record):
     """The frozen examples on which curvature and sharpness are measured."""
 
     source: Literal["train", "test"]
-    n: int
+    n: int = Field(ge=1)
     index_hash: str
     precision: str
     """Floating-point type of the curvature computations."""
@@ -109,7 +109,7 @@ class Environment(Record):
     device: str
     dtype: str
     tf32: bool
-    threads: int
+    threads: int = Field(ge=1)
     determinism: Literal["bitwise", "tolerance"] | None = None
     """What the same audit on this machine gives again: the same bytes, or on a GPU, which adds in no fixed order, numbers that
     agree to rounding. None on cards of earlier versions."""

@@ -91,6 +91,11 @@ def is_first_version(card: Card) -> bool:
     return card.schema_ == "sharpaudit.card/1.0"
 
 
+def is_newer(card: Card) -> bool:
+    """Whether it is of a later version than ours, with fields that we keep and do not understand."""
+    return int(card.schema_.rpartition(".")[2]) > int(SCHEMA.rpartition(".")[2])
+
+
 def _canonical(document: Mapping[str, Any]) -> str:
     return dumps({name: value for name, value in document.items() if name not in ("timing", "digest")})
 

@@ -23,7 +23,7 @@ class Interval(Record):
 
     low: FiniteFloat
     high: FiniteFloat
-    level: FiniteFloat = 0.95
+    level: FiniteFloat = Field(default=0.95, gt=0, le=1)
     """Nominal coverage, 0 to 1."""
     method: str
     """How it was made: ``wilson``, ``bca``, ``t``, ..."""
@@ -39,7 +39,7 @@ class Measured(Record):
     unit: str
     """``fraction``, ``nats``, ``logits``, ``count``, ``1`` (no unit), ..."""
     direction: Direction
-    n: int = Field(ge=0)
+    n: int = Field(ge=1)
     """Examples (or draws, where `method` says so) behind the value."""
     ci: Interval | None = None
     reason: str | None = None
@@ -50,11 +50,11 @@ class Measured(Record):
     """Settings that change the value."""
     converged: bool | None = None
     """For iterative numbers: whether the stopping rule was met. None where nothing iterates."""
-    iterations: int | None = None
-    residual: FiniteFloat | None = None
+    iterations: int | None = Field(default=None, ge=0)
+    residual: FiniteFloat | None = Field(default=None, ge=0)
     """For eigenvalues: ‖Av − λv‖ / |λ|; elsewhere as `method` says."""
     probe: str = ""
-    version: int = 0
+    version: int = Field(default=0, ge=0)
     """The probe and its version, stamped on by `execute`; numbers of different versions are not comparable."""
 
     @model_validator(mode="after")
@@ -70,7 +70,7 @@ class Missing(Record):
     name: str
     reason: str
     probe: str = ""
-    version: int = 0
+    version: int = Field(default=0, ge=0)
 
 
 class Skipped(Missing):

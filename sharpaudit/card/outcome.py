@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import FiniteFloat
+from pydantic import Field, FiniteFloat
 
 from sharpaudit.card.measurement import Measurement, Record, Scalar, Table
 
@@ -13,7 +13,7 @@ class ProbeRun(Record):
     """How one probe went, and with which options."""
 
     status: Literal["measured", "skipped", "failed"]
-    version: int
+    version: int = Field(ge=0)
     reason: str | None = None
     options: dict[str, Any] = {}
     distribution: str | None = None
@@ -47,9 +47,9 @@ class Check(Record):
 class SetupCheck(Record):
     """Whether the network was fed what it was trained on, asked before anything was measured. Nothing is changed by it."""
 
-    n: int
+    n: int = Field(ge=0)
     """Images of the sample."""
-    forward: int
+    forward: int = Field(ge=0)
     """Images that were sent through the network for it."""
     checks: list[Check]
 

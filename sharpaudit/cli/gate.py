@@ -18,8 +18,6 @@ from sharpaudit.errors import WORST_FIRST, UsageError, clean
 
 if TYPE_CHECKING:
     from sharpaudit.gate import Judgement
-    from sharpaudit.metrics.predictions import Predictions
-    from sharpaudit.store import Run
 
 policies = typer.Typer(no_args_is_help=True, help="Write a first policy, or check one.")
 app.add_typer(policies, name="policy")
@@ -64,7 +62,7 @@ def gate(
     Stored runs need no model. Checkpoints, the baseline's too, are audited first, into sharpaudit-runs/NAME.
     """
     from sharpaudit import store
-    from sharpaudit.gate import judge
+    from sharpaudit.gate import IDLE_BASELINE, judge_run
     from sharpaudit.gate.policy import read
 
     sinks = _sinks(formats or [], as_json=json)
@@ -72,18 +70,10 @@ def gate(
     auditing = Auditing(data, train_data, arch, seed, device)
     runs = runs_of(context, [*subjects, *([baseline] if baseline else [])], auditing)
     reference = runs.pop() if baseline else None
-    judgements = [
-        judge(
-            run.card,
-            rules,
-            today=datetime.now(UTC).date(),
-            views=_views(run),
-            baseline=reference.card if reference else None,
-            baseline_views=_views(reference) if reference else None,
-            allow_mismatch=allow_mismatch,
-        )
-        for run in runs
-    ]
+    if reference and not rules.compares:
+        print(f"warning: {IDLE_BASELINE}", file=sys.stderr)
+    today = datetime.now(UTC).date()
+    judgements = [judge_run(run, rules, today=today, baseline=reference, allow_mismatch=allow_mismatch) for run in runs]
     for file, sink in sinks.items():
         document = _document(sink, judgements, policy.name)
         if file == STDOUT:
@@ -99,14 +89,15 @@ def gate(
 def init(
     card: Annotated[Path, typer.Option("--from", metavar="RUN", help="A measured run.")],
     out: Annotated[Path | None, output("FILE", "Write it there instead of printing it.")] = None,
+    no_baseline: Annotated[bool, typer.Option("--no-baseline", help="Write the rules about a baseline as comments.")] = False,
 ) -> None:
-    """Write a first policy, with limits from the intervals of a card."""
+    """Write a first policy, with limits from a card's intervals."""
     from sharpaudit import store
     from sharpaudit.gate.starter import starting_policy
 
     if out is not None:
         store.check_file(out)
-    text = starting_policy(store.load_run(card).card)
+    text = starting_policy(store.load_run(card).card, compare=not no_baseline)
     if out is None:
         print(text, end="")
     else:
@@ -117,10 +108,9 @@ def init(
 def check(policy: Annotated[Path, typer.Argument(metavar="FILE", help="The policy.")]) -> None:
     """Read a policy as the gate would, and print what is doubtful."""
     from sharpaudit.gate.lint import doubts
-    from sharpaudit.gate.policy import read, require_known
+    from sharpaudit.gate.policy import read
 
     rules = read(policy)
-    require_known(rules)
     for doubt in doubts(rules, today=datetime.now(UTC).date()):
         print(f"warning: {clean(doubt, 500)}")
     print(f"{len(rules.rules)} rules, readable")
@@ -176,9 +166,3 @@ def _document(sink: Sink, judgements: list[Judgement], policy: str) -> str:
             return ci.gitlab(judgements, policy)
         case Sink.GITHUB:
             return ci.github_summary(judgements)
-
-
-def _views(run: Run) -> dict[str, Predictions]:
-    from sharpaudit.metrics.terms import views_of
-
-    return views_of(run.columns)

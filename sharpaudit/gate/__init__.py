@@ -3,6 +3,7 @@
 Reads stored cards: no model, no torch, under a second. A number that was not measured, did not converge or whose interval
 straddles the limit is inconclusive, never passed; NaN never passes.
 
+- `validation`: whether a card can be believed
 - `policy`: the grammar; `vocabulary` knows the metrics
 - `evidence`: what card, baseline and stored predictions say about a metric
 - `limits`: inside or outside, and how surely
@@ -17,18 +18,60 @@ from collections.abc import Mapping
 from datetime import date
 from itertools import chain
 
-from sharpaudit.card import Card, codec
+from sharpaudit.card import SCHEMA, Card, codec
 from sharpaudit.card.comparable import mismatches
 from sharpaudit.errors import CardError, clean
 from sharpaudit.gate.evidence import Evidence
 from sharpaudit.gate.policy import Policy, require_known
-from sharpaudit.gate.records import Judgement, Verdict
+from sharpaudit.gate.records import Judgement, Verdict, nothing_judged
+from sharpaudit.gate.validation import require_credible
 from sharpaudit.gate.verdicts import clean_load, incompleteness, significance, suspicions, verdicts_of, waived
+from sharpaudit.gate.vocabulary import matches
 from sharpaudit.metrics.predictions import Predictions
+from sharpaudit.metrics.terms import terms_of, views_of
+from sharpaudit.store import Run
 
-__all__ = ["Judgement", "Policy", "Verdict", "judge"]
+__all__ = ["Judgement", "Policy", "Verdict", "judge", "judge_run"]
 
 Views = Mapping[str, Predictions]
+
+UNPROVEN = "no predictions lie beside the card: none of its numbers was computed again"
+NOTHING = "nothing was judged: no rule of the policy came to a decision"
+IDLE_BASELINE = "a baseline was given and no rule of the policy is about one"
+
+
+def judge_run(run: Run, policy: Policy, *, today: date, baseline: Run | None = None, allow_mismatch: bool = False) -> Judgement:
+    """The verdicts on a run that may come from anywhere: what its card says is checked, as far as it can be, and then judged.
+
+    Raises:
+        CardError: the card, the baseline's or the predictions beside them cannot be right; or as `judge`.
+        UnknownName: as `judge`.
+    """
+    views = _believed(run, policy)
+    baseline_views = _believed(baseline, policy) if baseline else None
+    judgement = judge(
+        run.card,
+        policy,
+        today=today,
+        views=views,
+        baseline=baseline.card if baseline else None,
+        baseline_views=baseline_views,
+        allow_mismatch=allow_mismatch,
+    )
+    return judgement if views else judgement.model_copy(update={"notes": [*judgement.notes, UNPROVEN]})
+
+
+def _believed(run: Run, policy: Policy) -> Views:
+    """The predictions of `run`, once its card is found to be credible."""
+    try:
+        views, terms = views_of(run.columns), terms_of(run.columns)
+    except ValueError as error:
+        raise CardError(f"the stored predictions are not readable: {clean(str(error))}", hint="measure again") from error
+    judged = {
+        m.name for m in run.card.measurements for rule in policy.rules if m.name == rule.metric or matches(rule.metric, m.name)
+    }
+    require_credible(run.card, views, terms, judged)
+    return views
 
 
 def judge(
@@ -53,10 +96,10 @@ def judge(
         allow_mismatch: compare with a baseline of other data, seed, precision or probe versions, and list the differences.
 
     Raises:
-        UnknownName: a rule names a metric that nobody measures.
+        UnknownName: a rule names a metric that no probe measures.
         CardError: a rule needs a baseline and there is none, or it was measured on other data or in another way.
     """
-    require_known(policy, [m.name for m in card.measurements])
+    require_known(policy)
     _require_baseline(policy, baseline)
     differing = mismatches(card, baseline, strict=True) if baseline else []
     if differing and not allow_mismatch:
@@ -71,7 +114,7 @@ def judge(
     if policy.require_clean_load:
         verdicts.append(clean_load(card))
     verdicts += [*incompleteness(card, policy), *suspicions(card, policy)]
-    if baseline is not None and any(rule.baseline for rule in policy.rules):
+    if baseline is not None and policy.compares:
         verdicts += suspicions(baseline, policy, "of the baseline, ")
     return Judgement(
         subject=clean(card.subject.file),
@@ -80,7 +123,11 @@ def judge(
         baseline=clean(baseline.subject.file) if baseline else None,
         baseline_digest=_digest(baseline) if baseline else None,
         verdicts=verdicts,
-        notes=[*_notes(card, baseline), *(f"compared in spite of {clean(str(mismatch))}" for mismatch in differing)],
+        notes=[
+            *_notes(card, policy, baseline),
+            *([NOTHING] if nothing_judged(verdicts) else []),
+            *(f"compared in spite of {clean(str(mismatch))}" for mismatch in differing),
+        ],
     )
 
 
@@ -93,10 +140,17 @@ def _require_baseline(policy: Policy, baseline: Card | None) -> None:
             )
 
 
-def _notes(card: Card, baseline: Card | None) -> list[str]:
-    if baseline is not None and baseline.subject.sha256 == card.subject.sha256:
-        return ["the baseline is the candidate itself: no rule about a difference can fail"]
-    return []
+def _notes(card: Card, policy: Policy, baseline: Card | None) -> list[str]:
+    """What a reader should know beside the verdicts."""
+    return [
+        *([f"{clean(card.schema_)} is newer than {SCHEMA}: what it added was not read"] if codec.is_newer(card) else []),
+        *([IDLE_BASELINE] if baseline is not None and not policy.compares else []),
+        *(
+            ["the baseline is the candidate itself: no rule about a difference can fail"]
+            if baseline is not None and baseline.subject.sha256 == card.subject.sha256
+            else []
+        ),
+    ]
 
 
 def _digest(card: Card) -> str | None:

@@ -45,15 +45,15 @@ def limits(rule: Rule) -> Limits:
 
 
 def in_words(rule: Rule) -> str:
-    """The limit as the gate prints it."""
+    """The limit as the gate prints it, to four digits."""
     if rule.baseline is None:
         low, high = rule.min, rule.max
-        parts = [f"at least {low:.10g}" if low is not None else "", f"at most {high:.10g}" if high is not None else ""]
+        parts = [f"at least {low:.4g}" if low is not None else "", f"at most {high:.4g}" if high is not None else ""]
     else:
         down, up = rule.baseline.max_decrease, rule.baseline.max_increase
         parts = [
-            f"at most {down:.10g} below the baseline" if down is not None else "",
-            f"at most {up:.10g} above the baseline" if up is not None else "",
+            f"at most {down:.4g} below the baseline" if down is not None else "",
+            f"at most {up:.4g} above the baseline" if up is not None else "",
         ]
     return " and ".join(part for part in parts if part)
 

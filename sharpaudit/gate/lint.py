@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import date
 
-from sharpaudit.errors import clean, closest
+from sharpaudit.errors import clean
 from sharpaudit.gate.policy import Policy, Rule
-from sharpaudit.gate.vocabulary import MEANINGS, SCALE_DEPENDENT, meaning
+from sharpaudit.gate.vocabulary import SCALE_DEPENDENT, meaning
 
 
 def doubts(policy: Policy, *, today: date) -> list[str]:
@@ -22,8 +22,7 @@ def doubts(policy: Policy, *, today: date) -> list[str]:
 def _of(rule: Rule) -> Iterator[str]:
     known = meaning(rule.metric)
     if known is None:
-        close = closest(rule.metric, MEANINGS, limit=1)
-        yield "no probe of ours measures this" + (f"; did you mean '{close[0]}'?" if close else "")
+        yield "a plug-in measures this, and nothing is known of its range or its better direction"
         return
     down = rule.baseline.max_decrease if rule.baseline else rule.min
     up = rule.baseline.max_increase if rule.baseline else rule.max

@@ -14,12 +14,22 @@ from itertools import permutations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
 
 from sharpaudit import files, strict_yaml
 from sharpaudit.card import codec
 from sharpaudit.errors import UnknownName, UsageError, clean, closest
-from sharpaudit.gate.vocabulary import ACKNOWLEDGEMENT, MEANINGS, SCALE_DEPENDENT, meaning
+from sharpaudit.gate.vocabulary import ACKNOWLEDGEMENT, MEANINGS, SCALE_DEPENDENT, meaning, plugins
 
 SCHEMA = "sharpaudit.policy/1"
 
@@ -32,7 +42,13 @@ def _date(value: object) -> object:
     raise ValueError("expected a date such as 2027-01-31")
 
 
-Text = Annotated[str, Field(min_length=1, max_length=1000)]
+def _words(text: str) -> str:
+    if not any(c.isprintable() and not c.isspace() for c in text):
+        raise ValueError("expected words, not blanks")
+    return text
+
+
+Text = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_words)]
 Day = Annotated[date, BeforeValidator(_date)]
 
 
@@ -122,6 +138,16 @@ class Policy(Strict):
     waivers: list[Waiver] = Field(default=[], max_length=1000)
     require_clean_load: bool = False
     """Whether the checkpoint must have loaded without user code and without objects that were set aside on request."""
+    _lines: list[int] = PrivateAttr(default=[])
+
+    @property
+    def compares(self) -> bool:
+        """Whether any rule is about a baseline."""
+        return any(rule.baseline or rule.metric.startswith("disagreement.") for rule in self.rules)
+
+    def line(self, rule: int) -> int:
+        """The line of the file on which rule number `rule` begins; the first one for what is no rule, or was in no file."""
+        return self._lines[rule - 1] if 0 < rule <= len(self._lines) else 1
 
     @property
     def digest(self) -> str:
@@ -147,7 +173,7 @@ def parse(data: bytes, *, source: str) -> Policy:
 
     Raises:
         UnsafeInput: YAML with tags or aliases.
-        UsageError: not YAML that we accept, not a policy, or one that cannot mean what it says.
+        UsageError: not YAML that we accept, not a policy, or one that cannot mean what it says; `UnknownName` as `require_known`.
     """
     document = strict_yaml.load(data, source=source)
     if not isinstance(document, dict):
@@ -156,19 +182,21 @@ def parse(data: bytes, *, source: str) -> Policy:
         policy = Policy.model_validate(document)
     except ValidationError as error:
         raise UsageError(_complaint(error, document), path=source, hint="sharpaudit schema policy") from error
+    require_known(policy)
     _require_sense(policy, source)
+    policy._lines = strict_yaml.item_lines(data, "rules")
     return policy
 
 
-def require_known(policy: Policy, also: Sequence[str] = ()) -> None:
-    """Refuse metrics that nobody measures; `also` are the names on the card at hand.
+def require_known(policy: Policy) -> None:
+    """Refuse metrics that neither a probe of this version nor an installed plug-in measures.
 
     Raises:
         UnknownName: with the nearest known name.
     """
     for rule in policy.rules:
-        if meaning(rule.metric) is None and rule.metric not in also:
-            raise UnknownName("metric", rule.metric, [*MEANINGS, *also])
+        if meaning(rule.metric) is None and rule.metric.partition(".")[0] not in plugins():
+            raise UnknownName("metric", rule.metric, [*MEANINGS, *(f"{plugin}.*" for plugin in plugins())])
 
 
 def _require_sense(policy: Policy, source: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import ConfigDict, Field, FiniteFloat
@@ -9,7 +10,7 @@ from pydantic import ConfigDict, Field, FiniteFloat
 from sharpaudit.card import Interval, Record
 from sharpaudit.errors import ExitCode
 
-SCHEMA = "sharpaudit.judgement/1.0"
+SCHEMA = "sharpaudit.judgement/1.1"
 
 Status = Literal["passed", "failed", "inconclusive", "waived", "skipped"]
 
@@ -25,6 +26,9 @@ class Verdict(Record):
     status: Status
     limit: str
     """In words: ``at least 0.92``, ``at most 0.01 below the baseline``."""
+    low: FiniteFloat | None = None
+    high: FiniteFloat | None = None
+    """What the value, or its difference from the baseline, must not fall below or rise above."""
     value: FiniteFloat | None = None
     ci: Interval | None = None
     n: int | None = None
@@ -37,10 +41,20 @@ class Verdict(Record):
     p_value: FiniteFloat | None = None
     """Of no violation; for ``test: significant``."""
     p_adjusted: FiniteFloat | None = None
+    provisional: bool = False
+    """Failed, but might pass once the undecided rules that share its correction are measured."""
+    line: int = 1
+    """Of the policy's file, where the rule stands."""
     reason: str
     """Why it came out like this, in a sentence."""
     why: str | None = None
     """The policy's own words on the rule."""
+
+    @property
+    def casts_doubt(self) -> bool:
+        """Whether it says that no number of the card need be about the checkpoint."""
+        suspect = self.metric.startswith("setup.") and self.status == "inconclusive"
+        return self.rule == 0 and (suspect or (self.metric == "subject.clean_load" and self.status == "failed"))
 
 
 class Judgement(Record):
@@ -62,8 +76,22 @@ class Judgement(Record):
 
     @property
     def exit_code(self) -> ExitCode:
-        """Only verdicts of severity ``fail`` count; inconclusive outranks failed, which means failed and nothing else."""
-        counted = {verdict.status for verdict in self.verdicts if verdict.severity == "fail"}
-        if "inconclusive" in counted:
+        """Only verdicts of severity ``fail`` count.
+
+        A rule that failed for certain decides, whatever is undecided beside it: nothing measured later could pass that release.
+        But a suspect set-up or an unclean load casts doubt on failures too, and leaves what is undecided inconclusive. So does a
+        policy none of whose rules came to a decision: such a gate would stand open.
+        """
+        counted = [verdict for verdict in self.verdicts if verdict.severity == "fail"]
+        failed = [verdict for verdict in counted if verdict.status == "failed"]
+        certain = any(not verdict.provisional for verdict in failed) and not any(verdict.casts_doubt for verdict in counted)
+        undecided = any(verdict.status == "inconclusive" for verdict in counted) or nothing_judged(self.verdicts)
+        if undecided and not certain:
             return ExitCode.INCONCLUSIVE
-        return ExitCode.GATE_FAILED if "failed" in counted else ExitCode.DONE
+        return ExitCode.GATE_FAILED if failed else ExitCode.DONE
+
+
+def nothing_judged(verdicts: Sequence[Verdict]) -> bool:
+    """Whether there are rules and all of them were skipped or left undecided."""
+    of_rules = [verdict for verdict in verdicts if verdict.rule]
+    return bool(of_rules) and all(verdict.status in ("inconclusive", "skipped") for verdict in of_rules)

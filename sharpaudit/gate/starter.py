@@ -25,10 +25,11 @@ COMPARED = {
 """What it can also compare with a baseline, once there is one, and how much worse than that is too much."""
 
 
-def starting_policy(card: Card) -> str:
+def starting_policy(card: Card, *, compare: bool = True) -> str:
     """YAML of a policy that `card` passes: limits lie twice as far from its values as its intervals reach.
 
-    So the whole interval of a checkpoint as good as this one usually lies within them.
+    So the whole interval of a checkpoint as good as this one usually lies within them. Rules about a baseline are comments where
+    `compare` is False.
     """
     measured = [m for name in GATED if (m := card.measured(name)) is not None and m.direction != "none"]
     rules = [_rule(m) for m in measured]
@@ -42,8 +43,9 @@ def starting_policy(card: Card) -> str:
             *(["require_clean_load: true"] if clean_load(card).status == "passed" else []),
             "rules:",
             *(rules or ["  - {metric: clean.accuracy, min: 0.9, test: bound}"]),
-            *(["# For a gate with --baseline RUN, without which it is refused:"] if compared else []),
-            *(_drift(name, COMPARED[name]) for name in compared),
+            *(["  # These need --baseline RUN; without it nothing is judged:"] if compared and compare else []),
+            *(["# For a gate with --baseline RUN:"] if compared and not compare else []),
+            *(_drift(name, COMPARED[name], "" if compare else "#") for name in compared),
             "defaults: {on_missing: fail, on_inconclusive: fail, confidence: 0.95, multiplicity: holm}",
             "",
         ]
@@ -59,5 +61,6 @@ def _rule(m: Measured) -> str:
     return f"  - metric: {m.name}\n    {key}: {limit:.3f}{test}\n    why: measured {m.value:.4g}"
 
 
-def _drift(name: str, allowed: str) -> str:
-    return f"#  - metric: {name}\n#    baseline: {{{allowed}}}\n#    test: significant\n#    why: no worse than the release"
+def _drift(name: str, allowed: str, mark: str) -> str:
+    lines = (f"  - metric: {name}", f"    baseline: {{{allowed}}}", "    test: significant", "    why: no worse than the release")
+    return "\n".join(mark + line for line in lines)

@@ -31,7 +31,7 @@ class _Case:
         return replace(self, facts={**self.facts, **facts})
 
     def verdict(self, status: Status, reason: str, **facts: Any) -> Verdict:
-        rule = self.rule
+        rule, within = self.rule, limits(self.rule)
         return Verdict(
             rule=self.number,
             metric=self.metric,
@@ -39,6 +39,9 @@ class _Case:
             test=rule.test,
             status=status,
             limit=in_words(rule),
+            low=within.low,
+            high=within.high,
+            line=self.policy.line(self.number),
             reason=clean(reason, 1000),
             why=rule.why,
             **{**self.facts, **facts},
@@ -58,11 +61,17 @@ def verdicts_of(number: int, rule: Rule, evidence: Evidence, policy: Policy) -> 
 
 
 def significance(verdicts: Sequence[Verdict], policy: Policy) -> list[Verdict]:
-    """Settle the rules with ``test: significant`` together: Holm over all of them, then fail what is still significant."""
-    tested = [v for v in verdicts if v.p_value is not None]
-    raw = [v.p_value or 0.0 for v in tested]
-    adjusted = iter(holm(raw) if policy.defaults.multiplicity == "holm" else raw)
-    return [_settled(v, float(next(adjusted)), 1 - policy.defaults.confidence) if v.p_value is not None else v for v in verdicts]
+    """Settle the rules with ``test: significant`` together: Holm over all of them, then fail what is still significant.
+
+    A rule that is undecided now would enter the correction once it is measured; what might pass then fails provisionally.
+    """
+    raw = [v.p_value for v in verdicts if v.p_value is not None]
+    undecided = sum(v.test == "significant" and v.status == "inconclusive" for v in verdicts)
+    many = policy.defaults.multiplicity == "holm"
+    now = iter(holm(raw) if many else raw)
+    later = iter(holm([*raw, *[1.0] * undecided]) if many else raw)
+    level = 1 - policy.defaults.confidence
+    return [_settled(v, float(next(now)), float(next(later)), level) if v.p_value is not None else v for v in verdicts]
 
 
 def waived(verdict: Verdict, policy: Policy, today: date) -> Verdict:
@@ -175,13 +184,14 @@ def _settle(case: _Case, within: Limits, found: Estimate, n: int) -> Verdict:
     return case.unknown(f"the {percent} interval straddles the limit{more}", defaults.on_inconclusive)
 
 
-def _settled(verdict: Verdict, p_adjusted: float, level: float) -> Verdict:
+def _settled(verdict: Verdict, p_adjusted: float, p_later: float, level: float) -> Verdict:
     failed = p_adjusted <= level
     words = "worse than the baseline allows, beyond chance" if failed else "not shown to be worse than the baseline allows"
     return verdict.model_copy(
         update={
             "p_adjusted": p_adjusted,
             "status": "failed" if failed else "passed",
+            "provisional": failed and p_later > level,
             "reason": f"{words} (p = {p_adjusted:.2g} after correction)",
         }
     )

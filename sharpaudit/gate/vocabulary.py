@@ -1,6 +1,6 @@
 """Which measurements may a policy name, which way is better, and which limits could any value ever meet?
 
-The names are those of the card. A measurement that a card holds may be gated even when it is not listed here (a plug-in's).
+The names are those of the card. An installed plug-in measures what is named after it, and may be gated too.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
 from typing import Literal, cast
 
 from sharpaudit.card import Direction
@@ -46,7 +48,7 @@ disagreement       lower   0    1    disagreement.rate disagreement.rate/corrupt
 disagreement       higher  0    1    disagreement.positive_flips
 disagreement       lower   0    0.7  disagreement.js_divergence
 disagreement       lower   0    1.5  disagreement.softmax_l2
-disagreement       none    -1   1    disagreement.error_consistency disagreement.cka
+disagreement       none    -1   1    disagreement.error_consistency
 spectrum           none    -inf inf  sharpness.lambda_max sharpness.lambda_min sharpness.lambda_ratio_1_5
 spectrum           none    -inf inf  sharpness.trace sharpness.logdet_damped
 spectrum           none    0    inf  sharpness.trace_ggn sharpness.frobenius sharpness.soft_rank
@@ -62,13 +64,7 @@ slices             none    -inf inf  sharpness.slice_curvature
 fisher_rao         none    0    inf  flatness.fisher_rao flatness.fisher_rao_paper
 relative_flatness  none    0    inf  flatness.relative_trace flatness.relative_trace_normalised flatness.relative_lambda
 information        none    -inf inf  estimate.tic estimate.soft_rank_gap estimate.iic_gaussian_linearised
-features           none    0    inf  features.stable_rank features.participation_ratio features.entropy_rank
-features           none    -inf inf  features.nc1 features.nc2 features.nc3 features.benign_r features.benign_R
-features           none    -inf inf  features.class_curvature/* features.class_volume/* features.intrinsic_dimension/*
-adversarial        higher  0    1    adversarial.accuracy/*
-adversarial        higher  0    inf  adversarial.median_epsilon
 reparametrisation  none    0    inf  reparametrisation.pairs reparametrisation.logit_change reparametrisation.moved
-path               lower   -inf inf  path.barrier path.barrier_bn_reset
 """
 """Probe, better direction, lowest and highest possible value, names; ``*`` stands for a qualifier."""
 
@@ -97,6 +93,12 @@ def meaning(metric: str) -> Meaning | None:
     return next((found for name, found in MEANINGS.items() if "*" in name and matches(name, metric)), None)
 
 
+@cache
+def plugins() -> frozenset[str]:
+    """The names of installed plug-ins, which are the families of what they measure; nothing of theirs is imported."""
+    return frozenset(entry.name for entry in entry_points(group="sharpaudit.probes"))
+
+
 def matches(pattern: str, name: str) -> bool:
     """Whether `name` fits `pattern`: ``*`` stands for one qualifier, or for a label with all its slashes."""
     wanted, given = pattern.split("/"), name.split("/")
@@ -122,5 +124,5 @@ def _fits(pattern: str, part: str) -> bool:
     return position <= end
 
 
-OPEN_ENDED = re.compile(r"clean\.accuracy/class/|features\.|sharpness\.|adversarial\.")
+OPEN_ENDED = re.compile(r"clean\.accuracy/class/|sharpness\.")
 """Where the last ``*`` may span slashes: class labels can hold them, and norms and radii are several qualifiers."""

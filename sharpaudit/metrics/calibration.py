@@ -21,6 +21,9 @@ Bools = NDArray[np.bool_]
 
 BINS = 15
 
+MAX_CLASSES_RESAMPLED = 100
+"""Above this many classes the class-wise ECE goes without an interval: its columns would need classes × bins × n numbers."""
+
 
 def equal_width_bins(confidence: ArrayLike, bins: int = BINS) -> Ints:
     """The bin of each confidence: [0, 1/bins), …, [1 − 1/bins, 1]. The last bin is closed, so 1.0 belongs to it."""

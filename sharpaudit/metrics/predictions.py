@@ -87,13 +87,19 @@ class Predictions:
         """The inverse of `columns`; arrays are used as they are.
 
         Raises:
-            ValueError: a column is missing or unknown, or the columns differ in length.
+            ValueError: a column is missing or unknown, the columns differ in length, or hold what `from_logits` never gives.
         """
         known = {field.name for field in fields(cls)}
         if not known - {"logits"} <= set(columns) <= known:
             raise ValueError(f"expected the columns {sorted(known)} (logits may be absent), got {sorted(columns)}")
         if len({len(array) for array in columns.values()}) != 1:
             raise ValueError(f"columns differ in length: { {name: len(array) for name, array in columns.items()} }")
+        for name, array in columns.items():
+            kind, ndim = ("i", 1) if name in ("labels", "prediction") else ("f", 2 if name == "logits" else 1)
+            if array.dtype.kind != kind or array.ndim != ndim:
+                raise ValueError(f"expected '{name}' of kind {kind} and {ndim} dimensions, got {array.dtype} {array.shape}")
+            if not np.isfinite(array).all() or (kind == "i" and (array < 0).any()):
+                raise ValueError(f"'{name}' holds numbers that no prediction has")
         return cls(**columns)
 
     @property

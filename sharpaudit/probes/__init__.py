@@ -187,11 +187,15 @@ def _foreign(entry: EntryPoint, package: str) -> Probe:
         raise EnvironmentFailure(f"probe '{clean(entry.name)}' of {package} cannot be loaded: {reason}") from error
     if not isinstance(found, Probe) or found.name != entry.name:
         raise EnvironmentFailure(f"'{clean(entry.name)}' of {package} is no probe of that name", hint="declare it with @probe")
+    strange = next((measure for measure in found.measures if not measure.startswith(f"{entry.name}.")), None)
     for ours in map(find, names()):
         taken = [m for m in found.measures if ours.declares(m) or any(fnmatch.fnmatchcase(o, m) for o in ours.measures)]
         if taken:
             what = f"takes the name {clean(taken[0])}, which '{ours.name}' measures"
             raise EnvironmentFailure(f"probe '{clean(entry.name)}' of {package} {what}")
+    if strange is not None:
+        what = f"measures {clean(strange)}, whose name does not begin with '{clean(entry.name)}.'"
+        raise EnvironmentFailure(f"probe '{clean(entry.name)}' of {package} {what}")
     return dataclasses.replace(found, distribution=package)
 
 

@@ -38,9 +38,6 @@ from sharpaudit.stats import Resamples, absolute_bootstrap, bootstrap, first_mea
 
 Floats = NDArray[np.float64]
 
-MAX_CLASSES_RESAMPLED = 100
-"""Above this many classes the class-wise ECE goes without an interval: its columns would need classes × bins × n numbers."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationOptions:
@@ -153,9 +150,9 @@ def _classwise(test: Predictions, bins: int, resamples: Resamples) -> Measured:
     assert test.logits is not None
     probabilities = softmax(test.logits)
     name, method = "calibration.classwise_ece", f"mean over classes, {bins} equal-width bins of each class's probability"
-    if probabilities.shape[1] > MAX_CLASSES_RESAMPLED:
+    if probabilities.shape[1] > metric.MAX_CLASSES_RESAMPLED:
         value = metric.classwise_ece(probabilities, test.labels, bins)
-        reason = f"not resampled above {MAX_CLASSES_RESAMPLED} classes"
+        reason = f"not resampled above {metric.MAX_CLASSES_RESAMPLED} classes"
         return _number(name, value, len(test), method, reason=reason, options={"bins": bins})
     found = absolute_bootstrap(metric.classwise_columns(probabilities, test.labels, bins), resamples)
     return _number(name, found.value, len(test), method, ci=found.ci, reason=found.reason, options={"bins": bins})

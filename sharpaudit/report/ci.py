@@ -13,7 +13,7 @@ from urllib.parse import quote as uri
 from xml.etree import ElementTree as xml
 
 from sharpaudit import __version__
-from sharpaudit.card import codec
+from sharpaudit.card import Interval, codec
 from sharpaudit.errors import ExitCode, clean
 from sharpaudit.gate import Judgement, Verdict
 from sharpaudit.report.markdown import prose, quote, table
@@ -24,11 +24,17 @@ SUMMARY_LIMIT = 2**20
 MAX_ANNOTATIONS = 10
 """GitHub shows no more errors of one step."""
 
+MAX_NAMED = 5
+"""Rules that a summary of one line names."""
+
 OUTCOMES = {
     ExitCode.DONE: "passed",
     ExitCode.GATE_FAILED: "failed",
     ExitCode.INCONCLUSIVE: "inconclusive",
 }
+
+ALIGNMENT = "rlrrrrrlll"
+"""Of the columns of GitHub's summary."""
 
 Level = Literal["error", "warning", "note"]
 LEVELS: dict[str, Level] = {"fail": "error", "warn": "warning", "info": "note"}
@@ -36,12 +42,14 @@ LEVELS: dict[str, Level] = {"fail": "error", "warn": "warning", "info": "note"}
 
 
 def outcome(judgement: Judgement) -> str:
-    """What came of all rules together, in a word; what failed beside an inconclusive rule is not passed over."""
+    """What came of all rules together, in a word; what failed or was undecided beside it is named."""
     word = OUTCOMES[judgement.exit_code]
-    failed = sum(verdict.status == "failed" and verdict.severity == "fail" for verdict in judgement.verdicts)
-    if judgement.exit_code is ExitCode.INCONCLUSIVE and failed:
-        return f"{word}, and {failed} {'rule' if failed == 1 else 'rules'} failed"
-    return word
+    beside = {ExitCode.INCONCLUSIVE: "failed", ExitCode.GATE_FAILED: "inconclusive"}.get(judgement.exit_code)
+    names = [clean(verdict.metric) for verdict in judgement.verdicts if verdict.status == beside and verdict.severity == "fail"]
+    if not names:
+        return word
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return f"{word}; {beside} too: {', '.join(names[:MAX_NAMED])}{more}"
 
 
 def level(verdict: Verdict) -> Level | None:
@@ -52,14 +60,28 @@ def level(verdict: Verdict) -> Level | None:
 
 
 def sentence(verdict: Verdict) -> str:
-    """A verdict in one line: metric, value with interval and n, limit, status and reason; foreign text is made printable."""
-    value = "no value" if verdict.value is None else f"{verdict.value:.6g}"
-    if verdict.ci is not None:
-        value += f" [{verdict.ci.low:.6g}, {verdict.ci.high:.6g}]"
+    """A verdict in one line: what was compared with what, to four digits, and the outcome; foreign text is made printable."""
+    value = _estimate(verdict.value, verdict.ci) or "no value"
     if verdict.n is not None:
         value += f" (n = {verdict.n})"
+    if verdict.baseline is not None:
+        value += f", baseline {verdict.baseline:.4g}"
+    if verdict.difference is not None:
+        value += f", difference {_estimate(verdict.difference, verdict.difference_ci, '+')}"
     why = f" ({clean(verdict.why)})" if verdict.why else ""
-    return f"{clean(verdict.metric)}: {value}, must be {verdict.limit}{why}: {verdict.status}, {clean(verdict.reason, 500)}"
+    return f"{clean(verdict.metric)}: {value}, must be {verdict.limit}{why}: {status(verdict)}, {clean(verdict.reason, 500)}"
+
+
+def status(verdict: Verdict) -> str:
+    """The status, and how little it weighs where the rule does not decide about the release."""
+    return verdict.status if verdict.severity == "fail" else f"{verdict.status} ({verdict.severity})"
+
+
+def _estimate(value: float | None, ci: Interval | None, sign: str = "") -> str:
+    """A number and its interval, to four digits; nothing where there is none."""
+    if value is None:
+        return ""
+    return f"{value:{sign}.4g}" + (f" [{ci.low:{sign}.4g}, {ci.high:{sign}.4g}]" if ci else "")
 
 
 def junit(judgements: Sequence[Judgement]) -> str:
@@ -69,7 +91,8 @@ def junit(judgements: Sequence[Judgement]) -> str:
         suite = xml.SubElement(suites, "testsuite", name=clean(judgement.subject))
         counts = {"tests": len(judgement.verdicts), "failures": 0, "errors": 0, "skipped": 0}
         for verdict in judgement.verdicts:
-            name = clean(f"rule {verdict.rule}: {verdict.metric} {verdict.limit}", 300)
+            mark = "" if verdict.severity == "fail" else f" ({verdict.severity})"
+            name = clean(f"rule {verdict.rule}{mark}: {verdict.metric} {verdict.limit}", 300)
             case = xml.SubElement(suite, "testcase", classname=clean(judgement.subject), name=name)
             kind = {"failed": "failure", "inconclusive": "error"}.get(verdict.status, "skipped")
             if level(verdict) == "error" or verdict.status in ("waived", "skipped"):
@@ -84,10 +107,10 @@ def junit(judgements: Sequence[Judgement]) -> str:
 
 
 def sarif(judgements: Sequence[Judgement], policy: str) -> str:
-    """SARIF 2.1.0: a result for each verdict that needs attention, at the policy file `policy` (a path inside the repository)."""
+    """SARIF 2.1.0: a result for each verdict that needs attention, at its line of `policy` (a path inside the repository)."""
     found = list(_alerts(judgements))
     names = sorted({clean(verdict.metric) for _, verdict, _ in found})
-    place = {"physicalLocation": {"artifactLocation": {"uri": uri(clean(policy, 1000))}, "region": {"startLine": 1}}}
+    artifact = {"uri": uri(clean(policy, 1000))}
     document = {
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
@@ -106,7 +129,9 @@ def sarif(judgements: Sequence[Judgement], policy: str) -> str:
                         "ruleIndex": names.index(clean(verdict.metric)),
                         "level": loudness,
                         "message": {"text": f"{clean(judgement.subject)}: {sentence(verdict)}"},
-                        "locations": [place],
+                        "locations": [
+                            {"physicalLocation": {"artifactLocation": artifact, "region": {"startLine": verdict.line}}}
+                        ],
                         "partialFingerprints": {"sharpaudit/v1": _fingerprint(judgement, verdict)},
                     }
                     for judgement, verdict, loudness in found
@@ -118,7 +143,7 @@ def sarif(judgements: Sequence[Judgement], policy: str) -> str:
 
 
 def gitlab(judgements: Sequence[Judgement], policy: str) -> str:
-    """GitLab code quality: an issue for each verdict that needs attention, at the policy file `policy`."""
+    """GitLab code quality: an issue for each verdict that needs attention, at its line of the policy file `policy`."""
     severities = {"error": "critical", "warning": "minor", "note": "info"}
     issues = [
         {
@@ -126,7 +151,7 @@ def gitlab(judgements: Sequence[Judgement], policy: str) -> str:
             "check_name": clean(verdict.metric),
             "fingerprint": _fingerprint(judgement, verdict),
             "severity": severities[loudness],
-            "location": {"path": clean(policy, 1000), "lines": {"begin": 1}},
+            "location": {"path": clean(policy, 1000), "lines": {"begin": verdict.line}},
         }
         for judgement, verdict, loudness in _alerts(judgements)
     ]
@@ -166,22 +191,24 @@ def _summary_blocks(judgements: Sequence[Judgement]) -> Iterator[str]:
         yield f"\n{quote(judgement.subject)}: **{outcome(judgement)}**\n===\n\n"
         for note in judgement.notes:
             yield f"{prose(note)}\n\n"
-        header = ["Rule", "Measurement", "Value", "95 % interval", "n", "Limit", "Verdict", "Reason"]
-        head, rule, *_ = table(header, [], "rlrrrlll").splitlines()
+        header = ["Rule", "Measurement", "Value", "95 % interval", "n", "Baseline", "Difference", "Limit", "Verdict", "Reason"]
+        head, rule, *_ = table(header, [], ALIGNMENT).splitlines()
         yield f"{head}\n{rule}\n"
         for verdict in judgement.verdicts:
-            yield table(_row(verdict), [], "rlrrrlll").splitlines()[0] + "\n"
+            yield table(_row(verdict), [], ALIGNMENT).splitlines()[0] + "\n"
 
 
 def _row(verdict: Verdict) -> list[str]:
     ci = f"{verdict.ci.low:.4g} to {verdict.ci.high:.4g}" if verdict.ci else "–"
-    loud = f"**{verdict.status}**" if level(verdict) == "error" else verdict.status
+    loud = f"**{status(verdict)}**" if level(verdict) == "error" else status(verdict)
     return [
         str(verdict.rule),
         quote(verdict.metric),
         "–" if verdict.value is None else f"{verdict.value:.4g}",
         ci,
         "–" if verdict.n is None else str(verdict.n),
+        _estimate(verdict.baseline, None) or "–",
+        _estimate(verdict.difference, verdict.difference_ci, "+") or "–",
         prose(verdict.limit),
         loud,
         prose(verdict.reason),

@@ -6,6 +6,7 @@ Every function refuses non-finite input with a ValueError that names it: an unme
 - `proportions`: Wilson and Clopper-Pearson intervals, Newcombe's for a difference
 - `means`: Student t intervals, from samples, from a mean and its standard error, from a table of draws by images
 - `resampling`: one shared set of bootstrap resamples for every metric of an audit; BCa intervals; paired differences
+- `seeds`: of the random choices of a probe
 - `spacing`: which examples stand for a set
 - `paired`: exact McNemar, Wilcoxon signed rank
 - `ranks`: Kendall's tau-b and Spearman's rho, pooled and within conditions
@@ -26,6 +27,7 @@ from sharpaudit.stats.resampling import (
     first_mean,
     paired_bootstrap,
 )
+from sharpaudit.stats.seeds import seed_for
 from sharpaudit.stats.spacing import evenly_spaced
 
 __all__ = [
@@ -46,6 +48,7 @@ __all__ = [
     "mcnemar",
     "newcombe",
     "paired_bootstrap",
+    "seed_for",
     "spearman",
     "t_interval",
     "t_interval_of",

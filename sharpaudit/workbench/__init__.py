@@ -29,7 +29,7 @@ from sharpaudit.data import ImageSet, to_input
 from sharpaudit.data.corrupted import Cell, CorruptedSet
 from sharpaudit.device import is_out_of_memory, sizes, with_float64
 from sharpaudit.metrics.predictions import Predictions
-from sharpaudit.stats import Resamples, evenly_spaced
+from sharpaudit.stats import Resamples, evenly_spaced, seed_for
 from sharpaudit.workbench.features import Features, FeatureTap
 from sharpaudit.workbench.needs import Need, NotApplicable, UndeclaredNeed
 from sharpaudit.workbench.network import Indices, Network
@@ -93,8 +93,7 @@ class Workbench:
 
     def seed_for(self, purpose: str) -> int:
         """A 63-bit seed derived from (audit seed, probe, purpose)."""
-        key = f"{self.settings.seed}/{self._probe}/{purpose}".encode()
-        return int.from_bytes(hashlib.sha256(key).digest()[:8], "little") >> 1
+        return seed_for(self.settings.seed, self._probe, purpose)
 
     @property
     def classes(self) -> tuple[str, ...]:

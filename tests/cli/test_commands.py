@@ -143,7 +143,13 @@ def test_a_first_policy_passes_its_own_card(run: Command) -> None:
     assert run("measure", BASELINE, *QUICK, "-o", "run").code == 0
     assert run("policy", "init", "--from", "run", "-o", "policy.yaml").code == 0
     assert run("policy", "check", "policy.yaml").code == 0
-    assert run("gate", "run", "--policy", "policy.yaml").code == 0
+    assert run("gate", "run", "--policy", "policy.yaml").code == 3, "its rules about a baseline are live"
+    assert run("gate", "run", "--policy", "policy.yaml", "--baseline", "run").code == 0
+    assert run("policy", "init", "--from", "run", "--no-baseline", "-o", "alone.yaml").code == 0
+    assert run("gate", "run", "--policy", "alone.yaml").code == 0
+    idle = run("gate", "run", "--policy", "alone.yaml", "--baseline", "run")
+    words = "a baseline was given and no rule of the policy is about one"
+    assert idle.code == 0 and idle.err == f"warning: {words}\n" and f"note: {words}\n" in idle.out
 
 
 def test_schemas_are_printed(run: Command) -> None:

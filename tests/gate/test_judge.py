@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sharpaudit.card import Card, Failed, Interval, Measured, ProbeRun, Skipped, codec
+from sharpaudit.card import Card, Check, Failed, Interval, Measured, ProbeRun, SetupCheck, Skipped, codec
 from sharpaudit.errors import CardError, ExitCode
 from sharpaudit.gate import Judgement, Policy, Verdict, judge
 from tests.compare.cases import Audit, audit, measured
@@ -98,17 +98,79 @@ def test_nan_never_passes(value: float) -> None:  # P08
         assert found.reason == "the value is not finite, and NaN never passes"
 
 
-def test_inconclusive_outranks_failed_and_warnings_do_not_count() -> None:
+MISSING = {"metric": "clean.nll", "max": 1.0}
+GOOD = {"metric": "clean.accuracy", "min": 0.1}
+
+
+def test_a_certain_failure_decides_and_warnings_do_not_count() -> None:
     card = card_with(accuracy(0.5))
-    missing = {"metric": "clean.nll", "max": 1.0}
-    assert judge(card, rules(FLOOR, missing), today=TODAY).exit_code == ExitCode.INCONCLUSIVE
+    assert judge(card, rules(GOOD, MISSING), today=TODAY).exit_code == ExitCode.INCONCLUSIVE
+    assert judge(card, rules(FLOOR, MISSING), today=TODAY).exit_code == ExitCode.GATE_FAILED
     assert judge(card, rules(FLOOR), today=TODAY).exit_code == ExitCode.GATE_FAILED
     assert judge(card, rules(FLOOR | {"severity": "warn"}), today=TODAY).exit_code == ExitCode.DONE
-    softened = rules(missing, defaults={"on_missing": "warn"})
+    assert judge(card, rules(FLOOR | {"severity": "warn"}, MISSING), today=TODAY).exit_code == ExitCode.INCONCLUSIVE
+    softened = rules(GOOD, MISSING, defaults={"on_missing": "warn"})
     assert judge(card, softened, today=TODAY).exit_code == ExitCode.DONE
-    assert judge(card, softened, today=TODAY).verdicts[0].status == "inconclusive"
-    straddling = rules(BOUND, defaults={"on_inconclusive": "warn"})
+    assert judge(card, softened, today=TODAY).verdicts[1].status == "inconclusive"
+    straddling = rules(GOOD, BOUND, defaults={"on_inconclusive": "warn"})
     assert judge(card_with(accuracy(0.905)), straddling, today=TODAY).exit_code == ExitCode.DONE
+
+
+@pytest.mark.parametrize("required", [True, False])
+def test_doubts_about_the_whole_card_outrank_a_failure(required: bool) -> None:
+    suspect = {"setup": SetupCheck(n=1, forward=1, checks=[Check(name="labels", status="flagged", message="permuted")])}
+    unclean = {"subject": BASE.subject.model_copy(update={"clean_load": False})}
+    for update, measurements, code in (
+        ({}, (FLOOR, MISSING), 1),
+        ({"incomplete": ["spectrum"]}, (FLOOR,), 1),
+        ({"incomplete": ["spectrum"]}, (GOOD,), 6),
+        (suspect, (FLOOR,), 6),
+        (unclean, (FLOOR,), 1),
+        (unclean, (FLOOR, MISSING), 6 if required else 1),
+        (unclean, (GOOD, MISSING), 6),
+        (unclean, (GOOD,), 1 if required else 0),
+    ):
+        card = card_with(accuracy(0.5), **update)
+        assert judge(card, rules(*measurements, require_clean_load=required), today=TODAY).exit_code == code, (update, code)
+
+
+def test_a_policy_under_which_nothing_was_judged_does_not_pass() -> None:
+    card = card_with(accuracy(0.95))
+    skipped = {"metric": "clean.accuracy", "baseline": {"max_decrease": 0.01, "if_missing": "skip"}}
+    for policy in (
+        rules(skipped),
+        rules(skipped, require_clean_load=True),
+        rules(MISSING, defaults={"on_missing": "warn"}),
+        rules(MISSING | {"severity": "warn"}, skipped),
+        rules({"metric": "clean.accuracy", "min": 0.949, "test": "bound"}, defaults={"on_inconclusive": "warn"}),
+    ):
+        judgement = judge(card, policy, today=TODAY)
+        assert judgement.exit_code == ExitCode.INCONCLUSIVE
+        assert judgement.notes == ["nothing was judged: no rule of the policy came to a decision"]
+        assert judge(card, policy.model_copy(update={"rules": [*policy.rules, *rules(GOOD).rules]}), today=TODAY).exit_code == 0
+    assert judge(card, rules(require_clean_load=True), today=TODAY).exit_code == ExitCode.DONE
+
+
+def test_a_failure_that_a_later_measurement_could_undo_is_provisional() -> None:
+    """Holm over two tests asks for p ≤ 0.025 where one alone asks for 0.05."""
+    drop = {"metric": "clean.accuracy", "baseline": {"max_decrease": 0.0}, "test": "significant"}
+    other_drop = drop | {"metric": "clean.train_accuracy"}
+    base = other(card_with(accuracy(0.9)))
+    for value, certain in ((0.887, False), (0.85, True)):
+        judgement = judge(card_with(accuracy(value)), rules(drop, other_drop), today=TODAY, baseline=base)
+        failed = judgement.verdicts[0]
+        assert failed.status == "failed" and (failed.p_adjusted or 1) <= 0.05
+        assert failed.provisional is not certain and (2 * (failed.p_adjusted or 0) <= 0.05) is certain
+        assert judgement.exit_code == (1 if certain else 6)
+
+
+def test_a_baseline_that_no_rule_is_about_is_noted() -> None:
+    base = other(card_with(accuracy(0.9)))
+    judgement = judge(card_with(accuracy(0.95)), rules(FLOOR), today=TODAY, baseline=base)
+    assert judgement.notes == ["a baseline was given and no rule of the policy is about one"]
+    assert judge(card_with(accuracy(0.95)), rules(DRIFT), today=TODAY, baseline=base).notes == []
+    flips = {"metric": "disagreement.negative_flips", "max": 0.1}
+    assert judge(card_with(accuracy(0.95)), rules(flips, GOOD), today=TODAY, baseline=base).notes == []
 
 
 def test_another_confidence_stretches_the_interval() -> None:
@@ -180,7 +242,7 @@ def test_a_missing_baseline() -> None:  # P11
     assert refused.value.exit_code == ExitCode.INPUT and "sharpaudit measure makes one" in (refused.value.hint or "")
     skip = DRIFT | {"baseline": {"max_decrease": 0.01, "if_missing": "skip"}}
     found, code = verdict(card_with(accuracy(0.5)), skip)
-    assert (found.status, found.reason, code) == ("skipped", "no baseline was given", 0)
+    assert (found.status, found.reason, code) == ("skipped", "no baseline was given", 6)
 
 
 def test_a_baseline_measured_otherwise() -> None:  # P12
@@ -347,7 +409,9 @@ def test_a_card_of_a_newer_minor_version_is_judged() -> None:  # P15
     newer = card_with(accuracy(0.95), schema_="sharpaudit.card/1.7", novelty={"a": 1})
     card = codec.decode(codec.encode(newer), source="card")
     assert card.schema_.endswith("1.7")
-    assert judge(card, rules(FLOOR), today=TODAY).exit_code == ExitCode.DONE
+    judgement = judge(card, rules(FLOOR), today=TODAY)
+    assert judgement.exit_code == ExitCode.DONE
+    assert judgement.notes == ["sharpaudit.card/1.7 is newer than sharpaudit.card/1.1: what it added was not read"]
 
 
 def test_judging_needs_no_heavy_import(tmp_path: Path) -> None:

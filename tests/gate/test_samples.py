@@ -18,9 +18,10 @@ import yaml
 from numpy.typing import NDArray
 
 from sharpaudit import store
+from sharpaudit.card import Measured, ProbeRun, Skipped
+from sharpaudit.gate.vocabulary import MEANINGS, meaning
 from sharpaudit.metrics.predictions import Predictions
-from sharpaudit.metrics.recompute import source
-from sharpaudit.stats import Resamples, wilson
+from sharpaudit.metrics.verification import Recomputation
 from tests.compare.cases import CLASSES, audit, measured
 
 SAMPLES = Path(__file__).parents[2] / "sample_configs"
@@ -61,18 +62,25 @@ def save(folder: Path, change: Callable[[Logits], Logits] = lambda logits: logit
         "clean": Predictions.from_logits(change(calibrated(3.2, 1)), LABELS),
         "corruption/fog/5": Predictions.from_logits(change(calibrated(2.5, 2)), LABELS),
     }
-    found = []
-    for name in ("clean.accuracy", "clean.nll", "corruption.accuracy", "clean.worst_class_accuracy", "calibration.ece"):
-        behind = source(name, views, CLASSES)
-        assert behind is not None
-        ci = wilson(round(behind.value * N), N) if name == "clean.accuracy" else behind.estimate(Resamples(N, seed=0)).ci
-        gated = name.replace("ece", "ece_debiased")
-        found.append(
-            measured(gated, behind.value, ci, n=N, direction="lower" if name in ("clean.nll", "calibration.ece") else "higher")
-        )
     base = audit(len(folder.name)).card
-    card = base.model_copy(update={"measurements": found, "data": base.data.model_copy(update={"n": N})})
-    store.save_run(folder, store.Run(card, {name: view.columns() for name, view in views.items()}))
+    probes = {name: ProbeRun(status="measured", version=1) for name in ("accuracy", "calibration", "corruption")}
+    card = base.model_copy(update={"probes": probes, "data": base.data.model_copy(update={"n": N})})
+    found: list[Measured | Skipped] = []
+    again = Recomputation(card, views)
+    plain = [name for name, known in MEANINGS.items() if known.probe in probes and "*" not in name]
+    means = [f"corruption.accuracy/{of}" for of in ("fog", "fog/5", "*/5", "family/weather")]
+    for name in (*plain, *means, *(f"clean.accuracy/class/{label}" for label in CLASSES)):
+        estimate, known = again.estimate(name, {}), meaning(name)
+        assert known is not None
+        if estimate is None:
+            found.append(Skipped(name=name, reason="no training data, or no reference", probe=known.probe, version=1))
+        else:
+            origin = {"direction": known.direction, "probe": known.probe}
+            found.append(measured(name, estimate.value, estimate.ci, n=again.examples(name), **origin))
+    store.save_run(
+        folder,
+        store.Run(card.model_copy(update={"measurements": found}), {name: view.columns() for name, view in views.items()}),
+    )
 
 
 def gate_command(sample: str) -> list[str]:
