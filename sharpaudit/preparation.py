@@ -11,14 +11,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from sharpaudit.card import Setting
+from sharpaudit.card import Preprocessing, Setting
 from sharpaudit.checkpoints import Limits, LoadedModel, PreprocessingOverrides, load
 from sharpaudit.curvature.ggn_trace import with_formula
 from sharpaudit.curvature.linearity import piecewise_linear
 from sharpaudit.data import ClassOrder, ImageSet, Reading, class_order, open_images, read_class_map, to_input
 from sharpaudit.data.corrupted import CorruptedSet
+from sharpaudit.data.folder import MixedSizes
 from sharpaudit.data.paired import clean_spec, is_stored, open_paired
 from sharpaudit.decision import by_clean_loss
 from sharpaudit.device import available_device, useful_threads
@@ -138,11 +140,62 @@ def prepare(request: Request, on_progress: Progress = lambda doing, fraction: No
         allow_nonfinite=request.allow_nonfinite,
         allow_missing=request.allow_missing,
         decide=by_clean_loss(lambda m: _open_test(request, m)[0], request.bench.seed),
+        images=_TestImages(request),
     )
     on_progress("reading the data", 0.0)
     test, corrupted = _open_test(request, model)
     train = _open(request.train_data, request, model, limit=None) if request.train_data else None
     return Prepared(request, steps, model, test, train, settings, corrupted)
+
+
+@dataclass(frozen=True)
+class _TestImages:
+    """The test images before a network is known, for the loader."""
+
+    request: Request
+
+    @cached_property
+    def _images(self) -> ImageSet:
+        """As stored; those of mixed sizes at the size that the user states."""
+        request = self.request
+        size = request.preprocessing.input_size
+        preprocessing = _unchanged(size) if size else None
+        if is_stored(request.data, synthesise=request.synthesise):
+            return open_paired(
+                request.data,
+                limit=request.limit,
+                allow_partial=request.allow_partial,
+                preprocessing=preprocessing,
+                search=request.search,
+                reading=request.reading,
+            )[0]
+        reading = replace(request.reading, allow_code=request.allow_code)
+        spec = clean_spec(request.data)
+        return open_images(spec, limit=request.limit, preprocessing=preprocessing, search=request.search, reading=reading)
+
+    @property
+    def shape(self) -> tuple[int, int, int] | None:
+        """Channels, height and width; None where the images are not of one size."""
+        try:
+            height, width, channels = self._images.shape
+        except MixedSizes:
+            return None
+        return channels, height, width
+
+    def sample(self, input_size: tuple[int, int, int], n: int, num_classes: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Up to `n` images in a random order, in [0, 1] at `input_size`, and which of `num_classes` outputs is right."""
+        images = self._images
+        if num_classes:
+            class_map = self.request.class_map
+            images = class_order(images, num_classes, class_map=read_class_map(class_map) if class_map else None).applied(images)
+        images = images.take(np.random.default_rng(self.request.bench.seed).permutation(len(images))[:n])
+        pixels = [to_input(torch.tensor(batch), _unchanged(input_size)) for batch, _ in images.batches(256)]
+        return torch.cat(pixels), torch.tensor(images.labels, dtype=torch.int64)
+
+
+def _unchanged(input_size: tuple[int, int, int]) -> Preprocessing:
+    """Pixels in [0, 1] at that size."""
+    return Preprocessing(mean=[0.0] * input_size[0], std=[1.0] * input_size[0], input_size=list(input_size), origin="")
 
 
 def _open_test(request: Request, model: LoadedModel) -> tuple[ImageSet, CorruptedSet | None]:

@@ -7,7 +7,7 @@ file is ever imported or run, and torch is imported only when a network is built
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from sharpaudit.errors import ArchitectureError, SharpauditError
 
 if TYPE_CHECKING:
     from sharpaudit.checkpoints.fitting import Resolved
+    from sharpaudit.checkpoints.plain import LabelledImages, Normalisation
 
 __all__ = ["Decide", "Decision", "Limits", "LoadedModel", "PreprocessingOverrides", "load"]
 
@@ -49,13 +50,14 @@ def load(
     allow_missing: Sequence[str] = (),
     limits: Limits = DEFAULT,
     decide: Decide | None = None,
+    images: LabelledImages | None = None,
 ) -> LoadedModel:
     """The network stored at `path`.
 
     Args:
         path: a safetensors or torch file.
-        architecture: ``zoo:NAME``, ``timm:NAME``, ``torchvision:NAME`` or ``file.py:factory``; None reads the metadata, then
-            tries every known network.
+        architecture: ``zoo:NAME``, ``timm:NAME``, ``torchvision:NAME``, a description (``mlp(784-50-10, relu)``) or
+            ``file.py:factory``; None reads the metadata, then tries every known network, then every plain one.
         weights: ``auto`` (averaged weights first, as timm), ``ema``, ``raw`` or the key of a dictionary in the file.
         overrides: preprocessing that the user stated.
         num_classes: what the head must have; None takes what it has.
@@ -66,6 +68,7 @@ def load(
             network is built with, and the card says so.
         limits: budgets of the readers.
         decide: chooses where the weights fit networks that compute different functions; None refuses.
+        images: labelled ones, which tell what shapes leave open of a plain network; None refuses to guess.
 
     Raises:
         CheckpointError: the file cannot be used as a checkpoint.
@@ -83,9 +86,10 @@ def load(
         notes = found.stated.notes
         chosen = state_dict.choose(found.root, weights, limits)
         chosen.allow_missing = tuple(allow_missing)
-        fits, origin = _find(architecture, found.stated, chosen, _image_size(overrides, found.stated), allow_code=allow_code)
-        functions = distinct(fits, allow_nonfinite=allow_nonfinite)
-        provenance = Provenance(path, found, chosen, origin)
+        evidence = _Evidence(overrides, found.stated, images, allow_nonfinite)
+        result = _find(architecture, chosen, evidence, allow_code=allow_code)
+        functions = distinct(result.fits, allow_nonfinite=allow_nonfinite)
+        provenance = Provenance(path, found, chosen, result.origin, result.steps, result.doubts)
         models = [described(provenance, function, overrides, num_classes) for function in functions]
         return models[0] if len(models) == 1 else _decided(models, [function.name for function in functions], decide)
     except SharpauditError as error:
@@ -125,19 +129,56 @@ def _image_size(overrides: PreprocessingOverrides | None, stated: Statements) ->
     return height if isinstance(height, int) else None
 
 
-def _find(
-    flag: str | None, stated: Statements, weights: state_dict.Weights, image_size: int | None, *, allow_code: bool
-) -> tuple[list[Resolved], str]:
+@dataclass(frozen=True)
+class _Evidence:
+    """What may tell the network, beside its weights."""
+
+    overrides: PreprocessingOverrides | None
+    stated: Statements
+    images: LabelledImages | None
+    allow_nonfinite: bool
+
+    @property
+    def normalisation(self) -> Normalisation | None:
+        """Mean and standard deviation, where the user or the file states both."""
+        from sharpaudit.checkpoints import plain
+
+        stated, flags = self.stated.preprocessing, self.overrides or PreprocessingOverrides()
+        mean, std = flags.mean or stated.get("mean"), flags.std or stated.get("std")
+        return plain.stated(mean, std) if mean and std else None
+
+
+@dataclass(frozen=True)
+class _Found:
     """The networks that the weights fit, the likeliest first, and who named them."""
-    from sharpaudit.checkpoints import architectures, fitting
+
+    fits: list[Resolved]
+    origin: str
+    steps: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+
+
+def _find(flag: str | None, weights: state_dict.Weights, evidence: _Evidence, *, allow_code: bool) -> _Found:
+    """The networks that the weights fit."""
+    from sharpaudit.checkpoints import architectures, fitting, plain
     from sharpaudit.checkpoints.matching import rival_prefix
 
-    if flag is not None:
-        named, origin = architectures.parse(flag, allow_code=allow_code), "--arch"
-    elif stated.architecture is not None:  # foreign text: it may name a network, never a file of code
-        named, origin = architectures.parse(stated.architecture), stated.origin
-    else:
-        return [fitting.sized(fit, image_size) for fit in fitting.identify(weights)], "fingerprint"
+    stated, image_size = evidence.stated, _image_size(evidence.overrides, evidence.stated)
+    spec, origin = (flag, "--arch") if flag is not None else (stated.architecture, stated.origin)
+    if spec is None:
+        return _looked_for(weights, evidence, image_size)
+    if plain.is_description(spec):
+        inferred = plain.described(
+            plain.parse(spec),
+            weights,
+            evidence.overrides,
+            evidence.images,
+            given=evidence.normalisation,
+            allow_nonfinite=evidence.allow_nonfinite,
+        )
+        return _Found([inferred.resolved], origin, inferred.steps, inferred.doubts)
+    # A stated name is foreign text: it may name a network, never a file of code.
+    named = architectures.parse(spec, allow_code=allow_code and flag is not None)
     resolved = fitting.sized(fitting.resolve(named, weights), image_size)
     fitting.refuse_headless(resolved)
     if not resolved.fit.exact:
@@ -147,4 +188,50 @@ def _find(
         if known := fingerprint.candidates({name: tensor.shape for name, tensor in weights.tensors.items()}):
             hint = f"they fit {', '.join(candidate.spec for candidate in known[:5])}"
         raise ArchitectureError(message, hint=hint)
-    return [resolved], origin
+    return _Found([resolved], origin)
+
+
+def _looked_for(weights: state_dict.Weights, evidence: _Evidence, image_size: int | None) -> _Found:
+    """The networks of the index that the weights fit, or the plain one in which they do best.
+
+    A few layers in a row may fit a network of the zoo by chance: then it is one of the plain networks that images decide about.
+    """
+    from sharpaudit.checkpoints import fitting, plain
+
+    chains = plain.chains_of(weights)
+    try:
+        fits = [fitting.sized(fit, image_size) for fit in fitting.identify(weights)]
+    except ArchitectureError as error:
+        if not chains or (len(chains[0].main) > plain.MAX_CHANCE and fitting.nearest(weights)):
+            raise
+        if evidence.images is None or evidence.images.shape is None:
+            raise plain.undecided(chains, _sides(evidence)) from error
+        fits = []
+    else:
+        chance = chains and all(fit.architecture.spec.startswith("zoo:") for fit in fits)
+        if not chance or len(chains[0].main) > plain.MAX_CHANCE:
+            return _Found(fits, "fingerprint")
+        if evidence.images is None or evidence.images.shape is None:
+            if "image_size" in fits[0].changed and image_size is None:
+                raise plain.undecided(chains, _sides(evidence))
+            return _Found(fits, "fingerprint")
+        if plain.confirmed(fits[0], chains, weights, evidence.images, evidence.overrides):
+            return _Found(fits, "fingerprint")
+    inferred = plain.infer(
+        chains,
+        weights,
+        evidence.overrides,
+        evidence.images,
+        given=evidence.normalisation,
+        first=[plain.published(fit) for fit in fits[:1]],
+        allow_nonfinite=evidence.allow_nonfinite,
+    )
+    if named := plain.among(inferred.resolved, fits):
+        return _Found([named], "fingerprint, confirmed by labelled images", inferred.steps, inferred.doubts)
+    return _Found([inferred.resolved], inferred.origin, inferred.steps, inferred.doubts)
+
+
+def _sides(evidence: _Evidence) -> tuple[int, int] | None:
+    """Height and width of the images, where they are known."""
+    size = evidence.overrides and evidence.overrides.input_size
+    return size[1:] if size else None

@@ -42,6 +42,9 @@ IMAGE_SIZES = (
 )
 """Tried in this order where the weights depend on the image size and neither the default nor the fingerprint tells it."""
 
+HELPS = 0.5
+"""Share of names and shapes from which a known network is worth a suggestion."""
+
 FAMILIES = ("torchvision", "zoo", "timm")
 """Bare files of torchvision's networks are the commonest."""
 
@@ -141,10 +144,16 @@ def _fitting(index: Index, weights: Weights) -> list[Resolved]:
     return []
 
 
+def nearest(weights: Weights, index: Index | None = None) -> list[tuple[fingerprint.Candidate, float]]:
+    """Known networks that have most of these names and shapes, with the share that they have."""
+    shapes = {name: tensor.shape for name, tensor in variants(weights)[-1].tensors.items()}
+    return [(candidate, share) for candidate, share in (index or fingerprint.shipped()).nearest(shapes) if share >= HELPS]
+
+
 def _unknown(index: Index, weights: Weights) -> ArchitectureError:
     alignment = variants(weights)[-1]
-    near = index.nearest({name: tensor.shape for name, tensor in alignment.tensors.items()})
-    message = f"no architecture was named, and no name and shape among {len(alignment.tensors)} is that of a known network"
+    near = nearest(weights, index)
+    message = f"no architecture was named, and none of the known ones is near these {len(alignment.tensors)} names and shapes"
     hint = "name it with --arch"
     if near:
         candidate = near[0][0]

@@ -63,6 +63,18 @@ def distinct(fits: Sequence[Resolved], *, allow_nonfinite: bool) -> list[Functio
     return [function for function, _ in found] or made
 
 
+def same_function(one: Resolved, other: Resolved, input_size: tuple[int, int, int]) -> bool:
+    """Whether two networks give one random image the same logits."""
+    image = torch.randn(1, *input_size, generator=torch.Generator().manual_seed(0))
+    logits = [_logits(fill(each, allow_nonfinite=True).module, image) for each in (one, other)]
+    return logits[0] is not None and logits[1] is not None and _agree(logits[0], logits[1])
+
+
+def takes(fit: Resolved, input_size: tuple[int, int, int]) -> bool:
+    """Whether images of that size pass through the network."""
+    return _logits(fit.outline.eval(), torch.empty(1, *input_size, device="meta")) is not None
+
+
 def made_alike(fits: Sequence[Resolved]) -> list[list[Resolved]]:
     """The fits in groups whose networks are made of the same parts, once all are made for images of the size of the first."""
     height = _input_shape(fits[0])[1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,8 @@ class LoadedModel:
     """Class names, where the file states them; untrusted text."""
     classes_origin: str = "metadata"
     """Where they stand: ``metadata``, ``config.json``."""
+    doubts: tuple[str, ...] = ()
+    """What was taken although the images leave it open: the audit flags it."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,10 @@ class Provenance:
     contents: FileContents
     chosen: Weights
     architecture_origin: str
+    steps: list[str] = field(default_factory=list)
+    """How the network was found, where that is a story."""
+    doubts: list[str] = field(default_factory=list)
+    """What is open about it."""
 
 
 def described(
@@ -91,13 +97,20 @@ def described(
             "labels": stated.origin if names else "data",
             **told,
         },
-        steps=[*_steps(provenance, function), *seen.steps, *_same(function)],
+        steps=[*_steps(provenance, function), *provenance.steps, *seen.steps, *_same(function)],
         dropped=provenance.chosen.dropped,
-        warnings=[*stated.notes, *contradictions, *provenance.chosen.warnings, *function.filled.warnings, *assumed],
+        warnings=[
+            *stated.notes,
+            *contradictions,
+            *provenance.chosen.warnings,
+            *function.filled.warnings,
+            *assumed,
+            *provenance.doubts,
+        ],
         clean_load=provenance.chosen.clean_load and not contents.calls,
         ran_user_code=architecture.ran_user_code,
     )
-    return LoadedModel(module, subject, names, stated.origin)
+    return LoadedModel(module, subject, names, stated.origin, tuple(provenance.doubts))
 
 
 def _steps(provenance: Provenance, function: Function) -> list[str]:

@@ -53,6 +53,10 @@ RESAMPLING = {
 }
 
 
+class MixedSizes(DataError):
+    """Images of several sizes, and no network yet whose size they are to have."""
+
+
 @dataclass(frozen=True)
 class FolderImages:
     """Image files in a fixed order, decoded on demand; the same file always gives the same pixels."""
@@ -186,7 +190,7 @@ def _shape(scan: _Scan, preprocessing: Preprocessing | None) -> tuple[tuple[int,
         return (height, width, channels), None, notes
     if preprocessing is None:
         shown = ", ".join(f"{height}×{width}" for (height, width), _ in scan.sizes.most_common(5))
-        raise DataError(f"images of {len(scan.sizes)} sizes ({shown}, ...) and none to bring them to", hint="pass --input-size")
+        raise MixedSizes(f"images of {len(scan.sizes)} sizes ({shown}, ...) and none to bring them to", hint="pass --input-size")
     _, height, width = preprocessing.input_size
     notes.append(f"resized and centre-cropped images of {len(scan.sizes)} sizes to {height}×{width}")
     return (height, width, channels), preprocessing, notes

@@ -337,7 +337,7 @@ def test_an_unknown_network_gets_the_nearest(tmp_path: Path) -> None:
         load(tmp_path / "cut.pth")
     assert caught.value.hint and "--arch timm:resnet18 (99% of names and shapes)" in caught.value.hint
     torch.save({"some.tensor": torch.ones(3), "other": torch.ones(3)}, tmp_path / "none.pth")
-    with pytest.raises(ArchitectureError, match="no name and shape among 2 is that of a known network"):
+    with pytest.raises(ArchitectureError, match="none of the known ones is near these 2 names and shapes"):
         load(tmp_path / "none.pth")
 
 
