@@ -135,7 +135,7 @@ def member(folder: Path, name: str) -> Path:
     path = folder / name
     try:
         target, inside = path.resolve(strict=True), folder.resolve()
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # the latter for a loop of links
         raise CheckpointError(f"'{clean(name)}' is missing", path=str(folder), hint="download it again") from error
     if target.parent not in (inside, inside.parent.parent / "blobs"):
         raise UnsafeInput(f"'{clean(name)}' is a link to outside its folder", path=str(folder))
