@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -54,13 +55,19 @@ def compare(
     show(compared(runs, conditions), out, as_json=json)
 
 
-def compared(runs: Sequence[Run], conditions: str | None) -> Comparison:
+def compared(runs: Iterable[Run], conditions: str | None) -> Comparison:
     """The comparison of stored runs; `conditions` says how each model was trained, as `compare.conditions` reads it."""
-    from sharpaudit.compare import compare_runs
+    from sharpaudit.compare import compare_many, compare_runs
     from sharpaudit.compare.conditions import conditions as find
 
-    names = [run.card.subject.file for run in runs]
-    return compare_runs(*runs, conditions=find(names, conditions) if conditions else None)
+    def known(files: Sequence[str]) -> Mapping[str, str]:
+        return find(files, conditions) if conditions else {}
+
+    remaining = iter(runs)
+    first = list(islice(remaining, 3))
+    if len(first) < 3:
+        return compare_runs(*first, conditions=known([run.card.subject.file for run in first]))
+    return compare_many(chain(first, remaining), known)
 
 
 def show(comparison: Comparison, out: Path | None, *, as_json: bool = False) -> None:

@@ -68,7 +68,7 @@ def demo(
     print(terminal(runs[PAIR[0]].card, **screen()))
     show(compared([runs[name] for name in PAIR], None), out / "pair")
     print()
-    show(compared(list(runs.values()), CONDITION), out)
+    show(compared(runs.values(), CONDITION), out)
     print(f"\nOne card:      {out / PAIR[0] / 'report.html'}")
     print(f"Two compared:  {out / 'pair' / 'comparison.html'}")
     print(f"All {len(runs)}:         {out / 'report.html'} and {out / 'comparison.html'}")

@@ -68,7 +68,7 @@ def gate(
     sinks = _sinks(formats or [], as_json=json)
     rules = read(policy)
     auditing = Auditing(data, train_data, arch, seed, device)
-    runs = runs_of(context, [*subjects, *([baseline] if baseline else [])], auditing)
+    runs = list(runs_of(context, [*subjects, *([baseline] if baseline else [])], auditing))
     reference = runs.pop() if baseline else None
     if reference and not rules.compares:
         print(f"warning: {IDLE_BASELINE}", file=sys.stderr)

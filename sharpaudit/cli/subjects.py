@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -36,8 +36,10 @@ class Auditing:
     device: str
 
 
-def runs_of(context: typer.Context, subjects: Sequence[Path], auditing: Auditing) -> list[Run]:
-    """The run of each subject; a checkpoint is audited into sharpaudit-runs/NAME, or what is stored there of it is used.
+def runs_of(context: typer.Context, subjects: Sequence[Path], auditing: Auditing) -> Iterator[Run]:
+    """The run of each subject, read when it is its turn, so that a thousand can be taken one by one.
+
+    A checkpoint is audited into sharpaudit-runs/NAME, or what is stored there of it is used; that comes before the first run.
 
     Raises:
         CardError: nothing is there, or no readable card.
@@ -54,7 +56,8 @@ def runs_of(context: typer.Context, subjects: Sequence[Path], auditing: Auditing
         if auditing.data is None and not _is_run(subject):
             raise UsageError("auditing a checkpoint needs --data", path=str(subject), hint="or give the folder of its run")
     audited = iter(_audit(context, [subject for subject in subjects if not _is_run(subject)], auditing))
-    return [store.load_run(subject) if _is_run(subject) else next(audited) for subject in subjects]
+    for subject in subjects:
+        yield store.load_run(subject) if _is_run(subject) else next(audited)
 
 
 def _is_run(subject: Path) -> bool:

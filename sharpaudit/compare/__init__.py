@@ -7,6 +7,7 @@ difference paired. For two models B is read against A; for three or more there a
 - `geometry`: which measures speak of sharpness, which of safety, which survive reparametrisation
 - `differences`: every number side by side, with interval and verdict word
 - `quadrants`: flatness against safety
+- `members`: what is kept of each of many runs
 - `fleet`: three or more models
 - `reading`: the sentences
 
@@ -17,15 +18,16 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import ModuleType
+from typing import Any, TypeVar
 
 import numpy as np
 
 from sharpaudit.card import Card
-from sharpaudit.card.comparable import mismatches
 from sharpaudit.compare.differences import MARGINS, differences
 from sharpaudit.compare.fleet import fleet
+from sharpaudit.compare.members import Member, Members, members
 from sharpaudit.compare.quadrants import quadrants
 from sharpaudit.compare.reading import read_fleet, read_pair
 from sharpaudit.compare.records import Change, Comparison, Model, Pair, ViewDisagreement
@@ -33,13 +35,14 @@ from sharpaudit.errors import CardError, clean
 from sharpaudit.metrics import agreement
 from sharpaudit.metrics.disagreement import disagreement
 from sharpaudit.metrics.predictions import Predictions
-from sharpaudit.metrics.terms import Terms, terms_of, views_of
+from sharpaudit.metrics.terms import Columns, Terms, terms_of, views_of
 from sharpaudit.stats import mcnemar
 from sharpaudit.store import Run
 
-__all__ = ["Comparison", "compare", "compare_runs"]
+__all__ = ["Comparison", "compare", "compare_many", "compare_runs"]
 
 Views = Mapping[str, Predictions]
+Kept = TypeVar("Kept")
 
 NUM_CHANGED = 10
 """How many of the examples that changed most are listed."""
@@ -66,33 +69,50 @@ def compare(
     Raises:
         CardError: the cards are not comparable, or their predictions are not of the same examples.
     """
-    _require_comparable(cards)
-    models = _models(cards, conditions or {})
+    found = members(zip(cards, columns, strict=True))
+    if len(cards) > 2:
+        return _fleet(found, conditions or {})
+    models = _models(found.members, conditions or {})
     try:
-        margins = {**MARGINS, **(margins or {})}
-        pair = _pair(cards, columns, margins, terms or ({}, {})) if len(cards) == 2 else None
-        many = fleet(models, cards, columns) if len(cards) > 2 else None
+        pair = _pair(cards, columns, {**MARGINS, **(margins or {})}, terms or ({}, {}))
     except ValueError as error:
         raise CardError(f"the stored predictions do not fit together: {error}", hint="measure again") from error
-    return Comparison(
-        data=cards[0].data.name,
-        n=cards[0].data.n,
-        index_hash=cards[0].data.index_hash,
-        seed=cards[0].seed,
-        models=models,
-        pair=pair,
-        fleet=many,
-        reading=[*(read_pair(models, pair) if pair else []), *(read_fleet(models, many) if many else [])],
-    )
+    return _comparison(found, models, pair=pair, reading=read_pair(models, pair))
 
 
 def compare_runs(*runs: Run, conditions: Mapping[str, str] | None = None) -> Comparison:
     """The comparison of two or more runs, as `compare` makes it from their cards and predictions."""
+    if len(runs) > 2:
+        return compare_many(runs, lambda files: conditions or {})
+    terms = [_read(terms_of, run) for run in runs]
+    return compare([run.card for run in runs], [_read(views_of, run) for run in runs], conditions=conditions, terms=terms)
+
+
+def compare_many(runs: Iterable[Run], conditions: Callable[[Sequence[str]], Mapping[str, str]]) -> Comparison:
+    """The comparison of three or more runs, taken and let go one by one; `conditions` is asked with their file names."""
+    found = members((run.card, _read(views_of, run)) for run in runs)
+    return _fleet(found, conditions([member.file for member in found.members]))
+
+
+def _fleet(found: Members, conditions: Mapping[str, str]) -> Comparison:
+    models = _models(found.members, conditions)
+    many = fleet(models, found)
+    return _comparison(found, models, fleet=many, reading=read_fleet(models, many))
+
+
+def _comparison(found: Members, models: list[Model], **parts: Any) -> Comparison:
+    data = found.first.data
+    return Comparison(data=data.name, n=data.n, index_hash=data.index_hash, seed=found.first.seed, models=models, **parts)
+
+
+def _read(part: Callable[[Columns], dict[str, Kept]], run: Run) -> dict[str, Kept]:
+    """The views or the terms of a run."""
     try:
-        columns, terms = [views_of(run.columns) for run in runs], [terms_of(run.columns) for run in runs]
+        return part(run.columns)
     except ValueError as error:
-        raise CardError(f"the stored predictions are not readable: {clean(str(error))}", hint="measure again") from error
-    return compare([run.card for run in runs], columns, conditions=conditions, terms=terms)
+        raise CardError(
+            f"the stored predictions are not readable: {clean(str(error))}", path=run.card.subject.file, hint="measure again"
+        ) from error
 
 
 class _Callable(ModuleType):
@@ -104,34 +124,22 @@ class _Callable(ModuleType):
 sys.modules[__name__].__class__ = _Callable
 
 
-def _require_comparable(cards: Sequence[Card]) -> None:
-    if len(cards) < 2:
-        raise CardError(f"a comparison needs at least two cards, got {len(cards)}")
-    first = cards[0]
-    found = [f"{clean(card.subject.file)}: {clean(str(m))}" for card in cards[1:] for m in mismatches(first, card)]
-    if found:
-        raise CardError(
-            f"these audits cannot be compared with {clean(first.subject.file)}: {'; '.join(found)}",
-            hint="measure all of them on the same data with the same seed and version",
-        )
-
-
-def _models(cards: Sequence[Card], conditions: Mapping[str, str]) -> list[Model]:
+def _models(members: Sequence[Member], conditions: Mapping[str, str]) -> list[Model]:
     """Labels are file names; where two share one, the hash's head is added, and where that is equal too, the position."""
-    names = [card.subject.file for card in cards]
-    for suffix in ([f" ({card.subject.sha256[:8]})" for card in cards], [f" #{i}" for i in range(1, len(cards) + 1)]):
+    names = [member.file for member in members]
+    for suffix in ([f" ({member.sha256[:8]})" for member in members], [f" #{i}" for i in range(1, len(members) + 1)]):
         count = Counter(names)
         names = [name + extra if count[name] > 1 else name for name, extra in zip(names, suffix, strict=True)]
     return [
         Model(
             label=name,
-            file=card.subject.file,
-            sha256=card.subject.sha256,
-            architecture=card.subject.architecture,
-            condition=conditions.get(card.subject.file),
-            suspicions=[check.name for check in card.setup.flagged] if card.setup else [],
+            file=member.file,
+            sha256=member.sha256,
+            architecture=member.architecture,
+            condition=conditions.get(member.file),
+            suspicions=member.suspicions,
         )
-        for name, card in zip(names, cards, strict=True)
+        for name, member in zip(names, members, strict=True)
     ]
 
 

@@ -40,10 +40,10 @@ def _same(models: Sequence[Model]) -> Iterator[str]:
 
 
 def _setups(models: Sequence[Model]) -> Iterator[str]:
-    suspect = [f"{clean(model.label)} ({', '.join(map(clean, model.suspicions))})" for model in models if model.suspicions]
+    suspect = [f"{model.label} ({', '.join(model.suspicions)})" for model in models if model.suspicions]
     if suspect:
         yield (
-            f"The set-up of {'; '.join(suspect)} is suspect: differences may come from how the images were shown, not from the "
+            f"The set-up of {_listed(suspect)} is suspect: differences may come from how the images were shown, not from the "
             "models."
         )
 
@@ -153,21 +153,25 @@ def _agreement(models: Sequence[Model], fleet: Fleet) -> Iterator[str]:
         yield "Which of them agree is not known: not all of these runs keep their predictions."
         return
     rates = [(rate, i, j) for i, row in enumerate(fleet.disagreement) for j, rate in enumerate(row) if i < j]
+    labels = [clean(models[place].label) for place in fleet.matrices_of]
+    among = f"Of the {len(labels)} most accurate, " if len(labels) < len(models) else ""
     for word, (rate, i, j) in (("closest", min(rates)), ("farthest apart", max(rates))):
-        yield f"{clean(models[i].label)} and {clean(models[j].label)} are {word}: they disagree on {100 * rate:.1f} %."
+        yield f"{among}{labels[i]} and {labels[j]} are {word}: they disagree on {100 * rate:.1f} %."
 
 
 def _associations(rows: Sequence[Association]) -> Iterator[str]:
     known = [row for row in rows if row.kendall is not None]
     if rows and not known:
         yield f"No rank correlation of flatness with safety: {rows[0].reason}."
-    for row in known:
-        if row.p_adjusted is not None and row.p_adjusted <= 0.05 and row.kendall is not None:
-            more = "more" if row.kendall > 0 else "less"
-            yield (
-                f"Across {row.n} models, more {row.flatness} goes with {more} {row.safety}: τ = {signed(row.kendall, 2)}"
-                f"{interval(row.kendall_ci, 2)}."
-            )
+    clear = [row for row in known if row.p_adjusted is not None and row.p_adjusted <= 0.05]
+    for row in sorted(clear, key=lambda row: -abs(row.kendall or 0.0))[:FEW] if len(clear) > FEW else clear:
+        more = "more" if (row.kendall or 0.0) > 0 else "less"
+        yield (
+            f"Across {row.n} models, more {row.flatness} goes with {more} {row.safety}: τ = {signed(row.kendall or 0.0, 2)}"
+            f"{interval(row.kendall_ci, 2)}."
+        )
+    if len(clear) > FEW:
+        yield f"{len(clear) - FEW} more of {len(known)} pairs of measures go together as clearly, if less strongly."
     if known and not any((row.p_adjusted or 1.0) <= 0.05 for row in known):
         yield f"Across {max(row.n for row in known)} models no flatness measure goes clearly with or against a safety metric."
     if reversed_ := [row for row in known if row.simpson]:

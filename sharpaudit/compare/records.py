@@ -151,8 +151,10 @@ class Fleet(Record):
     """What holds among three or more models."""
 
     disagreement: list[list[FiniteFloat]] | None
-    """Share of clean examples on which models i and j predict different classes; None without stored predictions."""
+    """Share of clean examples on which two models predict different classes; None without stored predictions."""
     error_consistency: list[list[FiniteFloat]] | None
+    matrices_of: list[int] = []
+    """Places in `models` of those in both matrices: all, or of very many the most accurate."""
     leaderboard: list[Standing]
     associations: list[Association]
 

@@ -26,6 +26,11 @@ CORRECTED = "†: the interval excludes zero, but among so many numbers one like
 FEW = 10
 """Views and correlations listed; the rest are in the JSON."""
 
+MOST_RANKED = 100
+"""Lines of the leaderboard; a page of a thousand models stays one that can be read."""
+
+REST = "comparison.json (--json) holds"
+
 LEADERBOARD = ("clean.accuracy", "calibration.ece", "corruption.accuracy", "flatness.fisher_rao", "sharpness.lambda_max")
 
 Row = tuple[str, ...]
@@ -216,12 +221,18 @@ def _changed(pair: Pair) -> Sheet:
 def _fleet(comparison: Comparison, fleet: Fleet) -> Iterator[Sheet]:
     numbers = {model.label: str(i) for i, model in enumerate(comparison.models, 1)}
     yield _leaderboard(comparison, fleet, numbers)
+    board = [int(numbers[row.label]) - 1 for row in fleet.leaderboard]
+    shown = sorted(board[: fleet_figures.MOST_NUMBERED])
+    header = [str(place + 1) for place in shown]
     note = f"Between each two checkpoints, by their numbers on the leaderboard; n = {wording.count(comparison.n)}."
-    for name, matrix in (("Disagreement", fleet.disagreement), ("Error consistency", fleet.error_consistency)):
-        rows: list[Row] = [
-            (number, *(f"{value:.2f}" for value in row)) for number, row in zip(numbers.values(), matrix or [], strict=False)
-        ]
-        yield Sheet(name, ("", *numbers.values()), rows, "r" * (len(numbers) + 1), note, matrix)
+    if len(shown) < len(board):
+        held = wording.count(len(fleet.matrices_of))
+        note += f" The {len(shown)} most accurate of {wording.count(len(board))}; {REST} {held}."
+    for name, whole in (("Disagreement", fleet.disagreement), ("Error consistency", fleet.error_consistency)):
+        at = [fleet.matrices_of.index(place) for place in shown] if whole else []
+        matrix = [[whole[i][j] for j in at] for i in at] if whole else []
+        rows: list[Row] = [(number, *(f"{value:.2f}" for value in row)) for number, row in zip(header, matrix, strict=False)]
+        yield Sheet(name, ("", *header), rows, "r" * (len(header) + 1), note, matrix or None)
     yield _associations(fleet.associations)
 
 
@@ -235,7 +246,7 @@ def _leaderboard(comparison: Comparison, fleet: Fleet, numbers: dict[str, str]) 
             *(wording.rough(row.values[name]) if name in row.values else "–" for name in known),
             "–" if row.p_against_first is None else f"{row.p_against_first:.2g}",
         )
-        for row in fleet.leaderboard
+        for row in fleet.leaderboard[:MOST_RANKED]
     ]
     header = ("checkpoint", "condition", *map(wording.title, known), "p")
     n = wording.count(comparison.n)
@@ -243,6 +254,8 @@ def _leaderboard(comparison: Comparison, fleet: Fleet, numbers: dict[str, str]) 
         f"Most accurate first, numbered as given; n = {n}; p: exact McNemar against the first, Holm over the board. "
         "Intervals are on the cards."
     )
+    if len(fleet.leaderboard) > MOST_RANKED:
+        note += f" The first {MOST_RANKED} of {wording.count(len(fleet.leaderboard))}; {REST} all."
     return Sheet("Leaderboard", header, rows, "ll" + "r" * (len(known) + 1), note)
 
 

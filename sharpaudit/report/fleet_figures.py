@@ -21,27 +21,29 @@ WIDE = 8
 """Flatness that spreads over more than this factor is drawn on a logarithmic axis."""
 
 MOST_NUMBERED = 30
-"""More points than this carry no number."""
+"""More points than this carry no number, and a larger square is not drawn."""
+
+SIDE = 0.34
+"""Inches of one square."""
 
 
-def matrix(values: Sequence[Sequence[float]], *, title: str, salt: str) -> str:
-    """A square of numbers between each two checkpoints, numbered from 1; deeper blue is more."""
+def matrix(values: Sequence[Sequence[float]], numbers: Sequence[str], *, title: str, salt: str) -> str:
+    """A square of numbers between each two checkpoints, called by `numbers`; deeper blue is more."""
     places = range(len(values))
     largest = max((abs(value) for row in values for value in row), default=0.0) or 1.0
-    side = 0.34 if len(values) <= MOST_NUMBERED else 0.16
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
         for y, row in enumerate(values):
             for x, value in enumerate(row):
-                square(axes, x, y, shade(abs(value) / largest, (PAPER, SKY)), f"{value:.2f}" if side > 0.3 else "")
+                square(axes, x, y, shade(abs(value) / largest, (PAPER, SKY)), f"{value:.2f}")
         axes.set(xlim=(0, len(values)), ylim=(len(values), 0), xlabel="checkpoint", ylabel="checkpoint", aspect="equal")
         for ticks in (axes.set_xticks, axes.set_yticks):
-            ticks([i + 0.5 for i in places], [str(i + 1) if side > 0.3 or i % 10 == 9 else "" for i in places])
+            ticks([i + 0.5 for i in places], numbers)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
 
-    length = side * max(3, len(values))
+    length = SIDE * max(3, len(values))
     return drawing(length + 0.65, length + BOTTOM + 0.1, paint, label=f"{title} between each two checkpoints", salt=salt)
 
 

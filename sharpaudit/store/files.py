@@ -73,7 +73,7 @@ def check_folder(folder: Path) -> None:
     try:
         nearest = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
         if not nearest.is_dir():
-            raise EnvironmentFailure("expected a folder, got something else", path=str(nearest), hint=OTHER_OUTPUT)
+            raise EnvironmentFailure("expected a folder, got something else", path=str(folder), hint=OTHER_OUTPUT)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not the name of a folder"
         raise EnvironmentFailure(f"cannot use the output folder: {reason}", path=str(folder), hint=OTHER_OUTPUT) from error

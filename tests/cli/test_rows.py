@@ -115,9 +115,9 @@ def test_rows(row: Row, run: Command, tmp_path: Path) -> None:
 
 OUTPUTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "K10 folder": (foreign_folder, "the output exists and is not a run folder of ours - out"),
-    "K10 file": (foreign_file, "the output exists and is not a run folder of ours - out"),
+    "K10 file": (foreign_file, "expected a folder, got something else - out"),
     "K10 link": (link_to_foreign, "the output exists and is not a run folder of ours - out"),
-    "K10 dangling link": (dangling_link, "the output exists and is not a run folder of ours - out"),
+    "K10 dangling link": (dangling_link, "expected a folder, got something else - out"),
 }
 
 

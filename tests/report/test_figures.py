@@ -129,14 +129,17 @@ def test_scatter_says_tau_and_numbers_its_points() -> None:
 
 
 def test_matrix_shows_its_numbers() -> None:
-    shown = texts(fleet_figures.matrix([[0.0, 0.25], [0.75, 0.0]], title="Disagreement", salt="x"))
+    shown = texts(fleet_figures.matrix([[0.0, 0.25], [0.75, 0.0]], ["1", "7"], title="Disagreement", salt="x"))
     assert [text for text in shown if "." in text] == ["0.00", "0.25", "0.75", "0.00"]
-    assert "0.10" not in texts(fleet_figures.matrix([[0.1] * 40] * 40, title="Disagreement", salt="x"))
+    assert shown.count("7") == 2 and "2" not in shown, "rows and columns bear the numbers they were given"
 
 
 def test_text_of_every_drawing_has_one_size_on_the_page(full: Card) -> None:
     """A drawing is as many pixels wide as its view box times one factor, so nothing is blown up or shrunk to fill a page."""
-    drawn = [DRAWINGS["slice"](full), *(fleet_figures.matrix([[0.1] * n] * n, title="D", salt="x") for n in (2, 5, 12))]
+    drawn = [
+        DRAWINGS["slice"](full),
+        *(fleet_figures.matrix([[0.1] * n] * n, ["1"] * n, title="D", salt="x") for n in (2, 5, 12)),
+    ]
     roots = [ElementTree.fromstring(svg) for svg in drawn]
     factors = [float(root.get("width", "0")) / float(root.get("viewBox", "").split()[2]) for root in roots]
     assert factors == pytest.approx([factors[0]] * 4, rel=0.01)

@@ -127,7 +127,7 @@ def test_a_damaged_state_is_named(tmp_path: Path, content: str) -> None:
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(EnvironmentFailure, match=r"expected a folder, got something else .*/file "):
+    with pytest.raises(EnvironmentFailure, match=r"expected a folder, got something else .*/file/run "):
         store.claimed(tmp_path / "file" / "run").__enter__()
 
 
