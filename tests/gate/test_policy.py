@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import date
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
 
+from sharpaudit import probes
 from sharpaudit.card import Interval
 from sharpaudit.errors import CardError, ExitCode, UnknownName, UsageError
 from sharpaudit.gate import judge
@@ -14,6 +16,7 @@ from sharpaudit.gate.lint import doubts
 from sharpaudit.gate.policy import Policy, parse, read
 from sharpaudit.gate.starter import starting_policy
 from sharpaudit.gate.vocabulary import MEANINGS, matches, meaning
+from sharpaudit.metrics.disagreement import disagreement
 from tests.compare.cases import audit, measured
 
 TODAY = date(2026, 6, 1)
@@ -227,3 +230,42 @@ def test_sample_policies_are_sound(name: str) -> None:
     found = read(SAMPLES / name)
     assert all(meaning(rule.metric) for rule in found.rules)
     assert not [doubt for doubt in doubts(found, today=TODAY) if "better" in doubt]
+
+
+@pytest.mark.parametrize("blank", ["' '", '"\\t\\n"', '"\\u00a0"', '"\\u200b"', '"\\u2060 \\ufeff"'])
+@pytest.mark.parametrize("key", ["reason", "owner"])
+def test_a_waiver_is_answered_for_in_words(key: str, blank: str) -> None:
+    waiver = {"rule": "clean.accuracy", "reason": "known", "owner": "team", "expires": "2026-07-01"} | {key: blank}
+    shown = ", ".join(f"{name}: {value}" for name, value in waiver.items())
+    with pytest.raises(UsageError, match="expected words, not blanks") as refused:
+        policy("  - {metric: clean.accuracy, min: 0.9}", f"waivers: [{{{shown}}}]")
+    assert refused.value.exit_code == ExitCode.USAGE
+
+
+def test_rules_know_their_line() -> None:
+    text = b"""# a policy
+schema: sharpaudit.policy/1
+rules:
+
+  - metric: clean.accuracy
+    min: 0.9
+  # a comment
+  - {metric: clean.nll, max: 0.5}
+  -
+    metric: clean.brier
+    max: 0.5
+"""
+    found = parse(text, source="p.yaml")
+    assert [found.line(rule) for rule in (0, 1, 2, 3, 4)] == [1, 5, 8, 10, 1]
+    assert [v.line for v in judge(audit(1).card, found, today=TODAY).verdicts] == [5, 8, 10]
+    assert found.digest == parse(text.replace(b"# a policy\n", b""), source="moved").digest, "where it stands is not what it says"
+
+
+def test_the_vocabulary_is_what_the_probes_measure() -> None:
+    declared = {name for probe in map(probes.find, probes.names()) for name in probe.measures}
+    known = {name for name, found in MEANINGS.items() if found.probe != "disagreement"}
+    assert {name for name in declared if meaning(name) is None} == set()
+    assert {name for name in known if not any(fnmatchcase(name, pattern) for pattern in declared)} == set()
+    a, b = audit(1), audit(2)
+    found = {m.name for m in disagreement(a.views, b.views, seed=0)}
+    assert found == {name for name, known in MEANINGS.items() if known.probe == "disagreement"}

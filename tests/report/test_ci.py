@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from sharpaudit.card import Interval
 from sharpaudit.gate import Judgement, Policy, judge
 from sharpaudit.gate.records import Verdict
 from sharpaudit.report import ci
@@ -124,3 +125,39 @@ def test_foreign_text_stays_text_in_every_sink(payload: str) -> None:
         title, _, message = command.partition(" title=")[2].partition("::")
         assert not set(title) & set(":,\r\n") and "\n" not in message
     assert ci.github_summary(hostile).count("\n| ") == 9
+
+
+def test_what_does_not_decide_is_marked() -> None:
+    found = judgement()
+    by_severity = [ci.sentence(verdict) for verdict in found.verdicts[-2:]]
+    assert ": failed (warn), " in by_severity[0] and ": inconclusive (info), " in by_severity[1]
+    names = [case.get("name", "") for case in ElementTree.fromstring(ci.junit([found])).iter("testcase")]
+    assert [name.partition(":")[0] for name in names[-3:]] == ["rule 5", "rule 6 (warn)", "rule 7 (info)"]
+    assert "| failed (warn) |" in ci.github_summary([found])
+
+
+def test_a_verdict_shows_all_that_it_compared_to_four_digits() -> None:
+    ci_of = Interval(low=0.912345678, high=0.934567891, method="wilson")
+    before = measured("clean.accuracy", 0.9345678912, ci_of.model_copy(update={"high": 0.95}), n=10)
+    cards = [
+        BASE.model_copy(update={"measurements": [m]}) for m in (measured("clean.accuracy", 0.9234567891, ci_of, n=10), before)
+    ]
+    rule = {"metric": "clean.accuracy", "baseline": {"max_decrease": 0.0123456789}, "test": "bound", "why": "no worse"}
+    policy = Policy.model_validate({"schema": "sharpaudit.policy/1", "rules": [rule]})
+    (verdict,) = judge(cards[0], policy, today=date(2026, 6, 1), baseline=cards[1]).verdicts
+    expected = (
+        "clean.accuracy: 0.9235 [0.9123, 0.9346] (n = 10), baseline 0.9346, difference -0.01111 [-0.03013, +0.01373], "
+        "must be at most 0.01235 below the baseline (no worse): inconclusive, "
+    )
+    assert ci.sentence(verdict).startswith(expected)
+    assert (verdict.low, verdict.high) == (-0.0123456789, None)
+
+
+def test_alerts_point_to_the_line_of_the_rule() -> None:
+    found = judgement()
+    verdicts = [verdict.model_copy(update={"line": 10 * verdict.rule}) for verdict in found.verdicts]
+    moved = [found.model_copy(update={"verdicts": verdicts})]
+    (run,) = json.loads(ci.sarif(moved, "p.yaml"))["runs"]
+    lines = [result["locations"][0]["physicalLocation"]["region"]["startLine"] for result in run["results"]]
+    assert lines == [20, 30, 60, 70]
+    assert [issue["location"]["lines"]["begin"] for issue in json.loads(ci.gitlab(moved, "p.yaml"))] == lines
