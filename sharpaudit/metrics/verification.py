@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from sharpaudit import __version__
 from sharpaudit.card import Card, Interval, Measured, Scalar
 from sharpaudit.errors import clean
 from sharpaudit.metrics import calibration
@@ -48,6 +49,10 @@ OF_TERMS = 1e-4
 OF_WIDTH = 0.01
 """An interval may differ by this share of its width: quantiles of resamples step where many are equal."""
 
+ACROSS_VERSIONS = 0.25
+"""The same for cards that another version of sharpaudit or numpy made, whose draws and interval methods may be others; of numbers
+that are drawn, the share of 1 or of the value by which they may differ."""
+
 LARGE = 2**24
 """Logits (examples × classes) above which what needs all of them is computed on request only: 50,000 × 1,000 take a minute."""
 
@@ -56,6 +61,7 @@ FUNCTIONS = ("clean.", "calibration.", "corruption.")
 
 SCALED = ("calibration.temperature", "calibration.ece_after_temperature", "calibration.nll_after_temperature")
 SEARCHED = ("calibration.smooth_ece", *SCALED)
+DRAWN = ("calibration.ece_floor", "calibration.ece_debiased", *SCALED)
 NEED_LOGITS = ("calibration.classwise_ece", *SCALED)
 
 
@@ -77,13 +83,15 @@ def contradictions(card: Card, views: Views, terms: Mapping[str, Terms], wanted:
             yield f"{clean(name)} is no number, and has terms"
         elif not abs(of_terms.value - kept.value) <= OF_TERMS * max(abs(of_terms.value), float(np.abs(kept.values).max())):
             yield f"{clean(name)} is {of_terms.value:.6g} on the card and {kept.value:.6g} by its terms"
-    again = Recomputation(card, views)
+    again, same_code = Recomputation(card, views), _is_of_this_code(card)
     for m in card.measurements:
         if isinstance(m, Measured) and (m.name in wanted or not again.is_large(m.name)):
             found = again.estimate(m.name, m.options)
             if found is None and views and m.name.startswith(FUNCTIONS) and m.name != "corruption.mce":
                 yield f"{clean(m.name)} is no function of the predictions"
-            if found is not None and (difference := _difference(m, found, again.examples(m.name))):
+            if found is None:
+                continue
+            if difference := _difference(m, found, again.examples(m.name), same_code=same_code):
                 yield f"{clean(m.name)} is {difference}"
 
 
@@ -95,10 +103,9 @@ def _counts(card: Card, views: Views) -> Iterator[str]:
             yield f"{clean(name)} images are {sizes[name]} on the card and {len(view)} in the predictions"
         if not _is_coherent(view, again_from_logits=view.logits is None or view.logits.size <= LARGE):
             yield f"the columns of '{clean(name)}' contradict each other"
-        num_logits = len(card.data.classes) if view.logits is None else view.logits.shape[1]
-        if num_logits != len(card.data.classes) or max(view.labels.max(initial=0), view.prediction.max(initial=0)) >= len(
-            card.data.classes
-        ):
+        classes, num_logits = len(card.data.classes), None if view.logits is None else view.logits.shape[1]
+        highest = max(view.labels.max(initial=0), view.prediction.max(initial=0))
+        if num_logits not in (None, classes) or highest >= classes:
             yield f"the predictions of '{clean(name)}' are of other classes than the card's"
     names = {m.name for m in card.measurements}
     measured = {name for name, run in card.probes.items() if run.status == "measured"}
@@ -128,21 +135,30 @@ def _is_coherent(view: Predictions, *, again_from_logits: bool) -> bool:
     return all(bool(np.all(each)) for each in sound)
 
 
-def _difference(m: Measured, found: Estimate, n: int) -> str | None:
+def _difference(m: Measured, found: Estimate, n: int, *, same_code: bool) -> str | None:
     """In what `m` differs from what was `found` on `n` examples, in words."""
     if m.n != n:
         return f"of {m.n} examples on the card and of {n} in the predictions"
     tolerance = ITERATED if m.name in SEARCHED else EXACT
+    if m.name in DRAWN and not same_code:
+        tolerance = ACROSS_VERSIONS
     if not abs(m.value - found.value) <= tolerance * max(1.0, abs(found.value)):
         return f"{m.value:.6g} on the card and {found.value:.6g} by the predictions"
     if m.ci is None or found.ci is None:
-        return None if m.ci is found.ci else "without an interval in one of the two"
-    close = (OF_WIDTH * (found.ci.high - found.ci.low) + tolerance) if found.ci.method != "wilson" else tolerance
+        return "without an interval in one of the two" if m.ci is not found.ci and same_code else None
+    share = 0.0 if found.ci.method == "wilson" else OF_WIDTH if same_code else ACROSS_VERSIONS
+    close = share * (found.ci.high - found.ci.low) + tolerance
     ends = zip((m.ci.low, m.ci.high, m.ci.level), (found.ci.low, found.ci.high, found.ci.level), strict=True)
     if not all(abs(ours - theirs) <= close for ours, theirs in ends):
         of = [f"[{ci.low:.6g}, {ci.high:.6g}]" for ci in (m.ci, found.ci)]
         return f"{m.value:.6g} {of[0]} on the card and {of[1]} by the predictions"
     return None
+
+
+def _is_of_this_code(card: Card) -> bool:
+    """Whether what draws and resamples was the same when the card was made."""
+    ours = {"sharpaudit": __version__, "numpy": np.__version__}
+    return all(card.environment.versions.get(name) == version for name, version in ours.items())
 
 
 @dataclass(frozen=True)

@@ -84,3 +84,25 @@ def test_columns_that_cannot_be_of_one_answer(change: str) -> None:
         edited = {"clean": Predictions.from_columns(columns)}
         assert any("contradict" in found for found in contradictions(run.card, edited, {})), keep_logits
     assert np.array_equal(view.labels, run.columns["clean"]["labels"])
+
+
+def test_cards_of_another_version_may_have_been_resampled_otherwise() -> None:
+    run = sharpaudit.measure(DEMO / "baseline-seed0.safetensors", "digits", probes="accuracy", limit=100)
+    views = views_of(run.columns)
+
+    def refused(version: str, share: float) -> bool:
+        """Whether the interval of the NLL may be narrower by `share` of its width."""
+        measurements = []
+        for m in run.card.measurements:
+            if m.name == "clean.nll" and isinstance(m, Measured) and m.ci is not None:
+                low = m.ci.low + share * (m.ci.high - m.ci.low)
+                m = m.model_copy(update={"ci": m.ci.model_copy(update={"low": low})})
+            measurements.append(m)
+        environment = run.card.environment.model_copy(
+            update={"versions": run.card.environment.versions | {"sharpaudit": version}}
+        )
+        card = run.card.model_copy(update={"measurements": measurements, "environment": environment})
+        return bool(list(contradictions(card, views, {})))
+
+    assert [refused(sharpaudit.__version__, share) for share in (0.0, 0.05, 0.4)] == [False, True, True]
+    assert [refused("0.0.9", share) for share in (0.0, 0.05, 0.4)] == [False, False, True]
