@@ -21,6 +21,7 @@ ITEM_BYTES = {
     "float32": 4,
     "float16": 2,
     "bfloat16": 2,
+    "complex64": 8,
     "int64": 8,
     "int32": 4,
     "int16": 2,

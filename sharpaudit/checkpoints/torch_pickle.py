@@ -19,6 +19,7 @@ STORAGE_DTYPES = {
     "FloatStorage": "float32",
     "HalfStorage": "float16",
     "BFloat16Storage": "bfloat16",
+    "ComplexFloatStorage": "complex64",
     "LongStorage": "int64",
     "IntStorage": "int32",
     "ShortStorage": "int16",
@@ -32,7 +33,6 @@ SHARDS = ("torch.distributed.tensor.DTensor", "torch.distributed._shard.sharded_
 
 FOREIGN_ITEM_BYTES = {
     "ComplexDoubleStorage": 16,
-    "ComplexFloatStorage": 8,
     "QInt32Storage": 4,
     "QUInt4x2Storage": 1,
     "QUInt2x4Storage": 1,

@@ -79,9 +79,12 @@ def for_network(name: str, tensor: StoredTensor, wanted: torch.Tensor, casts: Co
     """The tensor as a network of ours wants it: shape and dtype of `wanted`, floats as float32. Casts are counted by dtype.
 
     Raises:
-        CheckpointError: integers where the network has floating-point weights, or numbers that its integers cannot hold.
+        CheckpointError: integers or complex numbers where the network has floating-point weights, or numbers that its integers
+            cannot hold.
     """
     values = materialise(tensor).reshape(wanted.shape)
+    if values.is_complex() and not wanted.is_complex():
+        raise CheckpointError(f"tensor '{clean(name)}' has dtype {tensor.dtype}, expected real numbers")
     if wanted.is_floating_point() and not values.is_floating_point():
         raise CheckpointError(
             f"tensor '{clean(name)}' has dtype {tensor.dtype}, expected floating-point weights",
@@ -110,7 +113,7 @@ def inspect_values(tensors: dict[str, torch.Tensor], *, allow_nonfinite: bool) -
     warnings = []
     for name, values in tensors.items():
         shown = clean(name)
-        if values.is_floating_point() and not allow_nonfinite:
+        if (values.is_floating_point() or values.is_complex()) and not allow_nonfinite:
             bad = int((~torch.isfinite(values)).sum())
             if bad:
                 share = 100 * bad / values.numel()

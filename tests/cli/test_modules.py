@@ -20,7 +20,7 @@ class Net(nn.Module):
         super().__init__()
         self.body, self.head = nn.Linear(64, 6), nn.Linear(6, 10)
         self.body.requires_grad_(False)
-        self.register_buffer("phases", torch.polar(torch.ones(4), torch.ones(4)), persistent=False)
+        self.register_buffer("phases", torch.polar(torch.ones(4), torch.ones(4)))
 
     def forward(self, x):
         x = self.body(x.flatten(1))
