@@ -28,7 +28,7 @@ They meet in `card` below and in `api` and `cli` above. A module imports its pac
     workbench  decision  setup_check  |  report
     checkpoints  data                 |  compare  gate
     curvature  corruptions            |  metrics  store
-    ascent  device                    |  stats
+    ascent  device  transfer          |  stats
                             card  strict_yaml
                            files  strict_json
                                   errors

@@ -10,6 +10,8 @@ So code for a GPU runs on every machine, and gives the very bits of the CPU, sin
 ``meta``, the one device beside the CPU whose name every build of torch knows and whose backward passes run in the calling
 thread. Streams, pinned memory, non-determinism and speed are not pretended.
 
+A `non_blocking` copy to the host holds noise until the host has waited for it, itself or by a `torch.Event`.
+
 As on a GPU, operands of dimension 0 may stand on the CPU, and so may integer and boolean indices. The host waits where a value is
 read, where a shape depends on values, and at each copy between the two that is not `non_blocking`.
 """
@@ -17,19 +19,21 @@ read, where a shape depends on values, and at each copy between the two that is 
 from __future__ import annotations
 
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 
 import sharpaudit
+from sharpaudit import transfer
 
 DEVICE = "meta"
 
@@ -54,6 +58,17 @@ READING = {
     aten._unique2.default,
 }
 """Operations after which the host goes on only when it knows a value."""
+
+
+class Place(NamedTuple):
+    """A line of the package."""
+
+    file: str
+    line: int
+    function: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line} in {self.function}"
 
 
 class MixedDevices(RuntimeError):
@@ -85,6 +100,10 @@ class There(Tensor):
         """Where the values lie, as `Tensor.data_ptr` tells it of a device."""
         return self.here.data_ptr()
 
+    def tolist(self) -> Any:
+        """As of any tensor; torch refuses it to a wrapper."""
+        return self.cpu().tolist()
+
     def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         return f"There({self.here!r})"
 
@@ -99,11 +118,38 @@ class Accelerator(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch'
     def __init__(self, *, float64: bool = True) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._float64 = float64
-        self.waits: Counter[str] = Counter()
-        """How often the host waited for the device, by ``file:line`` of the package."""
+        self.waits: Counter[Place] = Counter()
+        """Where in the package the thread that entered waited for the device, and how often; others wait beside it."""
+        self._thread = threading.get_ident()
+        self._underway: list[tuple[Tensor, Tensor]] = []
+        self._arrived = 0
+        self._lock = threading.Lock()
+
+    def wait(self, until: int | None = None) -> None:
+        """Until all copies to the host have arrived, or the first `until` of them."""
+        if threading.get_ident() == self._thread:
+            self.waits[_place()] += 1
+        with self._lock, torch.inference_mode(False), torch.no_grad():
+            stop = len(self._underway) if until is None else until
+            for target, values in self._underway[self._arrived : stop]:
+                target.copy_(values)
+            self._arrived = max(self._arrived, stop)
+
+    def mark(self) -> int:
+        """How many copies were asked for so far."""
+        return len(self._underway)
+
+    def _noise(self, target: Tensor) -> Tensor:
+        """What `target` holds until its values arrive."""
+        self._underway.append((target, target.clone()))
+        target.view(torch.uint8).fill_(0xA5) if target.dim() else target.zero_()
+        return target
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if func.overloadpacket is aten.to:  # in inference mode it comes as it was called, elsewhere as `_to_copy`
+            with self:
+                return func.decompose(*args, **kwargs)
         tensors = list(_tensors((args, kwargs)))
         there = any(isinstance(x, There) for x in tensors)
         _require_one_device(func, args, tensors)
@@ -115,10 +161,10 @@ class Accelerator(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch'
         else:
             goes_there = there if target is None else torch.device(target).type == DEVICE
         if _waits(func, args, kwargs, there, goes_there):
-            self.waits[_place()] += 1
+            self.wait()
         result = func(*_values(args), **_values(kwargs))
         if not goes_there:
-            return result
+            return self._noise(result) if there and func in COPIES and _non_blocking(func, args, kwargs) else result
         if not self._float64 and any(x.dtype in DOUBLES for x in _tensors(result)):
             raise TypeError(f"{func}: this device has no float64")
         if func._schema.is_mutable and torch.Tag.inplace_view not in func.tags and isinstance(result, Tensor):
@@ -137,8 +183,9 @@ def accelerator(*, float64: bool = True) -> Iterator[Accelerator]:
     `torch.tensor`, `Tensor.new_tensor`, and `Module.to`, which writes into the storage of a parameter that a wrapper does not
     have.
     """
-    future = torch.__future__
-    tensor, new_tensor, overwrite = torch.tensor, Tensor.new_tensor, future.get_overwrite_module_params_on_conversion()
+    future, mode = torch.__future__, Accelerator(float64=float64)
+    tensor, new_tensor, event = torch.tensor, Tensor.new_tensor, torch.Event
+    overwrite = future.get_overwrite_module_params_on_conversion()
 
     def made(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, **_: Any) -> Tensor:
         on_host = tensor(data, dtype=dtype)
@@ -147,13 +194,25 @@ def accelerator(*, float64: bool = True) -> Iterator[Accelerator]:
     def made_like(self: Tensor, data: Any, *, dtype: Any = None, device: Any = None, **_: Any) -> Tensor:
         return made(data, dtype=dtype or self.dtype, device=device or self.device)
 
-    torch.tensor, Tensor.new_tensor = made, made_like  # type: ignore[method-assign,assignment]
+    class Event:
+        """What `torch.Event` is to a GPU."""
+
+        def __init__(self, device: torch.device) -> None:
+            assert device.type == DEVICE
+
+        def record(self) -> None:
+            self._until = mode.mark()
+
+        def synchronize(self) -> None:
+            mode.wait(self._until)
+
+    torch.tensor, Tensor.new_tensor, torch.Event = made, made_like, Event  # type: ignore[method-assign,assignment,misc]
     future.set_overwrite_module_params_on_conversion(True)
     try:
-        with Accelerator(float64=float64) as mode:
+        with mode:
             yield mode
     finally:
-        torch.tensor, Tensor.new_tensor = tensor, new_tensor  # type: ignore[method-assign]
+        torch.tensor, Tensor.new_tensor, torch.Event = tensor, new_tensor, event  # type: ignore[method-assign,misc]
         future.set_overwrite_module_params_on_conversion(overwrite)
 
 
@@ -197,11 +256,15 @@ def _require_one_device(func: Any, args: Any, tensors: list[Tensor]) -> None:
         raise MixedDevices(f"{func}: {[tuple(x.shape) for x in strangers]} on the CPU beside tensors on the accelerator")
 
 
+def _non_blocking(func: Any, args: Any, kwargs: dict[str, Any]) -> bool:
+    return bool(kwargs.get("non_blocking") or (func is aten.copy_.default and args[2:] == (True,)))
+
+
 def _waits(func: Any, args: Any, kwargs: dict[str, Any], there: bool, goes_there: bool) -> bool:
     """Whether the host stands still for this operation until the device has done all that it was given."""
     if func in COPIES:
         crosses = there != goes_there or any(isinstance(x, Tensor) and isinstance(x, There) != goes_there for x in args)
-        return crosses and not (kwargs.get("non_blocking") or (func is aten.copy_.default and args[2:] == (True,)))
+        return crosses and not _non_blocking(func, args, kwargs)
     if not there:
         return False
     if func in INDEXING:
@@ -210,9 +273,14 @@ def _waits(func: Any, args: Any, kwargs: dict[str, Any], there: bool, goes_there
     return func in READING
 
 
-def _place() -> str:
-    """The innermost line of the package on the stack."""
+def _place() -> Place:
+    """The innermost line of the package on the stack, or what called it if that is in `transfer`."""
     frame: FrameType | None = sys._getframe()
-    while frame is not None and not frame.f_code.co_filename.startswith(PACKAGE):
+    while frame is not None and (
+        not frame.f_code.co_filename.startswith(PACKAGE) or frame.f_code.co_filename == transfer.__file__
+    ):
         frame = frame.f_back
-    return f"{Path(frame.f_code.co_filename).relative_to(PACKAGE)}:{frame.f_lineno}" if frame is not None else "outside"
+    if frame is None:
+        return Place("outside", 0, "")
+    code = frame.f_code
+    return Place(str(Path(code.co_filename).relative_to(PACKAGE)), frame.f_lineno, code.co_qualname.split(".<")[0])

@@ -15,7 +15,7 @@ STOREYS = [
     {"errors"},
     {"files", "strict_json"},
     {"card", "strict_yaml"},
-    {"stats", "ascent", "device"},
+    {"stats", "ascent", "device", "transfer"},
     {"metrics", "curvature", "corruptions", "attacks", "store"},
     {"checkpoints", "data", "compare", "gate"},
     {"workbench", "decision", "setup_check", "report"},

@@ -64,11 +64,10 @@ STANDARD15: Final = NAMES[:15]
 FAMILY: Final[Mapping[str, Family]] = {name: family for name, (family, _) in _FUNCTIONS.items()}
 
 VALUES_AT_ONCE = 400_000
-"""How many values are worked on together: few enough to stay in a core's cache, which is worth a factor of two."""
+"""How many values a CPU works on together: few enough to stay in a core's cache, which is worth a factor of two."""
 
-
-ONE_BY_ONE = frozenset({"pixelate", "jpeg_compression"})
-"""What Pillow does to each image by itself: nothing to keep in the cache."""
+ON_HOST: Final = frozenset({"pixelate", "jpeg_compression"})
+"""What Pillow does to each image by itself, wherever the images are: best done before they are sent to a device."""
 
 
 def corrupt(images: Tensor, name: str, severity: int, *, indices: Tensor, seed: int = 0, table: Table | None = None) -> Tensor:
@@ -78,8 +77,8 @@ def corrupt(images: Tensor, name: str, severity: int, *, indices: Tensor, seed: 
         images: uint8 (b, h, w, c), c 1 or 3, at least `MINIMUM_SIZE` pixels a side.
         name: one of `NAMES`.
         severity: 1 to 5; 0 returns the images unchanged.
-        indices: int64 (b,): where each image stands in its data set. Random numbers are keyed by (seed, index, corruption,
-            severity), so a result depends neither on the batch nor on the order nor on who computes it.
+        indices: int64 (b,): where each image stands in its data set, best on the CPU. Random numbers are keyed by (seed, index,
+            corruption, severity), so a result depends neither on the batch nor on the order nor on who computes it.
         seed: from 0 to 2⁶⁴ - 1.
         table: severity constants for images of 32, 64 or 224 pixels; by default `table_for` the shorter side.
     """
@@ -97,8 +96,9 @@ def corrupt(images: Tensor, name: str, severity: int, *, indices: Tensor, seed: 
         constants = (*constants, weather.FROST_SCALE[size])
     corruption, cell = _FUNCTIONS[name][1], 8 * NAMES.index(name) + severity
     images, target = images.to(with_float64(images.device)), images.device
-    whole = stream(seed, indices.to(images.device), cell)
-    at_once = len(images) if name in ONE_BY_ONE else max(1, VALUES_AT_ONCE // images[0].numel())
+    whole = stream(seed, indices, cell, images.device)
+    in_cache = images.device.type == "cpu" and name not in ON_HOST
+    at_once = max(1, VALUES_AT_ONCE // images[0].numel()) if in_cache else len(images)
     parts = [slice(at, at + at_once) for at in range(0, len(images), at_once)]
     corrupted = [corruption(images[part], whole[part], *constants) for part in parts]
     return (corrupted[0] if len(parts) == 1 else torch.cat(corrupted)).to(target)

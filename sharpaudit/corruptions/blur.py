@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sharpaudit.corruptions.filters import blur, gaussian, interpolate, pad, to_bytes, to_pixels, to_planes, whole, zoomed
 from sharpaudit.corruptions.randomness import LEVELS, Stream
+from sharpaudit.transfer import sent
 
 
 def gaussian_blur(images: Tensor, _: Stream, sigma: float) -> Tensor:
@@ -95,12 +96,13 @@ def glass_blur(images: Tensor, stream: Stream, sigma: float, reach: int, rounds:
 def trail(images: Tensor, degrees: Tensor, reach: int, sigma: float) -> Tensor:
     """float32 (b, h, w, c): whole grey levels smeared one way along each image's angle, by half a Gaussian of `sigma` pixels.
 
-    Steps go to whole pixels, as in ImageMagick's motion blur; beyond the border the nearest pixel is repeated.
+    `degrees` are on the CPU. Steps go to whole pixels, as in ImageMagick's motion blur; beyond the border the nearest pixel is
+    repeated.
     Weights have 16 bits, so the sum is exact in float32.
     """
     steps = np.arange(2 * reach + 1)
     weights = whole(np.exp(-0.5 * (steps / sigma) ** 2), bits=16).tolist()
-    angle = np.deg2rad(degrees.cpu().numpy())[:, None]
+    angle = np.deg2rad(degrees.numpy())[:, None]
     down, right = (np.ceil(steps * move(angle) - 0.5).astype(int) + 2 * reach for move in (np.sin, np.cos))
     height, width = images.shape[1:3]
     wide = pad(images.float(), 2 * reach, "nearest", dims=(1, 2))
@@ -113,7 +115,7 @@ def trail(images: Tensor, degrees: Tensor, reach: int, sigma: float) -> Tensor:
 
 def motion_blur(images: Tensor, stream: Stream, reach: int, sigma: float) -> Tensor:
     """A trail within 45 degrees of the horizontal."""
-    return to_bytes(trail(images, stream.uniform((), draw=0) * 90 - 45, reach, sigma))
+    return to_bytes(trail(images, stream.on_host.uniform((), draw=0) * 90 - 45, reach, sigma))
 
 
 def zoom_blur(images: Tensor, _: Stream, step: float, count: int) -> Tensor:
@@ -123,7 +125,7 @@ def zoom_blur(images: Tensor, _: Stream, step: float, count: int) -> Tensor:
     for zoom in 1 + step * np.arange(count):
         part = planes
         for dim in (-2, -1):
-            part = interpolate(part, dim, _zoom_positions(planes.shape[dim], float(zoom)).to(planes.device))
+            part = interpolate(part, dim, sent(_zoom_positions(planes.shape[dim], float(zoom)), planes.device))
         total += part
     return to_pixels(total.div_(count + 1))
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sharpaudit.corruptions.filters import Edge, blur, positions, to_bytes, to_pixels, to_planes
 from sharpaudit.corruptions.randomness import Stream, look_up
+from sharpaudit.transfer import sent
 
 
 def contrast(images: Tensor, _: Stream, factor: float) -> Tensor:
@@ -29,7 +30,7 @@ def saturate(images: Tensor, _: Stream, factor: float, offset: float) -> Tensor:
     if images.shape[-1] == 1:
         return images.clone()
     value, least = images.amax(-1, keepdim=True), images.amin(-1, keepdim=True)
-    stretch = look_up(_stretch(factor, offset).to(images.device), value.int().mul(256).add(least))
+    stretch = look_up(sent(_stretch(factor, offset), images.device), value.int().mul(256).add(least))
     changed = value.sub(images).float().mul_(stretch).neg_().add_(value)
     tinted = value.float() * (1 - min(offset, 1.0))
     changed[..., 1:] = torch.where(value == least, tinted, changed[..., 1:])
@@ -72,14 +73,14 @@ def _each(images: Tensor, change: Callable[[Image.Image], Image.Image]) -> Tenso
     changed = np.empty_like(arrays)
     for target, array in zip(changed, arrays, strict=True):
         target[...] = np.frombuffer(change(Image.fromarray(array)).tobytes(), np.uint8).reshape(array.shape)
-    return torch.from_numpy(changed).view(images.shape).to(images.device)
+    return sent(torch.from_numpy(changed).view(images.shape), images.device)
 
 
 def elastic_transform(images: Tensor, stream: Stream, amplitude: float, smoothing: float, jitter: float) -> Tensor:
     """Moves three corners of a square, and every pixel by a smooth random field; lengths are in image sides."""
     height, width = images.shape[1:3]
     side = min(height, width)
-    warped = _affine(to_planes(images, torch.float32), stream.uniform((3, 2), draw=0).cpu() * 2 - 1, side * jitter)
+    warped = _affine(to_planes(images, torch.float32), stream.on_host.uniform((3, 2), draw=0) * 2 - 1, side * jitter)
     if amplitude > 0:
         field = stream.uniform((2, height, width), draw=1) * 2 - 1
         field = blur(field, side * smoothing, edge="reflect", truncate=3, bits=16) * (side * amplitude)
@@ -99,7 +100,7 @@ def _affine(planes: Tensor, moves: Tensor, reach: float) -> Tensor:
     corners = middle + min(height, width) // 3 * torch.tensor([[1, 1], [1, -1], [-1, -1]])
     ones = torch.ones(len(moves), 3, 1, dtype=torch.float64)
     back = torch.linalg.solve(torch.cat([corners + moves * reach, ones], 2), corners.expand(len(moves), -1, -1))
-    back = back.to(planes.device)[..., None, None]
+    back = sent(back, planes.device)[..., None, None]
     x, y = torch.arange(width, device=planes.device), torch.arange(height, device=planes.device)[:, None]
     column, row = (back[:, 0, i] * x + back[:, 1, i] * y + back[:, 2, i] for i in (0, 1))
     return warp(planes, row.mul_(32).round_().div_(32), column.mul_(32).round_().div_(32), edge="mirror")
@@ -125,7 +126,7 @@ def warp(planes: Tensor, row: Tensor, column: Tensor, *, edge: Edge) -> Tensor:
 
 def _split(at: Tensor, size: int, edge: Edge) -> tuple[tuple[Tensor, Tensor], Tensor]:
     """The pixels before and after each position, beyond the border those of `edge`, and the share of the second."""
-    table = torch.from_numpy(positions(size, 4 * size, edge)).to(at.device)
+    table = sent(torch.from_numpy(positions(size, 4 * size, edge)), at.device)
     before = at.floor()
     place = before.long().add_(4 * size).clamp_(0, 9 * size - 2)
     return (look_up(table, place), look_up(table, place + 1)), at - before

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sharpaudit.transfer import sent
+
 WEIGHT_BITS = 22
 """Weights of one pass are multiples of 2⁻²²: pixels (8 bits) and two passes fill 52 of the 53 bits of float64."""
 
@@ -63,7 +65,7 @@ def positions(size: int, reach: int, edge: Edge) -> np.ndarray:
 def pad(values: Tensor, reach: int, edge: Edge, dims: tuple[int, int] = (-2, -1)) -> Tensor:
     """The values with `reach` more on every side of `dims`."""
     for dim in dims:
-        at = torch.from_numpy(positions(values.shape[dim], reach, edge)).to(values.device)
+        at = sent(torch.from_numpy(positions(values.shape[dim], reach, edge)), values.device)
         before, after = (values.index_select(dim, part) for part in (at[:reach], at[len(at) - reach :]))
         values = torch.cat([before, values, after], dim)
     return values
@@ -79,7 +81,7 @@ def gaussian(size: int, sigma: float, edge: Edge, truncate: float, bits: int, de
     at = positions(size, reach, edge)
     for offset, weight in enumerate(kernel):
         np.add.at(matrix, (np.arange(size), at[offset : offset + size]), weight)
-    return torch.from_numpy(matrix).to(device)
+    return sent(torch.from_numpy(matrix), device)
 
 
 def blur(planes: Tensor, sigma: float, *, edge: Edge = "nearest", truncate: float = 4.0, bits: int = WEIGHT_BITS) -> Tensor:

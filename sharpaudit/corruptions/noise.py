@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sharpaudit.corruptions.filters import to_bytes
 from sharpaudit.corruptions.randomness import LEVELS, Stream, look_up
+from sharpaudit.transfer import sent
 
 
 def gaussian_noise(images: Tensor, stream: Stream, deviation: float) -> Tensor:
@@ -50,4 +51,4 @@ def _photographs(photons: float, device: torch.device) -> Tensor:
         ends = np.append(np.rint(stats.poisson.cdf(counts[:-1], mean) * LEVELS), LEVELS).astype(np.int64)
         seen = np.minimum(counts / photons, 1) * 255 + 1 / 1024
         rows.append(np.repeat(seen.astype(np.uint8), np.diff(ends, prepend=0)))
-    return torch.from_numpy(np.concatenate(rows)).to(device)
+    return sent(torch.from_numpy(np.concatenate(rows)), device)

@@ -18,6 +18,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from sharpaudit.transfer import Device, sent
+
 LEVELS = 1 << 16
 """Number of values of the uniform integers that all distributions are made from."""
 
@@ -54,10 +56,18 @@ class Stream:
 
     key: tuple[Tensor, Tensor]
     """Two int32 words an image, each of shape (b, 1)."""
+    host_key: tuple[Tensor, Tensor]
+    """The same on the CPU."""
 
     def __getitem__(self, part: slice) -> Stream:
         """The stream of some of the images."""
-        return Stream((self.key[0][part], self.key[1][part]))
+        (a, b), (c, d) = self.key, self.host_key
+        return Stream((a[part], b[part]), (c[part], d[part]))
+
+    @property
+    def on_host(self) -> Stream:
+        """The same numbers on the CPU, for the few an image that decide what a device is to do."""
+        return Stream(self.host_key, self.host_key)
 
     def bits(self, shape: Sequence[int], draw: int = 0) -> Tensor:
         """int32 of shape (b, *shape), uniform on 0 … 65535."""
@@ -80,11 +90,13 @@ class Stream:
         return look_up(_quantiles(self.key[0].device), self.bits(shape, draw))
 
 
-def stream(seed: int, indices: Tensor, cell: int) -> Stream:
-    """The stream of the images at `indices` (int64, (b,)) for the corruption and severity numbered `cell`."""
+def stream(seed: int, indices: Tensor, cell: int, device: Device = "cpu") -> Stream:
+    """The stream on `device` of the images at `indices` (int64, (b,)) for the corruption and severity numbered `cell`."""
+    indices = indices.cpu()
     low = (indices & 0xFFFFFFFF).to(torch.int32)[:, None]
-    words = torch.tensor([seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF, cell]).to(torch.int32).to(indices.device)
-    return Stream(threefry((words[0], words[1]), (low, words[2].expand_as(low))))
+    words = torch.tensor([seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF, cell]).to(torch.int32)
+    key = threefry((words[0], words[1]), (low, words[2].expand_as(low)))
+    return Stream((sent(key[0], device), sent(key[1], device)), key)
 
 
 def look_up(table: Tensor, at: Tensor) -> Tensor:
@@ -96,4 +108,4 @@ def look_up(table: Tensor, at: Tensor) -> Tensor:
 def _quantiles(device: torch.device) -> Tensor:
     """float32 quantiles of the standard normal at the 65,536 midpoints, scaled to unit variance."""
     z: Tensor = torch.special.ndtri((torch.arange(LEVELS, dtype=torch.float64) + 0.5) / LEVELS)
-    return (z / z.square().mean().sqrt()).float().to(device)
+    return sent((z / z.square().mean().sqrt()).float(), device)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from sharpaudit.corruptions.filters import Edge, blur, pad, to_pixels, to_planes
 from sharpaudit.corruptions.randomness import Stream
+from sharpaudit.transfer import sent
 
 WATER = (175, 238, 238)
 """Pale turquoise."""
@@ -16,6 +17,8 @@ LOW, HIGH = 50, 150
 """Canny's thresholds on the gradient."""
 FARTHEST = 20
 """Distances to an edge are cut here, in pixels."""
+UNASKED = 64
+"""Steps along weak edges between two looks whether they still grow, on a device, whose every answer is waited for."""
 EMBOSS = ((-2, -1, 0), (-1, 1, 1), (0, 1, 2))
 
 
@@ -27,10 +30,10 @@ def spatter(
     liquid = blur(drops[:, None], sigma, bits=16)
     liquid = liquid.masked_fill_(liquid < floor, 0)
     clean = to_planes(images, torch.float32)
-    colour = clean.new_tensor(MUD if mud else WATER)
+    colour = torch.tensor(MUD if mud else WATER, dtype=torch.float32)
     if images.shape[-1] == 1:
-        colour = colour @ colour.new_tensor([0.299, 0.587, 0.114])
-    colour = colour.view(-1, 1, 1)
+        colour = colour @ torch.tensor([0.299, 0.587, 0.114])
+    colour = sent(colour.view(-1, 1, 1), images.device)
     if mud:
         cover = blur((liquid > floor).double(), strength).float()
         cover.masked_fill_(cover < 0.8, 0)
@@ -83,10 +86,11 @@ def _edges(depth: Tensor) -> Tensor:
     crest = (size > LOW) & (size > before) & torch.where(flat | steep, size >= after, size > after)
     edges = crest & (size > HIGH)
     while True:
-        grown = _dilated(edges) & crest
-        if torch.equal(grown, edges):
+        before = edges
+        for _ in range(1 if edges.device.type == "cpu" else UNASKED):
+            edges = _dilated(edges) & crest
+        if torch.equal(edges, before):
             return edges
-        edges = grown
 
 
 def _dilated(mask: Tensor) -> Tensor:
@@ -101,8 +105,8 @@ def _distance(edges: Tensor) -> Tensor:
     for dim in (-2, -1):
         nearest, length = squares.clone(), squares.shape[dim]
         for step in range(1, min(FARTHEST, length)):
-            if step**2 >= nearest.amax():
-                break
+            if squares.device.type == "cpu" and step**2 >= nearest.amax():
+                break  # no pixel has farther to go; a device does the few steps more without being asked
             farther = squares + step**2
             for here, there in ((0, step), (step, 0)):
                 part = nearest.narrow(dim, here, length - step)

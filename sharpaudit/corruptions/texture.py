@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from sharpaudit.corruptions.randomness import Stream, stream
+from sharpaudit.transfer import sent
 
 SIDE = 480
 """Pixels a side of a pane at full scale."""
@@ -64,7 +65,7 @@ PANES = (
 def frost_sheets(scale: float, device: torch.device) -> Tensor:
     """uint8 (panes, rows, columns, 3), periodic: the panes seen at `scale`, by leaving out pixels as the generator does."""
     taken = ((np.arange(int(SIDE * scale)) + 0.5) / scale).astype(np.int64)
-    return torch.from_numpy(_panes()).to(device)[:, taken][:, :, taken].contiguous()
+    return sent(torch.from_numpy(np.ascontiguousarray(_panes()[:, taken][:, :, taken])), device)
 
 
 @lru_cache(maxsize=1)

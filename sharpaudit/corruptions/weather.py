@@ -12,6 +12,7 @@ from sharpaudit.corruptions.blur import trail
 from sharpaudit.corruptions.filters import interpolate, to_bytes, to_pixels, to_planes, zoomed
 from sharpaudit.corruptions.randomness import LEVELS, Stream, look_up
 from sharpaudit.corruptions.texture import frost_sheets
+from sharpaudit.transfer import sent
 
 LUMA = (0.299, 0.587, 0.114)
 
@@ -46,9 +47,9 @@ def snow(
     flakes = stream.normal((math.ceil(height / zoom), math.ceil(width / zoom))).mul_(deviation).add_(mean)
     for dim, size in ((1, height), (2, width)):
         at = zoomed(size, zoom) - (size - math.ceil(size / zoom)) // 2
-        flakes = interpolate(flakes, dim, torch.from_numpy(np.rint(at * 256) / 256).to(images.device))
+        flakes = interpolate(flakes, dim, sent(torch.from_numpy(np.rint(at * 256) / 256), images.device))
     flakes = flakes.masked_fill_(flakes < floor, 0).mul_(255).clamp_(0, 255).floor_()
-    layer = trail(flakes[..., None], stream.uniform((), draw=1) * 90 - 135, reach, sigma).round_()
+    layer = trail(flakes[..., None], stream.on_host.uniform((), draw=1) * 90 - 135, reach, sigma).round_()
     clean = images.float()
     whitened = torch.maximum(clean, grey(images) * 1.5 + 127.5)
     return to_bytes(clean.mul_(kept).add_(whitened.mul_(1 - kept)).add_(layer).add_(layer.flip(1, 2)))
@@ -100,7 +101,7 @@ def plasma(stream: Stream, size: int, decay: float) -> Tensor:
 
 def brightness(images: Tensor, _: Stream, added: float) -> Tensor:
     """Adds to the value of the HSV colour, keeping hue and saturation: every channel is scaled by new value over old."""
-    return look_up(_brighter(added).to(images.device), images.amax(-1, keepdim=True).int().mul(256).add(images))
+    return look_up(sent(_brighter(added), images.device), images.amax(-1, keepdim=True).int().mul(256).add(images))
 
 
 def _brighter(added: float) -> Tensor:

@@ -19,6 +19,7 @@ from sharpaudit.ascent import Norm, lengths
 from sharpaudit.curvature.draws import gaussian, uniform
 from sharpaudit.curvature.objective import Objective
 from sharpaudit.errors import UsageError
+from sharpaudit.transfer import sent
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,9 @@ class Ball:
     def noise(self, seed: int, draw: int) -> Tensor:
         """A random δ: independent N(0, ρ²c_i²) entries in ℓ2, uniform on [−ρc_i, ρc_i] in ℓ∞."""
         make = gaussian if self.norm == "l2" else uniform
-        return self.perturbation(self.radius * make(len(self.scale), seed, draw).to(self.scale))
+        return self.perturbation(self.radius * sent(make(len(self.scale), seed, draw), self.scale))
 
     def direction(self, seed: int, draw: int) -> Tensor:
         """A random u on the surface of the ball."""
-        u = gaussian(len(self.scale), seed, draw).to(self.scale)[None]
+        u = sent(gaussian(len(self.scale), seed, draw), self.scale)[None]
         return (u * (self.radius / lengths(u, self.norm)).to(u.dtype))[0]

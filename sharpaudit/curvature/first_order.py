@@ -51,20 +51,20 @@ def first_order(
         with objective.perturbed(points[0]):
             gradient = objective.gradient()
             norm = lengths(gradient[None], "l2")
-            uphill = objective.hvp(gradient / norm.to(gradient.dtype)) if norm > 0 else torch.zeros_like(gradient)
+            uphill = objective.hvp(gradient / norm.to(gradient.dtype).clamp_min(torch.finfo(gradient.dtype).tiny))
         return norm, uphill[None]
 
     start = BESIDE * ball.direction(seed, 0)[None]
     found = climb(landscape, start, norm="l2", radius=radius, iterations=iterations, on_progress=on_progress)
     with objective.perturbed(found.points[0]):
         slopes = radius * _slopes(objective)
-    steepest = found.heights.item()
-    earlier = found.history[-1 - max(1, iterations // 4)].item()
+    earlier = found.history[-1 - max(1, iterations // 4)]
+    steepest, before, length = torch.cat([found.heights, earlier, lengths(found.points, "l2")]).tolist()
     return FirstOrder(
         value=radius * steepest,
         curvature=steepest / radius,
-        residual=(steepest - earlier) / steepest if steepest else 0.0,
-        length=lengths(found.points, "l2").item(),
+        residual=(steepest - before) / steepest if steepest else 0.0,
+        length=length,
         slopes=slopes,
     )
 

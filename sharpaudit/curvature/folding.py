@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from sharpaudit.curvature.draws import gaussian
 from sharpaudit.curvature.substitution import Substitutes, substituted
+from sharpaudit.transfer import sent
 
 Pair = tuple[nn.Conv2d, nn.BatchNorm2d]
 
@@ -73,7 +74,7 @@ def _perturbed(module: nn.Module) -> Substitutes:
     found = {}
     for draw, p in enumerate(p for p in module.parameters() if p.is_floating_point() and p.numel()):
         size = p.square().mean().sqrt()
-        noise = gaussian(p.numel(), 0, draw).to(p).view_as(p)
+        noise = sent(gaussian(p.numel(), 0, draw), p).view_as(p)
         found[id(p)] = p + NOISE * noise * torch.where(size > 1e-3, size, 1.0)
     return found
 

@@ -34,6 +34,7 @@ from sharpaudit.curvature.draws import generator
 from sharpaudit.curvature.gram import BACKWARD, pulled_back
 from sharpaudit.curvature.objective import Objective
 from sharpaudit.stats import evenly_spaced
+from sharpaudit.transfer import fetched, sent
 
 SquaredNorms = Callable[[Tensor], Tensor]
 """Gradient of a layer's output (b, ...) ↦ squared norm of each example's gradient of one of its parameters (b,), float64."""
@@ -85,16 +86,17 @@ def ggn_trace(
     drawn = None
     if forwards(objective.num_classes, formulas_only=len(layered) == len(objective.theta)) > most:
         p = objective.logits().double().softmax(1).cpu()
-        drawn = torch.multinomial(p, DRAWS, replacement=True, generator=generator(seed, 0)).to(objective.inputs.device)
+        drawn = torch.multinomial(p, DRAWS, replacement=True, generator=generator(seed, 0))
+        drawn = sent(drawn, objective.inputs.device)
     found = _by_layers(objective, layered, drawn, lambda part: on_progress(part / 2))
     explicit = [index for index in range(len(objective.theta)) if index not in found]
     if explicit:
         found |= _by_gradients(objective, explicit, drawn, lambda part: on_progress((1 + part) / 2))
+    draws, *means = fetched([torch.stack([*found.values()]).sum(0), *(found[index].mean() for index in range(len(found)))])
     layers: dict[str, float] = {}
-    for index, name in enumerate(objective.names):
+    for name, mean in zip(objective.names, means, strict=True):
         layer = name.rpartition(".")[0]
-        layers[layer] = layers.get(layer, 0.0) + found[index].mean().item()
-    draws: NDArray[np.float64] = torch.stack([*found.values()]).sum(0).cpu().numpy()
+        layers[layer] = layers.get(layer, 0.0) + float(mean)
     return GgnTrace(draws.mean(0), layers, None if drawn is None else draws)
 
 
@@ -123,7 +125,7 @@ def _directions(logits: Tensor, drawn: Tensor | None) -> Tensor:
     draw with a part √p_k (e_k − p) for each class, or one part e_k − p for each of the classes `drawn` (b, draws).
     """
     p = logits.detach().double().softmax(1)
-    onehots = torch.eye(p.shape[1]).to(p)
+    onehots = torch.eye(p.shape[1], dtype=p.dtype, device=p.device)
     if drawn is None:
         return (p.T.sqrt()[:, :, None] * (onehots[:, None] - p))[None]
     return (onehots[drawn.T] - p)[:, None]

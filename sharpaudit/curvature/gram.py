@@ -126,7 +126,7 @@ class Factor:
     def damped_norms(self, damping: float) -> Floats:
         """gᵢᵀ(G + dI)⁻¹gᵢ of each example's gradient (n,)."""
         order, g = min(self.rows.shape), self.gradients
-        damped = self._gram + damping * torch.eye(order).to(self.rows)
+        damped = self._gram + damping * torch.eye(order, dtype=self.rows.dtype, device=self.rows.device)
         factor = torch.linalg.cholesky(damped)
         if order == self.rows.shape[1]:
             norms = torch.linalg.solve_triangular(factor, g.T, upper=False).square().sum(0)
@@ -154,4 +154,4 @@ def diagonal_norms(objective: Objective, damping: float, on_progress: Callable[[
         squares.append((p @ jacobian - jacobian[objective.labels[i]]).square().to(objective.dtype))
         on_progress((i + 1) / n)
     weights = 1 / (diagonal + damping)
-    return np.array([torch.dot(square.double(), weights).item() for square in squares])
+    return np.array(torch.stack([torch.dot(square.double(), weights) for square in squares]).tolist())

@@ -21,6 +21,7 @@ from torch import Tensor
 from sharpaudit.curvature.gram import jacobians
 from sharpaudit.curvature.objective import Objective
 from sharpaudit.device import GRAPH_BYTES
+from sharpaudit.transfer import sent
 
 JITTER = 1e-10
 """Added to the kernel's diagonal, as a share of its mean: DDᵀ can be singular to rounding, and log det is then −∞."""
@@ -44,7 +45,7 @@ def affordable(objective: Objective) -> bool:
 
 def interpolation(objective: Objective, on_progress: Callable[[float], None] = lambda fraction: None) -> Interpolation:
     """The criterion of the network on all examples of `objective`, which it must fit."""
-    contrasts = _contrasts(objective.num_classes).to(objective.inputs.device)
+    contrasts = sent(_contrasts(objective.num_classes), objective.inputs.device)
     rows = []
     for i, jacobian in enumerate(jacobians(objective)):
         rows.append(contrasts @ jacobian.double())

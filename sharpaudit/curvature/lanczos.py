@@ -22,6 +22,7 @@ from torch import Tensor
 
 from sharpaudit.curvature.draws import gaussian
 from sharpaudit.curvature.records import Eigenvalue
+from sharpaudit.transfer import sent
 
 Product = Callable[[Tensor], Tensor]
 """v ↦ Av for a symmetric A."""
@@ -81,8 +82,9 @@ class Krylov:
     """beta[j] couples basis vector j to j + 1; the last one leads out of the space."""
 
     def __post_init__(self) -> None:
+        self._rows = 0
         self._basis = torch.empty(0, self.size, dtype=self.dtype, device=self.device)
-        self._next = self._fresh() if self.start is None else _unit(self.outside(self.start.to(self.device, self.dtype)))
+        self._next = self._fresh() if self.start is None else _unit(self.outside(sent(self.start, self._basis)))
 
     @property
     def dimension(self) -> int:
@@ -99,10 +101,12 @@ class Krylov:
         j = len(self.alpha)
         self._basis = _with_room(self._basis, j)
         self._basis[j] = self._next
+        self._rows = j + 1
         w = self.product(self._next)
-        self.alpha.append(torch.dot(w.double(), self._next.double()).item())
+        inner = torch.dot(w.double(), self._next.double())
         w = self.outside(w)
-        norm = w.double().norm().item()
+        alpha, norm = torch.stack([inner, w.double().norm()]).tolist()
+        self.alpha.append(alpha)
         scale = max(map(abs, self.alpha + self.beta))
         if norm > 10 * torch.finfo(self.dtype).eps * scale and not self.complete:
             self.beta.append(norm)
@@ -129,7 +133,7 @@ class Krylov:
         """The unit Ritz vector of the largest Ritz value."""
         _, vectors = self.ritz()
         basis = self._basis[: len(self.alpha)]
-        return _unit(torch.from_numpy(vectors[:, -1].copy()).to(basis) @ basis)
+        return _unit(sent(torch.from_numpy(vectors[:, -1].copy()), basis) @ basis)
 
     def grow(
         self,
@@ -156,7 +160,7 @@ class Krylov:
         values, vectors = self.ritz()
         chosen = [i for i in range(len(values)) if self._eigenvalue(values, vectors, i, tolerance).converged]
         basis = self._basis[: len(values)]
-        return Outliers(values[chosen], torch.from_numpy(vectors[:, chosen].T.copy()).to(basis) @ basis)
+        return Outliers(values[chosen], sent(torch.from_numpy(vectors[:, chosen].T.copy()), basis) @ basis)
 
     def _eigenvalue(self, values: NDArray[np.float64], vectors: NDArray[np.float64], i: int, tolerance: float) -> Eigenvalue:
         """Ritz pair number `i` with its residual β_m·|s_mi| (Golub & Van Loan, theorem 10.1.2)."""
@@ -168,11 +172,11 @@ class Krylov:
 
     def _fresh(self) -> Tensor:
         draw = self.stream * self.size + len(self.alpha)
-        return _unit(self.outside(gaussian(self.size, self.seed, draw).to(self.device, self.dtype)))
+        return _unit(self.outside(sent(gaussian(self.size, self.seed, draw), self._basis)))
 
     def outside(self, w: Tensor) -> Tensor:
         """The part of `w` that is orthogonal to the space, and to what is left out."""
-        bases = [self._basis[: len(self.alpha)], *([self.known.vectors] if self.known else [])]
+        bases = [self._basis[: self._rows], *([self.known.vectors] if self.known else [])]
         for _ in range(2):
             for basis in bases:
                 w = w - basis.T @ (basis @ w)
@@ -211,7 +215,7 @@ def extreme_eigenvalues(
 
 
 def _unit(w: Tensor) -> Tensor:
-    unit: Tensor = w / w.double().norm().item()
+    unit: Tensor = w / w.double().norm()
     return unit
 
 

@@ -37,6 +37,7 @@ from sharpaudit.curvature.substitution import substituted
 from sharpaudit.device import Sizes, sizes
 from sharpaudit.errors import ArchitectureError, DataError
 from sharpaudit.stats import evenly_spaced
+from sharpaudit.transfer import sent
 
 TRIED = 4
 """Examples on which the Hessian's symmetry is tried."""
@@ -188,7 +189,8 @@ class Objective:
         """
         assert self.bytes_per_example and self._crew.size  # once, for all variants
         other = copy(self)
-        other.inputs, other.labels = self.inputs[examples].contiguous(), self.labels[examples]
+        rows = examples if isinstance(examples, slice) else sent(torch.from_numpy(examples), self.inputs.device)
+        other.inputs, other.labels = self.inputs[rows].contiguous(), self.labels[rows]
         other._readout = readout or self._readout
         other._kept = {}
         other.__dict__.pop("_shard_size", None)

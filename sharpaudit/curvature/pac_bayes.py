@@ -14,6 +14,7 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -22,6 +23,7 @@ from sharpaudit.curvature.draws import gaussian
 from sharpaudit.curvature.objective import Objective
 from sharpaudit.curvature.perturbation import Progress, silent
 from sharpaudit.curvature.records import Sampled
+from sharpaudit.transfer import fetched, sent
 
 Floats = NDArray[np.float64]
 
@@ -67,14 +69,15 @@ def noise_tolerance(
     """
     if draws < 4 or draws % 2:
         raise ValueError(f"expected an even number of at least 4 draws, got {draws}")
-    base, pairs = _correct(objective), draws // 2
+    (base,), pairs = fetched([_correct(objective)]), draws // 2
     evaluated = 0
 
     def drop(sigma: float) -> Floats:
         """How much less often each image is right, for each pair (pairs, images)."""
         nonlocal evaluated
         scale = (sigma**2 * objective.parameters.square() + FLOOR**2).sqrt() if magnitude else sigma
-        found: Floats = base - np.array([_correct_under(objective, scale, seed, pair) for pair in range(pairs)])
+        (under,) = fetched([torch.stack([_correct_under(objective, scale, seed, pair) for pair in range(pairs)])])
+        found: Floats = base - under
         evaluated += 1
         on_progress(evaluated / (steps + 2))
         return found
@@ -104,18 +107,16 @@ def noise_tolerance(
     return NoiseTolerance(sigma, interval, None, pairs, -sigma / slope * ((1 - share) * below + share * above))
 
 
-def _correct_under(objective: Objective, scale: Tensor | float, seed: int, pair: int) -> Floats:
+def _correct_under(objective: Objective, scale: Tensor | float, seed: int, pair: int) -> Tensor:
     """How often each image is right at θ ± noise: never, once of twice or always."""
-    noise = scale * gaussian(objective.num_parameters, seed, pair).to(objective.inputs)
+    noise = scale * sent(gaussian(objective.num_parameters, seed, pair), objective.inputs)
     correct = []
     for sign in (1, -1):
         with objective.perturbed(sign * noise):
             correct.append(_correct(objective))
-    mean: Floats = np.mean(correct, axis=0)
-    return mean
+    return (correct[0] + correct[1]) / 2
 
 
-def _correct(objective: Objective) -> Floats:
+def _correct(objective: Objective) -> Tensor:
     """1 where an image is right, else 0."""
-    correct: Floats = (objective.logits().argmax(1) == objective.labels).double().cpu().numpy()
-    return correct
+    return (objective.logits().argmax(1) == objective.labels).double()

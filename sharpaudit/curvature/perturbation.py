@@ -15,13 +15,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sharpaudit.curvature.draws import gaussian, permutation
 from sharpaudit.curvature.objective import Objective
 from sharpaudit.curvature.records import Sampled
+from sharpaudit.transfer import fetched, sent
 
 Progress = Callable[[float], None]
+Floats = NDArray[np.float64]
 
 
 def silent(fraction: float) -> None:
@@ -66,13 +69,13 @@ def random_sharpness(
         epsilon = gaussian(objective.num_parameters, seed, pair) * (radius / math.sqrt(objective.num_parameters))
         rises = []
         for sign in (1, -1):
-            with objective.perturbed(sign * epsilon.to(objective.inputs.device)):
+            with objective.perturbed(sign * sent(epsilon, objective.inputs.device)):
                 rises.append(objective.losses() - base)
         both = torch.stack(rises)
         absolute.append(_absolute_mean(both).mean(0) / (radius or 1.0))
         antithetic.append(both.mean(0))
         on_progress(2 * (pair + 1) / draws)
-    frozen, bent = (Sampled.crossed(torch.stack(rows).cpu()) for rows in (absolute, antithetic))
+    frozen, bent = map(Sampled.crossed, fetched([torch.stack(absolute), torch.stack(antithetic)]))
     return RandomSharpness(frozen, bent, rounding(objective, base, seed=seed))
 
 
@@ -95,10 +98,11 @@ def rounding(objective: Objective, losses: Tensor, *, seed: int) -> float:
     """
     unit = torch.finfo(objective.dtype).eps / 4
     with objective.perturbed(
-        unit * objective.parameters * gaussian(objective.num_parameters, seed, 0).to(objective.inputs.device)
+        unit * objective.parameters * sent(gaussian(objective.num_parameters, seed, 0), objective.inputs.device)
     ):
         change = objective.losses() - losses
-    return max(abs(change.mean().item()), change.std(correction=0).item() / math.sqrt(len(change)))
+    mean, deviation = torch.stack([change.mean(), change.std(correction=0)]).tolist()
+    return float(max(abs(mean), deviation / math.sqrt(len(change))))
 
 
 @dataclass(frozen=True)
@@ -122,22 +126,26 @@ def paper_protocol(
     them share the short last batch and so weigh more; nothing else of the shuffle matters in eval mode, so one forward pass
     per draw gives the losses, and the null costs none.
     """
-    base = objective.losses().cpu().numpy()
+    seen = [objective.losses()]
     scale = radius / math.sqrt(objective.num_parameters)
     buffers = {name: b for name, b in objective.module.named_buffers() if b.is_floating_point()}
-    reference = _loader_mean(base, batch_size, permutation(len(base), seed, 0))
-    sharpness, null = [], []
     for draw in range(1, draws + 1):
         noise = gaussian(objective.num_parameters + sum(b.numel() for b in buffers.values()), seed, draw)
-        noise = (scale * noise).to(objective.inputs.device, objective.dtype)
+        noise = sent(scale * noise, objective.inputs)
         rest = torch.split(noise[objective.num_parameters :], [b.numel() for b in buffers.values()])
         moved = {name: b + e.view_as(b) for (name, b), e in zip(buffers.items(), rest, strict=True)}
         with objective.perturbed(noise[: objective.num_parameters], moved):
-            losses = objective.losses().cpu().numpy()
-        order = permutation(len(base), seed, draw)
-        sharpness.append(abs(_loader_mean(losses, batch_size, order) - reference) / radius)
-        null.append(abs(_loader_mean(base, batch_size, order) - reference) / radius)
+            seen.append(objective.losses())
         on_progress(draw / draws)
+    base, *others = fetched(seen)
+    orders = [permutation(len(base), seed, draw) for draw in range(draws + 1)]
+    reference = _loader_mean(base, batch_size, orders[0])
+
+    def change(losses: Floats, order: Tensor) -> float:
+        return abs(_loader_mean(losses, batch_size, order) - reference) / radius
+
+    sharpness = [change(losses, order) for losses, order in zip(others, orders[1:], strict=True)]
+    null = [change(base, order) for order in orders[1:]]
     finite = [value for value in sharpness if math.isfinite(value)]
     return PaperProtocol(Sampled.of(finite) if len(finite) > 1 else None, Sampled.of(null), draws - len(finite))
 
@@ -154,7 +162,7 @@ def sam_sharpness(objective: Objective, *, radius: float) -> Sampled:
         return Sampled.of((objective.losses() - base).cpu().numpy())
 
 
-def _loader_mean(losses: np.ndarray[tuple[int], np.dtype[np.float64]], batch_size: int, order: Tensor) -> float:
+def _loader_mean(losses: Floats, batch_size: int, order: Tensor) -> float:
     """The mean of batch means of a loader that delivers the examples in this order, the last batch short.
 
     The sum is rounded once: batches of one size give the same mean in every order, so the null is 0 there and not 1e-17.

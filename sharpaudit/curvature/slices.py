@@ -19,6 +19,7 @@ from sharpaudit.curvature.draws import gaussian
 from sharpaudit.curvature.objective import Objective
 from sharpaudit.curvature.perturbation import Progress, silent
 from sharpaudit.curvature.records import Sampled
+from sharpaudit.transfer import fetched, sent
 
 TINY = 1e-10
 """Added to the length of a filter's direction before it is divided by."""
@@ -47,7 +48,8 @@ def loss_slice(objective: Objective, *, points: int, extent: float, seed: int, o
         on_progress((number + 1) / points)
     centre = points // 2
     bend = (losses[centre + 1] + losses[centre - 1] - 2 * losses[centre]) / steps[centre + 1] ** 2
-    return LossSlice(steps, tuple(Sampled.of(row.cpu()) for row in losses), Sampled.of(bend.cpu()))
+    *rows, bent = fetched([*losses, bend])
+    return LossSlice(steps, tuple(map(Sampled.of, rows)), Sampled.of(bent))
 
 
 @dataclass(frozen=True)
@@ -70,10 +72,10 @@ def loss_plane(objective: Objective, *, points: int, extent: float, seed: int, o
         row = []
         for beta in steps:
             with objective.perturbed(alpha * d + beta * e):
-                row.append(objective.loss())
-        rows.append(tuple(row))
+                row.append(objective.losses().mean())
+        rows.append(torch.stack(row))
         on_progress((number + 1) / points)
-    return LossPlane(steps, tuple(rows))
+    return LossPlane(steps, tuple(map(tuple, torch.stack(rows).tolist())))
 
 
 def direction(objective: Objective, seed: int, draw: int, beside: Tensor | None = None) -> Tensor:
@@ -81,7 +83,7 @@ def direction(objective: Objective, seed: int, draw: int, beside: Tensor | None 
 
     A filter of a single weight has no second direction: there it is zero.
     """
-    raw = objective.split(gaussian(objective.num_parameters, seed, draw).to(objective.inputs))
+    raw = objective.split(sent(gaussian(objective.num_parameters, seed, draw), objective.inputs))
     others = objective.split(torch.zeros_like(objective.parameters) if beside is None else beside)
     parts = [
         _filter_normalised(g, t.detach(), b) if t.ndim > 1 else torch.zeros_like(g)

@@ -27,6 +27,7 @@ from sharpaudit.curvature.draws import rademacher
 from sharpaudit.curvature.gram import Factor, Floats, cheaper, diagonal_norms
 from sharpaudit.curvature.objective import Objective
 from sharpaudit.curvature.spectrum import Sum, quadratic_form
+from sharpaudit.transfer import sent
 
 Method = Literal["exact", "quadrature", "diagonal", "last_layer"]
 
@@ -65,7 +66,7 @@ def quadrature(
     """tr(C (G + dI)⁻¹) from `starts` random combinations of the examples' gradients."""
     n = objective.num_examples
     residual = objective.logits().double().softmax(1) - functional.one_hot(objective.labels, objective.num_classes)
-    signs = (rademacher(n, seed, draw).to(residual) for draw in range(starts))
+    signs = (sent(rademacher(n, seed, draw), residual) for draw in range(starts))
     return quadratic_form(
         objective.ggn_product,
         (objective.logit_vjp(sign[:, None] * residual / n**0.5) for sign in signs),

@@ -21,10 +21,12 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from sharpaudit.curvature.draws import rademacher
 from sharpaudit.curvature.lanczos import Krylov, Product
 from sharpaudit.curvature.records import Sampled
+from sharpaudit.transfer import sent
 
 MANY = 10_000
 """Degrees of freedom beyond which Student's distribution is the normal one."""
@@ -47,17 +49,19 @@ def hutchinson(
     """
     if draws < 2:
         raise ValueError(f"a standard error needs at least 2 draws, got {draws}")
-    exact = sum(known.alpha) if known else 0.0
-    forms, squares, diagonals = [], [], torch.zeros(())
+    sums: list[Tensor] = []
+    diagonals = torch.zeros(())
     for draw in range(draws):
-        signs = rademacher(size, seed, draw).to(device)
+        signs = sent(rademacher(size, seed, draw), device)
         image = known.outside(product(known.outside(signs.to(known.dtype)))) if known else product(signs)
         diagonal = signs.to(image) * image
         diagonals = diagonals.to(image) + diagonal
-        forms.append(exact + diagonal.double().sum().item())
-        squares.append(diagonal.double().square().sum().item())
+        sums += [diagonal.double().sum(), diagonal.double().square().sum()]
         on_progress((draw + 1) / draws)
-    on_diagonal = (diagonals.double().square().sum().item() - sum(squares)) / (draws * (draws - 1))
+    *found, of_all = torch.stack([*sums, diagonals.double().square().sum()]).tolist()
+    exact = sum(known.alpha) if known else 0.0
+    forms, squares = [exact + form for form in found[::2]], found[1::2]
+    on_diagonal = (of_all - sum(squares)) / (draws * (draws - 1))
     variance = 2 * max(0.0, float(np.mean(squares)) - on_diagonal)
     spread = 4 * float(np.var(squares, ddof=1)) / draws  # of the variance's first part, which makes its error
     freedom = min(2 * variance**2 / spread, MANY) if spread else MANY

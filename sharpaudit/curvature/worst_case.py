@@ -27,6 +27,7 @@ from sharpaudit.curvature.ball import Ball
 from sharpaudit.curvature.objective import Objective
 from sharpaudit.curvature.perturbation import Progress, silent
 from sharpaudit.curvature.records import Sampled
+from sharpaudit.transfer import fetched
 
 GROUP = 128
 """m of the literature."""
@@ -128,11 +129,14 @@ def _search(part: Objective, ball: Ball, iterations: int, seed: int, on_progress
         )
 
     beside = BESIDE * ball.direction(seed, 0)[None]
-    first = max((search(beside, step, i) for i, step in enumerate(FIRST_STEPS)), key=lambda s: s.heights.item())
-    last = search(first.points, FIRST_STEPS[0], SEARCHES - 1)
+    one, other = (search(beside, step, i) for i, step in enumerate(FIRST_STEPS))
+    better = other.heights > one.heights
+    last = search(torch.where(better[:, None], other.points, one.points), FIRST_STEPS[0], SEARCHES - 1)
     with part.perturbed(ball.perturbation(last.points[0])):
         rises = part.losses() - base
-    return _Peak(rises.cpu(), first.heights[0].cpu(), lengths(last.points, ball.norm).item())
+    before = torch.where(better, other.heights, one.heights)
+    found, height, length = (torch.from_numpy(part) for part in fetched([rises, before, lengths(last.points, ball.norm)]))
+    return _Peak(found, height[0], length.item())
 
 
 def _part(on_progress: Progress, number: int, count: int) -> Progress:

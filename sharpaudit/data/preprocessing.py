@@ -9,6 +9,7 @@ from torch.nn import functional
 from sharpaudit.card import Preprocessing
 from sharpaudit.data.geometry import center_crop, resized_sides
 from sharpaudit.errors import DataError
+from sharpaudit.transfer import sent
 
 LUMINANCE = (0.2989, 0.587, 0.114)
 """ITU-R 601 weights of red, green and blue, rounded as in torchvision."""
@@ -32,7 +33,7 @@ def to_input(images: Tensor, preprocessing: Preprocessing) -> Tensor:
     pixels = _with_channels(images.permute(0, 3, 1, 2).to(torch.float32), channels)
     if pixels.shape[2:] != (height, width):
         pixels = _resized(pixels, (height, width), preprocessing)
-    mean, std = (torch.tensor(values, device=pixels.device).view(-1, 1, 1) for values in (preprocessing.mean, preprocessing.std))
+    mean, std = (sent(torch.tensor(values).view(-1, 1, 1), pixels.device) for values in (preprocessing.mean, preprocessing.std))
     return pixels.div(255).sub_(mean).div_(std).contiguous()
 
 
@@ -43,7 +44,7 @@ def _with_channels(pixels: Tensor, channels: int) -> Tensor:
     if (present, channels) == (1, 3):
         return pixels.expand(-1, 3, -1, -1)
     if (present, channels) == (3, 1):
-        weights = torch.tensor(LUMINANCE, device=pixels.device).view(3, 1, 1)
+        weights = sent(torch.tensor(LUMINANCE).view(3, 1, 1), pixels.device)
         return (pixels * weights).sum(1, keepdim=True).floor()
     raise DataError(f"the images have {present} channels, the network takes {channels}", hint="only 1 and 3 are converted")
 

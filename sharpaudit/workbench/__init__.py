@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from sharpaudit.card import CorruptionSource, ProbeSet
 from sharpaudit.checkpoints import LoadedModel
-from sharpaudit.corruptions import NAMES, SEVERITIES, VERSION, corrupt
+from sharpaudit.corruptions import NAMES, ON_HOST, SEVERITIES, VERSION, corrupt
 from sharpaudit.curvature.copies import copied
 from sharpaudit.curvature.objective import Objective
 from sharpaudit.data import ImageSet, to_input
@@ -30,9 +30,10 @@ from sharpaudit.data.corrupted import Cell, CorruptedSet
 from sharpaudit.device import is_out_of_memory, sizes, with_float64
 from sharpaudit.metrics.predictions import Predictions
 from sharpaudit.stats import Resamples, evenly_spaced, seed_for
+from sharpaudit.transfer import Aside, sent
 from sharpaudit.workbench.features import Features, FeatureTap
 from sharpaudit.workbench.needs import Need, NotApplicable, UndeclaredNeed
-from sharpaudit.workbench.network import Indices, Network
+from sharpaudit.workbench.network import Indices, Network, unchanged
 from sharpaudit.workbench.settings import DEFAULT, BenchSettings
 from sharpaudit.workbench.shelf import Shelf
 
@@ -171,18 +172,22 @@ class Workbench:
             images = images if len(rows) == len(images) else images.take(rows)
 
             def corruption(batch: Tensor, indices: Indices) -> Tensor:
-                if self._stored is not None:
-                    return batch
                 return corrupt(batch, name, severity, indices=torch.from_numpy(rows[indices]), seed=self.settings.seed)
 
+            at_home = name in ON_HOST or self._exact != torch.device(self.settings.device)
+            on_host, on_device = (corruption, unchanged) if at_home else (unchanged, corruption)
+            if self._stored is not None:
+                on_device = on_host = unchanged
             digest = hashlib.sha256(repr((len(images), *images.shape)).encode())
-            self._shelf.views[view] = self._network.predictions(
-                images,
-                self._shelf,
-                corruption,
-                on_batch=lambda batch, _: digest.update(batch.cpu().numpy().tobytes()),
-                on_progress=self._on_progress,
-            )
+            with Aside(lambda pixels: digest.update(pixels.tobytes())) as aside:
+                self._shelf.views[view] = self._network.predictions(
+                    images,
+                    self._shelf,
+                    on_host=on_host,
+                    on_device=on_device,
+                    on_batch=lambda batch, _: aside(batch),
+                    on_progress=self._on_progress,
+                )
             digest.update(images.labels.astype("<i8").tobytes())
             self._shelf.hashes[view] = digest.hexdigest()
         return self._shelf.views[view]
@@ -204,9 +209,9 @@ class Workbench:
         if head is not None and not any(p.requires_grad for p in head.parameters()):
             raise NotApplicable("the last layer is frozen, and frozen parameters are held constant (--trainable-only)")
         self._view(CLEAN if self._train is None else TRAIN, self._probe_images)
-        if self._shelf.features is None:
+        if self._shelf.tap is None:
             raise NotApplicable("the network does not end in a linear layer")
-        return self._shelf.features
+        return self._shelf.tap.features
 
     @property
     def objective(self) -> Objective:
@@ -217,8 +222,8 @@ class Workbench:
             images = self._probe_images.take(self.probe_rows)
             self._shelf.objective = Objective(
                 copied(self._network.module, dtype, self._exact),
-                to_input(torch.tensor(images.images[:], device=self._exact), self.subject.preprocessing).to(dtype),
-                torch.tensor(images.labels, device=self._exact),
+                to_input(sent(torch.tensor(images.images[:]), self._exact), self.subject.preprocessing).to(dtype),
+                sent(torch.tensor(images.labels), self._exact),
                 batch_size=self._shelf.batch_size,
                 within=self._shelf.within,
                 trainable_only=self.settings.trainable_only,
@@ -291,6 +296,5 @@ class Workbench:
                     on_batch=lambda _, indices: tap.keep(indices) if tap else None,
                     on_progress=self._on_progress,
                 )
-            if tap:
-                self._shelf.features = tap.features()
+            self._shelf.tap = tap or self._shelf.tap
         return self._shelf.views[view]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
 from torch import Tensor, nn
+
+from sharpaudit.transfer import fetched, sent
 
 
 @dataclass(frozen=True)
@@ -23,12 +27,12 @@ class Features:
 
 
 class FeatureTap:
-    """Records what goes in and out of `layer` while it is open, and keeps the rows that are `wanted`."""
+    """Records what goes in and out of `layer` while it is open, and keeps the rows that are `wanted`, where they are."""
 
     def __init__(self, layer: nn.Linear, wanted: NDArray[np.int64]) -> None:
         self._layer = layer
         self._wanted = wanted
-        self._kept: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
+        self._kept: list[tuple[Tensor, Tensor]] = []
 
     def __enter__(self) -> FeatureTap:
         self._hook = self._layer.register_forward_hook(self._see)
@@ -42,12 +46,15 @@ class FeatureTap:
 
     def keep(self, indices: NDArray[np.int64]) -> None:
         """Keep the wanted ones of the images `indices`, which just went through."""
-        rows = np.isin(indices, self._wanted)
-        if rows.any():
-            values, logits = (tensor.cpu().double().numpy()[rows] for tensor in self._last)
-            self._kept.append((values, softmax(logits, axis=1)))
+        rows = np.flatnonzero(np.isin(indices, self._wanted))
+        if len(rows):
+            values, logits = self._last
+            at = sent(torch.from_numpy(rows), values.device)
+            self._kept.append((values[at], logits[at]))
 
+    @cached_property
     def features(self) -> Features:
-        """The kept rows."""
-        values, probabilities = (np.concatenate(parts) for parts in zip(*self._kept, strict=True))
-        return Features(values, probabilities, self._layer.weight.detach().cpu().double().numpy())
+        """The kept rows; the host waits for them when they are first asked for."""
+        parts = map(torch.cat, zip(*self._kept, strict=True))
+        values, logits, weight = (part.astype(np.float64) for part in fetched([*parts, self._layer.weight.detach()]))
+        return Features(values, softmax(logits, axis=1), weight)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -13,14 +14,21 @@ from torch import Tensor, nn
 from sharpaudit.card import Preprocessing
 from sharpaudit.curvature.head import last_linear
 from sharpaudit.data import ImageSet, to_input
-from sharpaudit.device import is_out_of_memory
+from sharpaudit.device import is_out_of_memory, with_float64
 from sharpaudit.metrics.predictions import Predictions
+from sharpaudit.transfer import read_ahead, sent
+from sharpaudit.workbench.columns import columns, predictions
 from sharpaudit.workbench.shelf import Shelf
 
 Indices = NDArray[np.int64]
 
 Corruption = Callable[[Tensor, Indices], Tensor]
 """(images, their places in the set) → corrupted images."""
+
+
+def unchanged(batch: Tensor, _: Indices) -> Tensor:
+    """The batch itself."""
+    return batch
 
 
 @dataclass(frozen=True)
@@ -31,47 +39,73 @@ class Network:
     preprocessing: Preprocessing
     device: str
 
-    def pixels(self, images: ImageSet, start: int = 0, stop: int | None = None) -> Tensor:
+    def pixels(self, images: ImageSet) -> Tensor:
         """Stored images on the device."""
-        return torch.tensor(images.images[start:stop], device=self.device)
+        return sent(torch.tensor(images.images[:]), self.device)
 
     def head(self, images: ImageSet) -> nn.Linear | None:
         """The last linear layer, found by one pass of the first image; None where the network ends otherwise."""
-        return last_linear(self.module, to_input(self.pixels(images, 0, 1), self.preprocessing))
+        return last_linear(self.module, to_input(self.pixels(images.limited(1)), self.preprocessing))
 
     def predictions(
         self,
         images: ImageSet,
         shelf: Shelf,
-        corruption: Corruption = lambda batch, indices: batch,
         *,
+        on_host: Corruption = unchanged,
+        on_device: Corruption = unchanged,
         keep_logits: bool = False,
         on_batch: Callable[[Tensor, Indices], None] = lambda batch, indices: None,
         on_progress: Callable[[float], None] = lambda fraction: None,
     ) -> Predictions:
         """Per-example columns of `images`, in batches of the size that `shelf` allows; passes are counted there.
 
-        `on_batch` is told of every batch that went through, as it went in, with the places of its images.
+        The host hands over one batch after the other and waits for the device once, at the end.
+
+        Args:
+            images: what goes through.
+            shelf: knows the size of a batch.
+            on_host: what becomes of a batch on the host, beside the work of the device.
+            on_device: what becomes of it when it has arrived.
+            keep_logits: whether the logits are kept too.
+            on_batch: told of every batch that went through, as it went in, with the places of its images.
+            on_progress: told how much was handed over, which is at most a few batches ahead.
         """
-        parts: list[Predictions] = []
         n, start = len(images), 0
+        labels = sent(torch.tensor(images.labels), self._reduced_on)
+        parts: list[Tensor] = []
+        logits: list[Tensor] = []
+
+        def read(first: int, size: int) -> Iterator[Tensor]:
+            for at in range(first, n, size):
+                indices = np.arange(at, min(n, at + size))
+                yield on_host(torch.tensor(images.images[at : at + size]), indices)
+
         while start < n:
-            indices = np.arange(start, min(n, start + shelf.batch_size))
-            try:
-                batch = corruption(self.pixels(images, start, start + len(indices)), indices)
-                logits = self._logits(batch)
-            except Exception as error:
-                if not (is_out_of_memory(error) and shelf.halve_batch()):
-                    raise
-                continue
-            on_batch(batch, indices)
-            parts.append(Predictions.from_logits(logits, images.labels[indices], keep_logits=keep_logits))
-            shelf.own_passes["forward"] += len(indices)
-            start += len(indices)
-            on_progress(start / n)
-        return Predictions.concatenate(parts)
+            for batch in read_ahead(read(start, shelf.batch_size), self.device):
+                indices = np.arange(start, start + len(batch))
+                try:
+                    batch = on_device(batch, indices)
+                    answer = self._logits(batch)
+                    part = columns(answer, labels[start : start + len(batch)])
+                except Exception as error:
+                    if not (is_out_of_memory(error) and shelf.halve_batch()):
+                        raise
+                    break
+                on_batch(batch, indices)
+                parts.append(part)
+                logits += [answer] if keep_logits else []
+                shelf.own_passes["forward"] += len(indices)
+                start += len(indices)
+                on_progress(start / n)
+        return predictions(parts, images.labels, logits)
+
+    @cached_property
+    def _reduced_on(self) -> torch.device:
+        """Where logits become columns, in float64."""
+        return with_float64(torch.device(self.device))
 
     @torch.inference_mode()
-    def _logits(self, batch: Tensor) -> NDArray[np.float32]:
-        logits: NDArray[np.float32] = self.module(to_input(batch, self.preprocessing)).float().cpu().numpy()
+    def _logits(self, batch: Tensor) -> Tensor:
+        logits: Tensor = self.module(to_input(batch, self.preprocessing)).float().to(self._reduced_on)
         return logits

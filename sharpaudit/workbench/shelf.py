@@ -11,7 +11,7 @@ from sharpaudit.curvature.objective import Objective
 from sharpaudit.device import Sizes
 from sharpaudit.metrics.predictions import Predictions
 from sharpaudit.stats import Resamples
-from sharpaudit.workbench.features import Features
+from sharpaudit.workbench.features import FeatureTap
 
 
 @dataclass
@@ -25,7 +25,8 @@ class Shelf:
     views: dict[str, Predictions] = field(default_factory=dict)
     hashes: dict[str, str] = field(default_factory=dict)
     """Of the corrupted images that were sent through, as `ImageSet.index_hash` is of clean ones; by view."""
-    features: Features | None = None
+    tap: FeatureTap | None = None
+    """Holds the features of the probe set, once its view was computed."""
     objective: Objective | None = None
     resamples: dict[int, Resamples] = field(default_factory=dict)
     results: dict[Hashable, Any] = field(default_factory=dict)
