@@ -16,6 +16,8 @@ import signal
 import sys
 import tempfile
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
@@ -52,13 +54,34 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         "OMP_WAIT_POLICY", "PASSIVE"
     )  # spinning threads make small networks 2 to 7 times slower on a shared machine
     logging.basicConfig(level=logging.CRITICAL, format="%(name)s: %(message)s")
-    code = _run(arguments)
+    with _interruptible() as interrupted:
+        code = _run(arguments)
+    if interrupted and code not in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):  # something swallowed it: a finaliser, an import
+        code = _stopped(arguments, terminated=False)
     failure = streams.failure()
     if failure is not None:
         code = _fail(
             EnvironmentFailure(f"cannot write to stdout: {failure.strerror}", hint="free space there, or send it elsewhere"), []
         )
     sys.exit(code)
+
+
+@contextmanager
+def _interruptible() -> Iterator[list[int]]:
+    """Ctrl-C raises KeyboardInterrupt in the block, and is noted in case something there swallows it."""
+    noted: list[int] = []
+
+    def interrupt(number: int, _frame: FrameType | None) -> NoReturn:
+        noted.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _run(arguments: list[str]) -> int:

@@ -1,0 +1,67 @@
+"""Ctrl-C at any moment gives 130: while the program is imported, while it works, and while it leaves."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import DEMO
+
+CHECKPOINT = str(DEMO / "baseline-seed0.safetensors")
+COMMANDS = {
+    "version": ["--version"],
+    "inspect": ["inspect", CHECKPOINT],
+    "measure": ["measure", CHECKPOINT, "--data", "digits", "--probes", "accuracy", "-o", "run"],
+}
+MOMENTS = random.SystemRandom()
+
+
+def ended(command: list[str], folder: Path, after: float) -> tuple[int, float, str]:
+    """The exit code of the command interrupted `after` so many seconds, how long it ran, and what it said."""
+    code = "import sys; print(file=sys.stderr, flush=True); from sharpaudit.__main__ import run; run()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *command],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a background job ignores it
+    ) as process:
+        assert process.stderr is not None
+        process.stderr.readline()  # Python itself has started: what comes before is not ours
+        started = time.monotonic()
+        try:
+            process.wait(after)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        return process.returncode, time.monotonic() - started, errors
+
+
+@pytest.mark.parametrize(
+    ("command", "tries"),
+    [("version", 2), ("inspect", 1), *(pytest.param(command, 40, marks=pytest.mark.slow) for command in COMMANDS)],
+)
+def test_ctrl_c_at_any_moment(command: str, tries: int, tmp_path: Path) -> None:
+    (tmp_path / "whole").mkdir()
+    code, whole, errors = ended(COMMANDS[command], tmp_path / "whole", 120)
+    assert code == 0, errors
+    codes = []
+    for number in range(tries):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        after = MOMENTS.uniform(0, whole)
+        code, seconds, errors = ended(COMMANDS[command], folder, after)
+        codes.append(code)
+        # by the end of Python's own leaving the signal is as deadly as the system makes it, which a shell calls 130 too
+        done = code == 0 and seconds > 0.5 * whole and "interrupted" not in errors
+        assert code in (130, -signal.SIGINT) or done, f"{code} after {after:.3f} of {whole:.3f} s: {errors}"
+        assert "Traceback" not in errors, f"after {after:.3f} of {whole:.3f} s: {errors}"
+    assert tries < 10 or codes.count(0) < tries / 2
