@@ -194,9 +194,11 @@ def require_known(policy: Policy) -> None:
     Raises:
         UnknownName: with the nearest known name.
     """
-    for rule in policy.rules:
-        if meaning(rule.metric) is None and rule.metric.partition(".")[0] not in plugins():
-            raise UnknownName("metric", rule.metric, [*MEANINGS, *(f"{plugin}.*" for plugin in plugins())])
+    strange = [rule.metric for rule in policy.rules if meaning(rule.metric) is None]
+    foreign = plugins() if strange else frozenset()
+    for metric in strange:
+        if metric.partition(".")[0] not in foreign:
+            raise UnknownName("metric", metric, [*MEANINGS, *(f"{plugin}.*" for plugin in foreign)])
 
 
 def _require_sense(policy: Policy, source: str) -> None:

@@ -9,7 +9,6 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from importlib.metadata import entry_points
 from typing import Literal, cast
 
@@ -93,7 +92,6 @@ def meaning(metric: str) -> Meaning | None:
     return next((found for name, found in MEANINGS.items() if "*" in name and matches(name, metric)), None)
 
 
-@cache
 def plugins() -> frozenset[str]:
     """The names of installed plug-ins, which are the families of what they measure; nothing of theirs is imported."""
     return frozenset(entry.name for entry in entry_points(group="sharpaudit.probes"))

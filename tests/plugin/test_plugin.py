@@ -90,6 +90,17 @@ def test_it_is_explained(run: Command) -> None:
     assert listed["margin"] == {"name": "margin", "distribution": "audit-margin 1.2"}
 
 
+def test_rules_may_be_about_what_it_measures(run: Command, site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "policy.yaml").write_text("schema: sharpaudit.policy/1\nrules: [{metric: margin.quantile, min: -100}]\n")
+    commands = ["policy", "check", "policy.yaml"], ["gate", "run", "--policy", "policy.yaml"]
+    assert [run(*command).code for command in commands] == [2, 2], "no such plug-in is installed"
+    assert "unknown metric 'margin.quantile'" in run(*commands[1]).err
+    monkeypatch.syspath_prepend(site)
+    assert run("measure", BASELINE, "--data", "digits", "--probes", "margin", "--limit", "20", "-o", "run").code == 0
+    assert [run(*command).code for command in commands] == [0, 0]
+    assert "a plug-in measures this" in run(*commands[0]).out
+
+
 @pytest.mark.usefixtures("installed")
 def test_deep_means_our_own_probes() -> None:
     assert {step.probe.name for step in plan("deep")} == set(probes.names())
@@ -152,6 +163,7 @@ BROKEN = {
         "takes the name clean.accuracy, which 'accuracy' measures",
     ),
     "our pattern": (HEAD + DECLARED % ("clean.accuracy/class/x", "x"), "takes the name clean.accuracy/class/x, which 'accuracy'"),
+    "another family": (HEAD + DECLARED % ("margins.mean", "x"), "margins.mean, whose name does not begin with 'margin.'"),
     "all names": (HEAD + DECLARED % ("*", "clean.accuracy"), "takes the name *, which 'accuracy' measures"),
 }
 
