@@ -18,7 +18,7 @@ from sharpaudit.errors import DataError
 from sharpaudit.execute import Finished, TimeIsUp, execute, left_out
 from sharpaudit.plan import Step, total
 from sharpaudit.preparation import Prepared, Progress, Request, prepare
-from sharpaudit.setup_check import check_setup
+from sharpaudit.setup_check import check_setup, taken_for_granted
 from sharpaudit.store import Parts, Run
 from sharpaudit.workbench import Need, Workbench
 
@@ -184,9 +184,11 @@ def _setup(prepared: Prepared) -> SetupCheck | None:
     if not prepared.request.setup_check:
         return None
     model, settings = prepared.model, prepared.settings
-    return check_setup(
-        model.module, model.subject.preprocessing, prepared.test, device=settings.device, seed=prepared.request.bench.seed
-    )
+    subject, request = model.subject, prepared.request
+    found = check_setup(model.module, subject.preprocessing, prepared.test, device=settings.device, seed=request.bench.seed)
+    asked = request.architecture is not None or subject.origins.get("image_size") in ("flags", "metadata", "config.json")
+    loaded = taken_for_granted(model.doubts, prepared.test.shape[:2], subject.preprocessing, asked=asked)
+    return found.model_copy(update={"checks": [*found.checks, *loaded]})
 
 
 def _identity(begun: Mapping[str, Any], bench: Workbench) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from sharpaudit.errors import ArchitectureError, SharpauditError
 
 if TYPE_CHECKING:
     from sharpaudit.checkpoints.fitting import Resolved
-    from sharpaudit.checkpoints.plain import LabelledImages, Normalisation
+    from sharpaudit.checkpoints.plain.trial import LabelledImages, Normalisation
 
 __all__ = ["Decide", "Decision", "Limits", "LoadedModel", "PreprocessingOverrides", "load"]
 
@@ -141,7 +141,7 @@ class _Evidence:
     @property
     def normalisation(self) -> Normalisation | None:
         """Mean and standard deviation, where the user or the file states both."""
-        from sharpaudit.checkpoints import plain
+        from sharpaudit.checkpoints.plain import inference as plain
 
         stated, flags = self.stated.preprocessing, self.overrides or PreprocessingOverrides()
         mean, std = flags.mean or stated.get("mean"), flags.std or stated.get("std")
@@ -160,16 +160,18 @@ class _Found:
 
 def _find(flag: str | None, weights: state_dict.Weights, evidence: _Evidence, *, allow_code: bool) -> _Found:
     """The networks that the weights fit."""
-    from sharpaudit.checkpoints import architectures, fitting, plain
+    from sharpaudit.checkpoints import architectures, fitting
     from sharpaudit.checkpoints.matching import rival_prefix
+    from sharpaudit.checkpoints.plain import description
+    from sharpaudit.checkpoints.plain import inference as plain
 
     stated, image_size = evidence.stated, _image_size(evidence.overrides, evidence.stated)
     spec, origin = (flag, "--arch") if flag is not None else (stated.architecture, stated.origin)
     if spec is None:
         return _looked_for(weights, evidence, image_size)
-    if plain.is_description(spec):
+    if description.is_description(spec):
         inferred = plain.described(
-            plain.parse(spec),
+            description.parse(spec),
             weights,
             evidence.overrides,
             evidence.images,
@@ -196,7 +198,8 @@ def _looked_for(weights: state_dict.Weights, evidence: _Evidence, image_size: in
 
     A few layers in a row may fit a network of the zoo by chance: then it is one of the plain networks that images decide about.
     """
-    from sharpaudit.checkpoints import fitting, plain
+    from sharpaudit.checkpoints import fitting
+    from sharpaudit.checkpoints.plain import inference as plain
 
     chains = plain.chains_of(weights)
     try:

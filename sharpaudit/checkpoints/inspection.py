@@ -11,6 +11,9 @@ from pathlib import Path
 
 from sharpaudit.checkpoints import candidates, contents, fingerprint, state_dict
 from sharpaudit.checkpoints.limits import DEFAULT, Limits
+from sharpaudit.checkpoints.matching import Shapes
+from sharpaudit.checkpoints.plain.chain import Weighted, chains
+from sharpaudit.checkpoints.plain.suggestions import suggestions
 from sharpaudit.checkpoints.statements import Statements
 from sharpaudit.checkpoints.tensors import StoredTensor, Tensor
 from sharpaudit.errors import SharpauditError, clean
@@ -67,6 +70,8 @@ class Inspection:
     """Those that it would have run."""
     networks: list[str] = field(default_factory=list)
     """Known networks that names and shapes fit, with the settings these tell."""
+    plain: list[str] = field(default_factory=list)
+    """Where the tensors are layers in a row: which, and the plainest descriptions for ``--arch``, at a likely image size."""
     refusal: SharpauditError | None = None
     """Why it cannot be measured as it is."""
 
@@ -102,6 +107,7 @@ def inspect(path: Path, *, weights: str = "auto", limits: Limits = DEFAULT) -> I
         refusals.append(error)
     for refusal in refusals:
         refusal.path = refusal.path or str(path)
+    shapes = {name: tensor.shape for name, tensor in chosen.tensors.items()}
     return Inspection(
         file=clean(path.name, limit=255),
         link_to=clean(path.resolve().name, limit=255) if path.is_symlink() else None,
@@ -118,9 +124,27 @@ def inspect(path: Path, *, weights: str = "auto", limits: Limits = DEFAULT) -> I
         stated=found.stated,
         globals=[clean(name) for name in found.globals],
         code=[clean(name) for name in found.calls],
-        networks=[_network(c) for c in fingerprint.candidates({name: t.shape for name, t in chosen.tensors.items()})],
+        networks=[_network(c) for c in fingerprint.candidates(shapes)],
+        plain=_plain(shapes),
         refusal=refusals[0] if refusals else None,
     )
+
+
+def _plain(shapes: Shapes) -> list[str]:
+    """The orders in which the tensors are layers in a row, then the likeliest descriptions."""
+    found = chains(shapes)
+    rows = [f"{len(chain.main)} layers in a row: {', '.join(map(_layer, chain.layers))}" for chain in found]
+    return [*rows, *(f"for example --arch '{text}'" for text in suggestions(found))]
+
+
+def _layer(layer: Weighted) -> str:
+    """A layer of a chain, as far as shapes tell it."""
+    match layer.kind:
+        case "conv":
+            return f"conv {layer.out} {layer.shape[2]}x{layer.shape[3]}"
+        case "linear":
+            return f"linear {layer.shape[1]} to {layer.out}"
+    return layer.kind
 
 
 def _listed(name: str, tensor: Tensor) -> Listed:

@@ -76,6 +76,7 @@ def _document(found: Inspection) -> dict[str, Any]:
         "globals": found.globals,
         "code": found.code,
         "networks": found.networks,
+        "plain": found.plain,
         "error": found.refusal.as_json()["error"] if found.refusal else None,
     }
 
@@ -95,6 +96,7 @@ def _text(found: Inspection) -> str:
         ("states", _statements(found.stated)),
         ("metadata", _cut([f"{key}: {text}" for key, text in found.metadata.items()])),
         ("networks", _cut(found.networks) or ["none known by these names and shapes"]),
+        ("plain", _cut(found.plain)),
         ("warnings", found.warnings),
     ]
     for label, values in rows:

@@ -36,7 +36,12 @@ def measure(
     limits: Any,  # a checkpoints.Limits, made by with_budgets
     train_data: Annotated[Text, option("--train-data", "Training images: generalisation gap and curvature.", metavar="D")] = None,
     arch: Annotated[
-        Text, option("--arch", "timm:NAME, torchvision:NAME, zoo:NAME, file.py:factory; else from the file.", metavar="ARCH")
+        Text,
+        option(
+            "--arch",
+            "timm:NAME, torchvision:NAME, zoo:NAME, 'mlp(784-50-10, relu)', file.py:factory; else from the file.",
+            metavar="ARCH",
+        ),
     ] = None,
     weights: Annotated[
         str, option("--weights", "Of a training checkpoint: auto, ema, raw, a key or a PREFIX.", metavar="WHICH")

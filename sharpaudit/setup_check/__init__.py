@@ -8,6 +8,7 @@ alternative is tried only where it could be that much better: of a network that 
 - `network`: layers that were never trained, BatchNorm that never saw data, logits that are no fixed function of one image
 - `answers`: constant predictions, guessing, permuted labels, labels of which a part slipped
 - `alternatives`: another normalisation, channel order, pixel range or orientation
+- `loading`: what the loader took for granted
 - `findings`: when a difference is clear, and how a check is written down
 """
 
@@ -20,9 +21,10 @@ from torch import nn
 from sharpaudit.card import Preprocessing, SetupCheck
 from sharpaudit.data import ImageSet
 from sharpaudit.setup_check import alternatives, answers, network
+from sharpaudit.setup_check.loading import taken_for_granted
 from sharpaudit.setup_check.sample import draw, size
 
-__all__ = ["check_setup", "least_forward"]
+__all__ = ["check_setup", "least_forward", "taken_for_granted"]
 
 
 def check_setup(

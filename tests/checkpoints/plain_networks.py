@@ -143,36 +143,51 @@ def named(parts: list[nn.Module], draw: random.Random) -> nn.Sequential:
     return nn.Sequential(found)
 
 
-def trained(seed: int, *, copies: int = 4, epochs: int = 4) -> Case:
+def trained(seed: int) -> Case:
     """A network that `seed` draws, trained on most of its images and asked about the rest."""
     draw = random.Random(seed)
     size, channels = draw.choice([16, 16, 20, 20, 24, 24, 28, 28, 32, 32, 40, 48, 64]), draw.choice([1, 3])
-    pixels, labels = pictures(size, channels, copies, np.random.default_rng(seed))
-    order = np.random.default_rng(seed + 1).permutation(len(labels))
-    held_out, rest = order[:2000], order[2000:]
     normalisation = draw.choice(list(NORMALISATIONS))
     mean, std = NORMALISATIONS[normalisation]
-    if mean is None or std is None:
-        mean, std = float(pixels[rest].mean() / 255), float(pixels[rest].std() / 255)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         words, module = drawn(draw, size=size, channels=channels)
-        images = (torch.tensor(pixels).permute(0, 3, 1, 2) / 255 - mean) / std
-        targets = torch.tensor(labels)
-        optimizer = torch.optim.Adam(module.parameters(), 3e-3)
-        steps = epochs * (len(rest) // 128 + 1)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-3, total_steps=steps)
-        module.train()
-        for _ in range(epochs):
-            for batch in torch.split(torch.tensor(rest)[torch.randperm(len(rest))], 128):
-                optimizer.zero_grad()
-                torch.autograd.backward(functional.cross_entropy(module(images[batch]), targets[batch]))
-                optimizer.step()
-                schedule.step()
-        module.eval()
-        with torch.no_grad():
-            logits = torch.cat([module(images[batch]) for batch in torch.split(torch.tensor(held_out), 250)])
+        return fitted(module, f"{seed}: {words} {normalisation}", size, channels, seed=seed, mean=mean, std=std)
+
+
+def fitted(
+    module: nn.Sequential,
+    name: str,
+    size: int,
+    channels: int,
+    *,
+    seed: int,
+    mean: float | None,
+    std: float | None,
+    copies: int = 4,
+    epochs: int = 4,
+) -> Case:
+    """The network trained on most of the pictures; mean and standard deviation are those of them where none are given."""
+    pixels, labels = pictures(size, channels, copies, np.random.default_rng(seed))
+    order = np.random.default_rng(seed + 1).permutation(len(labels))
+    held_out, rest = order[:2000], order[2000:]
+    if mean is None or std is None:
+        mean, std = float(pixels[rest].mean() / 255), float(pixels[rest].std() / 255)
+    images = (torch.tensor(pixels).permute(0, 3, 1, 2) / 255 - mean) / std
+    targets = torch.tensor(labels)
+    optimizer = torch.optim.Adam(module.parameters(), 3e-3)
+    steps = epochs * (len(rest) // 128 + 1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-3, total_steps=steps)
+    module.train()
+    for _ in range(epochs):
+        for batch in torch.split(torch.tensor(rest)[torch.randperm(len(rest))], 128):
+            optimizer.zero_grad()
+            torch.autograd.backward(functional.cross_entropy(module(images[batch]), targets[batch]))
+            optimizer.step()
+            schedule.step()
+    module.eval()
+    with torch.no_grad():
+        logits = torch.cat([module(images[batch]) for batch in torch.split(torch.tensor(held_out), 250)])
     correct = int((logits.argmax(1) == targets[held_out]).sum())
     nll = float(functional.cross_entropy(logits.double(), targets[held_out]))
-    name = f"{seed}: {words} {normalisation}"
     return Case(name, module, pixels[held_out], labels[held_out], mean, std, correct, nll)

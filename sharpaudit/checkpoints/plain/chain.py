@@ -139,7 +139,7 @@ def _stem_and_role(name: str) -> tuple[str, str]:
     if last in ROLES and stem:
         return stem, ROLES[last]
     bare = BARE.fullmatch(name)
-    return (bare[1] + bare[3], ROLES[bare[2]]) if bare and bare[1] + bare[3] else (name, "weight")
+    return (bare[1] + bare[3] or "layer", ROLES[bare[2]]) if bare else (name, "weight")
 
 
 def _weighted(stem: str, names: dict[str, str], shapes: Shapes) -> Weighted | None:
@@ -209,7 +209,10 @@ def _linked(layers: Sequence[Weighted]) -> bool:
         depthwise = here.kind == "conv" and here.shape[1] == 1 and here.out % before.out == 0
         if not depthwise and (here.shape[1] != before.out if here.kind == "conv" else rest):
             return False
+    width = layers[0].out
     for before, here in pairwise(layers):
-        if here.kind not in ("conv", "linear") and (here.kind == before.kind or here.shape not in ((before.out,), (1,))):
+        if here.kind in ("conv", "linear"):
+            width = here.out
+        elif here.kind == before.kind or here.shape not in ((width,), (1,)):
             return False
     return True

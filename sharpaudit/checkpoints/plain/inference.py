@@ -1,0 +1,308 @@
+"""The plain network that the user describes, or that labelled images decide on, ready to be filled with the weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from math import isqrt
+
+from sharpaudit.checkpoints.fitting import Resolved, sized
+from sharpaudit.checkpoints.functions import same_function, takes
+from sharpaudit.checkpoints.plain.build import bind, resolve
+from sharpaudit.checkpoints.plain.chain import Chain, chains
+from sharpaudit.checkpoints.plain.description import Description, Parsed, written
+from sharpaudit.checkpoints.plain.search import Verdict, overturned, search, settled
+from sharpaudit.checkpoints.plain.suggestions import plainest, suggestions
+from sharpaudit.checkpoints.plain.trial import LabelledImages, Normalisation, Score, Trial, values_of
+from sharpaudit.checkpoints.preprocessing import Defaults, PreprocessingOverrides
+from sharpaudit.checkpoints.state_dict import Weights
+from sharpaudit.checkpoints.weights import fill
+from sharpaudit.errors import ArchitectureError
+
+MAX_CHANCE = 7
+"""Layers with weights up to which a network of the zoo may be fitted by chance."""
+
+Size = tuple[int, int, int]
+
+KNOWN = {
+    1: (
+        Normalisation("that of MNIST", (0.1307,), (0.3081,)),
+        Normalisation("that of Fashion-MNIST", (0.286,), (0.353,)),
+    ),
+    3: (
+        Normalisation("that of CIFAR-10", (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)),
+        Normalisation("that of ImageNet", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    ),
+}
+"""Usual ones, tried where they are near the statistics of the images."""
+NEAR = 0.05
+ALIKE = 0.01
+"""Normalisations that are nearer to each other than this are not told apart."""
+MEASURED = 2048
+"""Images from which a mean and a standard deviation are taken."""
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """A plain network that the weights fit, and how it was found."""
+
+    resolved: Resolved
+    origin: str
+    steps: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+    """What the images leave open; no gate passes with it."""
+
+
+def chains_of(weights: Weights) -> list[Chain]:
+    """The orders in which the weights are a plain network."""
+    return chains({name: tensor.shape for name, tensor in weights.tensors.items()})
+
+
+def described(
+    parsed: Parsed,
+    weights: Weights,
+    overrides: PreprocessingOverrides | None,
+    images: LabelledImages | None,
+    *,
+    given: Normalisation | None,
+    allow_nonfinite: bool,
+) -> Inferred:
+    """The network that the user described.
+
+    Args:
+        parsed: the description.
+        weights: of the file.
+        overrides: preprocessing that the user stated.
+        images: labelled ones, to find what nobody states of their normalisation.
+        given: the normalisation that the user or the file states.
+        allow_nonfinite: accept NaN and infinity.
+
+    Raises:
+        ArchitectureError: it does not fit the weights or the images.
+    """
+    found = chains_of(weights)
+    if not found:
+        raise ArchitectureError(
+            "the tensors are not the weights of layers one after the other, which is all that a description can say",
+            hint="name the network with --arch, or give file.py:factory and --allow-code",
+        )
+    chain, refusal = _fitting(parsed.description, found)
+    if chain is None:
+        assert refusal
+        raise refusal
+    if parsed.inputs not in (None, chain.inputs):
+        raise ArchitectureError(f"the first layer takes {chain.inputs} numbers, the description says {parsed.inputs}")
+    size = _size(chain, overrides, images)
+    if size is None:
+        raise ArchitectureError("the size of the images is unknown", hint="give --input-size")
+    resolve(parsed.description, chain, weights, _defaults(size, None, ""))  # refuses what images of that size do not pass
+    normalisations = [given] if given else _normalisations(size, images)
+    if given or images is None:
+        return Inferred(resolve(parsed.description, chain, weights, _defaults(size, given, "flags")), "--arch")
+    trial = _trial([chain], parsed.description, weights, size, images, allow_nonfinite=allow_nonfinite)
+    verdict = settled(trial, chain, parsed.description, normalisations)
+    source, doubts = _normalised(verdict)
+    defaults = _defaults(size, verdict.best.normalisation, source)
+    return Inferred(resolve(parsed.description, chain, weights, defaults), "--arch", doubts=doubts)
+
+
+def infer(
+    found: Sequence[Chain],
+    weights: Weights,
+    overrides: PreprocessingOverrides | None,
+    images: LabelledImages,
+    *,
+    given: Normalisation | None,
+    first: Sequence[Normalisation] = (),
+    allow_nonfinite: bool,
+) -> Inferred:
+    """The plain network in which the weights do clearly best on labelled images.
+
+    Raises:
+        ArchitectureError: none fits, or none is clearly best; the hint holds the best few.
+    """
+    size = _size(found[0], overrides, images)
+    if size is None:
+        raise ArchitectureError("no plain network of these weights takes these images", hint="give --arch or --input-size")
+    start = next((d for chain in found for d in plainest(chain, *size[1:], 1)), None)
+    if start is None:
+        raise _nothing_fits(found[0], size)
+    normalisations = [given] if given else [*first, *_normalisations(size, images)]
+    trial = _trial(found, start, weights, size, images, allow_nonfinite=allow_nonfinite)
+    verdict = search(found, trial, size[1:], normalisations)
+    if verdict is None:
+        raise _nothing_fits(found[0], size)
+    if not verdict.accepted:
+        options = [verdict.best, *verdict.rivals][:5]
+        shown = " or ".join(f"--arch '{written(h.description, h.chain.inputs)}'" for h in options)
+        raise ArchitectureError(
+            f"the weights fit {verdict.tried:,} plain networks and the labelled images do not tell which: {verdict.told}",
+            hint=f"choose one: {shown}",
+        )
+    best = verdict.best
+    source, doubts = ("flags", []) if given else _normalised(verdict)
+    same = {h.description for h in verdict.rivals} - {best.description}
+    if same:
+        others = "; ".join(sorted(written(description, best.chain.inputs) for description in same))
+        doubts.append(
+            f"the images do not tell {written(best.description, best.chain.inputs)} from {others}: confirm it with --arch"
+        )
+    step = f"inferred from shapes and labelled images among {verdict.tried:,} networks: {verdict.told}"
+    defaults = _defaults(size, best.normalisation, source)
+    return Inferred(resolve(best.description, best.chain, weights, defaults), "shapes, then labelled images", [step], doubts)
+
+
+def confirmed(
+    fit: Resolved, found: Sequence[Chain], weights: Weights, images: LabelledImages, overrides: PreprocessingOverrides | None
+) -> bool:
+    """Whether a known network of few layers does well on images of the size it takes, and no other plain network does better."""
+    size, normalisation = _size(found[0], overrides, images), published(fit)
+    start = next((d for chain in found for d in plainest(chain, *size[1:], 1)), None) if size else None
+    if size is None or start is None or not takes(fit, size):
+        return False
+    module = fill(fit, allow_nonfinite=True).module
+    trial = _trial(found, start, weights, size, images, allow_nonfinite=True)
+
+    def known(n: int) -> Score:
+        score = trial.score_of(module, normalisation, n)
+        assert score, "it takes images of this size"
+        return score
+
+    return not overturned(trial, found, size[1:], known, normalisation)
+
+
+def _fitting(description: Description, found: Sequence[Chain]) -> tuple[Chain | None, ArchitectureError | None]:
+    """The order that the description follows, or why the first does not."""
+    refusals = []
+    for chain in found:
+        try:
+            bind(description, chain)
+        except ArchitectureError as error:
+            refusals.append(error)
+            continue
+        return chain, None
+    return None, refusals[0]
+
+
+def _size(chain: Chain, overrides: PreprocessingOverrides | None, images: LabelledImages | None) -> Size | None:
+    """What the network is shown: the size that the user states, else that of the images, else what the weights leave open."""
+    if overrides and overrides.input_size:
+        return overrides.input_size
+    stored = images.shape if images else None
+    if stored:
+        channels, height, width = stored
+        if chain.convs:
+            return (chain.inputs if {chain.inputs, channels} <= {1, 3} else channels, height, width)
+        fitting = [c for c in dict.fromkeys((channels, 1, 3)) if c * height * width == chain.inputs]
+        return (fitting[0], height, width) if fitting else None
+    if not chain.convs:
+        sides = [(c, isqrt(chain.inputs // c)) for c in (1, 3) if chain.inputs % c == 0]
+        square = [(c, side, side) for c, side in sides if c * side * side == chain.inputs]
+        return square[0] if square else None
+    return None
+
+
+def _nothing_fits(chain: Chain, size: Size) -> ArchitectureError:
+    enters = f", {chain.head} numbers enter the first linear layer" if chain.head else ""
+    options = suggestions([chain])
+    return ArchitectureError(
+        f"no plain network of these {len(chain.main)} layers takes images of {size[1]}×{size[2]}{enters}",
+        hint="--input-size, if the images are to be resized" + (f"; it may be --arch '{options[0]}'" if options else ""),
+    )
+
+
+def _defaults(size: Size, normalisation: Normalisation | None, source: str) -> Defaults:
+    channels = size[0]
+    mean, std = (normalisation.mean, normalisation.std) if normalisation else ((0.0,) * channels, (1.0,) * channels)
+    return Defaults(mean, std, size, source=source or "assumed: pixels in [0, 1]")
+
+
+def _normalisations(size: Size, images: LabelledImages | None) -> list[Normalisation]:
+    """What may have been done to the pixels, the likeliest first."""
+    channels = size[0]
+    found = [Normalisation("none", (0.0,) * channels, (1.0,) * channels)]
+    if images:
+        pixels, _ = images.sample(size, MEASURED, 0)
+        mean, std = pixels.mean((0, 2, 3)).tolist(), pixels.std((0, 2, 3)).clamp_min(1e-3).tolist()
+        known = [n for n in KNOWN.get(channels, ()) if _apart(n, mean, std) < NEAR]
+        own = Normalisation("that of these images", tuple(round(v, 4) for v in mean), tuple(round(v, 4) for v in std))
+        found += [own, *known] if all(_apart(n, mean, std) >= ALIKE for n in known) else known
+    found.append(Normalisation("mean 0.5, std 0.5", (0.5,) * channels, (0.5,) * channels))
+    found.append(Normalisation("pixels 0 to 255", (0.0,) * channels, (1 / 255,) * channels))
+    return found
+
+
+def _apart(known: Normalisation, mean: Sequence[float], std: Sequence[float]) -> float:
+    pairs = zip((*known.mean, *known.std), (*mean, *std), strict=True)
+    return max(math.fabs(one - other) for one, other in pairs)
+
+
+def _normalised(verdict: Verdict) -> tuple[str, list[str]]:
+    """Where mean and standard deviation come from, and what is open about them."""
+    best = verdict.best.normalisation
+    others = dict.fromkeys(h.normalisation for h in verdict.rivals if h.normalisation != best)
+    flags = " or ".join(f"--mean {_values(n.mean)} --std {_values(n.std)} ({n.name})" for n in others)
+    doubts = [f"normalisation taken: {best.name}; the images do not tell it from {flags}: confirm it with --mean and --std"]
+    return f"labelled images ({best.name})", doubts if others else []
+
+
+def _values(values: Sequence[float]) -> str:
+    return ",".join(f"{value:g}" for value in values)
+
+
+def _trial(
+    found: Sequence[Chain],
+    start: Description,
+    weights: Weights,
+    size: Size,
+    images: LabelledImages,
+    *,
+    allow_nonfinite: bool,
+) -> Trial:
+    chain, _ = _fitting(start, found)
+    assert chain
+    filled = fill(resolve(start, chain, weights, None), allow_nonfinite=allow_nonfinite)
+    pixels, labels = images.sample(size, Trial.LARGEST, chain.num_classes)
+    return Trial(values_of(filled.module, bind(start, chain)), pixels, labels)
+
+
+def stated(mean: Sequence[float], std: Sequence[float]) -> Normalisation:
+    """The normalisation that a user or a file states."""
+    return Normalisation("as stated", tuple(map(float, mean)), tuple(map(float, std)))
+
+
+def published(fit: Resolved) -> Normalisation:
+    """The normalisation of a known network, for as many channels as these weights take."""
+    defaults = fit.architecture.defaults(fit.outline)
+    assert defaults, "every network of the zoo has them"
+    channels = fit.settings.get("in_channels", defaults.input_size[0])
+    mean, std = (
+        values if len(values) == channels else (math.fsum(values) / len(values),) * channels
+        for values in (defaults.mean, defaults.std)
+    )
+    return Normalisation(f"that of {fit.architecture.spec}", mean, std)
+
+
+def undecided(found: Sequence[Chain], size: tuple[int, int] | None) -> ArchitectureError:
+    """Why weights of a plain network are refused where no images can tell more, with the likeliest networks."""
+    shown = " or ".join(f"--arch '{text}'" for text in suggestions(found, size))
+    return ArchitectureError(
+        "no architecture was named and none is known; the tensors are layers one after the other, whose padding, strides, "
+        "poolings and activations only labelled images tell",
+        hint=f"describe it: {shown}" if shown else "describe it with --arch 'seq(conv 32 5x5 pad 2, relu, maxpool 2, linear 10)'",
+    )
+
+
+def among(inferred: Resolved, fits: Sequence[Resolved]) -> Resolved | None:
+    """The known network that computes what the inferred one does, prepared as that one; None where none does."""
+    wanted = inferred.architecture.defaults(inferred.outline)
+    assert wanted, "an inferred network has a size"
+    for fit in fits:
+        sized_fit = sized(fit, wanted.input_size[1])
+        if same_function(inferred, sized_fit, wanted.input_size):
+            known = published(sized_fit)
+            if (known.mean, known.std) == (wanted.mean, wanted.std):
+                return sized_fit
+            return replace(sized_fit, architecture=replace(sized_fit.architecture, defaults=lambda _: wanted))
+    return None
