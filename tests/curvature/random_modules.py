@@ -292,9 +292,9 @@ def normalised_head(rng: Rng, width: int, classes: int) -> nn.Module:
 HEADS = (linear, linear, cosine, tempered, normalised_head)
 
 
-def random_module(rng: Rng, *, scale: int = 1) -> tuple[str, Case]:
-    """A case with its description; images (n, 1, 4, 4) and float64 weights; the last batch is ragged for an even batch size."""
-    width, classes = scale * int(rng.integers(3, 6)), int(rng.integers(2, 5))
+def random_classifier(rng: Rng, classes: int, *, scale: int = 1) -> tuple[str, nn.Module]:
+    """A network in eval mode for images (n, 1, 4, 4), with its description; float32, and some of it is complex or integers."""
+    width = scale * int(rng.integers(3, 6))
     embedding, head = EMBEDDINGS[rng.integers(len(EMBEDDINGS))], HEADS[rng.integers(len(HEADS))]
     names = [str(name) for name in rng.choice(list(BLOCKS), int(rng.integers(1, 4)), replace=False)]
     seed = int(rng.integers(2**31))
@@ -306,9 +306,16 @@ def random_module(rng: Rng, *, scale: int = 1) -> tuple[str, Case]:
                 if p.ndim:
                     p.add_(0.2 * torch.randn(p.shape))
             module(torch.randn(32, 1, 4, 4))  # gives BatchNorm statistics that are not 0 and 1
-        inputs = torch.randn(2 * int(rng.integers(4, 9)) + 1, 1, 4, 4)
-        labels = torch.randint(0, classes, inputs.shape[:1])
-    return " → ".join([embedding.__name__, *names, head.__name__]), Case(double(module.eval()), inputs.double(), labels)
+    return " → ".join([embedding.__name__, *names, head.__name__]), module.eval()
+
+
+def random_module(rng: Rng, *, scale: int = 1) -> tuple[str, Case]:
+    """A case of two to four classes in float64, with its description; the last batch is ragged for an even batch size."""
+    classes = int(rng.integers(2, 5))
+    name, module = random_classifier(rng, classes, scale=scale)
+    generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+    inputs = torch.randn(2 * int(rng.integers(4, 9)) + 1, 1, 4, 4, generator=generator).double()
+    return name, Case(double(module), inputs, torch.randint(0, classes, inputs.shape[:1], generator=generator))
 
 
 def double(module: nn.Module) -> nn.Module:

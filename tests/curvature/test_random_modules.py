@@ -1,4 +1,5 @@
-"""Every exact number on random modules of every make, against dense matrices that share no code with ours.
+"""Every exact number on random modules of every make, against dense matrices that share no code with ours; every sampled one by
+how often its interval covers; and every probe of geometry, none of which may fail.
 
 A few modules from a fresh seed in every run, forty with `slow`; the seed is printed, and SHARPAUDIT_SEED sets it.
 """
@@ -14,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from sharpaudit.card import Failed
 from sharpaudit.curvature.fisher_rao import fisher_rao
 from sharpaudit.curvature.ggn_trace import ggn_trace
 from sharpaudit.curvature.hessian import hessian_spectrum, negative_mass
@@ -21,9 +23,12 @@ from sharpaudit.curvature.linearity import piecewise_linear
 from sharpaudit.curvature.objective import Objective
 from sharpaudit.curvature.soft_rank import ggn_soft_rank
 from sharpaudit.curvature.takeuchi import norms
+from sharpaudit.execute import run
+from sharpaudit.plan import plan
 from tests import oracles
+from tests.benches import bench
 from tests.cases import Case
-from tests.curvature.random_modules import random_module
+from tests.curvature.random_modules import random_classifier, random_module
 
 SEED = int(os.environ.get("SHARPAUDIT_SEED") or np.random.SeedSequence().generate_state(1)[0])
 TOLERANCE = 1e-6
@@ -118,3 +123,25 @@ def test_every_exact_number(number: int, trainable_only: bool) -> None:
     exact = (gradients * torch.linalg.solve(damped, gradients.T).T).sum(1).numpy()
     np.testing.assert_allclose(norms(o, DAMPING, "exact"), exact, rtol=TOLERANCE)
     np.testing.assert_allclose(norms(o, DAMPING, "diagonal"), (gradients**2 / damped.diagonal()).sum(1).numpy(), rtol=TOLERANCE)
+
+
+GEOMETRY = [
+    ("average_case", {"draws": 4}), ("first_order", {"iterations": 2}), ("fisher_rao", {}), ("information", {}),
+    ("keskar", {"iterations": 2}), ("pac_bayes", {"draws": 4, "steps": 4}), ("perturbation", {"draws": 4}),
+    ("relative_flatness", {}), ("reparametrisation", {}), ("slices", {"points": 5}), ("spectrum", {}),
+    ("worst_case", {"iterations": 2}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 40))])
+def test_no_probe_fails(number: int) -> None:
+    """What is not measured is not applicable, and says why."""
+    name, module = random_classifier(np.random.default_rng([SEED, 1, number]), 10)
+    print(f"SHARPAUDIT_SEED={SEED}, classifier {number}: {name}")
+    on = bench(nn.Sequential(nn.AvgPool2d(2), module).eval(), n=40, probe_examples=20, trainable_only=bool(number % 2))
+    for probe, options in GEOMETRY:
+        (step,) = plan(probe, {probe: options})
+        found = run(step, on)
+        assert found.status != "failed", f"{probe}: {found.reason}"
+        assert not [m for m in found.measurements if isinstance(m, Failed)]
+        assert found.measurements
