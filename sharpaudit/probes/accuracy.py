@@ -7,7 +7,7 @@ How it is computed
     Top-1 predictions of one forward pass, in data order, without augmentation. Proportions carry Wilson intervals. The
     generalisation gap is training accuracy minus test accuracy, both on clean views; its interval treats the two sets as
     independent samples (Newcombe 1998, method 10). Negative log-likelihood (nats) and Brier score, Σ_k (p_k − 1[y = k])² in
-    [0, 2], carry BCa bootstrap intervals.
+    [0, 2], carry BCa bootstrap intervals, or, where few images carry the mean, Student's with the skewness of the images removed.
 
 When not to trust it
     Test images the model was trained on; class accuracies over a handful of images: read their n. The worst class is chosen

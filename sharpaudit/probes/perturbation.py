@@ -25,7 +25,7 @@ Sources
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sharpaudit.card import Measured, Scalar, Skipped
 from sharpaudit.curvature.perturbation import paper_protocol, random_sharpness, sam_sharpness
@@ -110,6 +110,13 @@ def perturbation(bench: Workbench, options: PerturbationOptions) -> Iterator[Fin
         batch_size=options.paper_batch,
         on_progress=bench.progress(0.8, 1.0),
     )
+    if published.null.standard_error:
+        shuffled = "one shuffled pass is the reference of all draws, which makes them no independent readings"
+        published = replace(
+            published,
+            sharpness=published.sharpness and replace(published.sharpness, reason=shuffled),
+            null=replace(published.null, reason=shuffled),
+        )
     shared = {
         "radius": options.radius,
         "draws": options.paper_draws,

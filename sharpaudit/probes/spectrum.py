@@ -21,7 +21,7 @@ How it is computed
     5e-4, the usual one, for every checkpoint alike. All eigenvalues of G come from its Gram matrix where that is cheaper; else
     starts take steps until the Gauss and the Gauss–Radau rule, which bracket the value, agree to a tolerance.
     `converged` is about steps. Intervals of exact traces are BCa over images; others are Student's over random starts or draws,
-    from the lower end of the bracket to the upper.
+    with their skewness removed, from the lower end of the bracket to the upper.
 
 When not to trust it
     All of these change when layers are rescaled without changing the function: α = 10 can turn 1.8 into 33.6. Compare them

@@ -44,7 +44,7 @@ EXAMPLES = (512, 1000)
 
 def accuracies() -> Iterator[Row]:
     """Exactly, from the binomial distribution; averaged over the accuracies of a band, since one alone decides little."""
-    bands = (1000, 0.90, 0.93), (1000, 0.96, 0.98), (10_000, 0.90, 0.93), (10_000, 0.985, 0.995), (100, 0.8, 0.9)
+    bands = (1000, 0.90, 0.93), (1000, 0.96, 0.98), (10_000, 0.90, 0.93), (10_000, 0.985, 0.995), (100, 0.95, 0.99)
     for n, low, high in bands:
         found = [wilson(k, n) for k in range(n + 1)]
         lows, highs = np.array([ci.low for ci in found]), np.array([ci.high for ci in found])
@@ -203,9 +203,8 @@ def random_sharpness() -> Iterator[Row]:
 
 
 def published() -> Iterator[Row]:
-    sharpness, null = populations.paper_draws(populations.NETWORKS[1])
-    yield of_draws("published protocol", sharpness, 20)
-    yield of_draws("null of the published protocol", null, 20)
+    """Where batches are even; else one shuffled pass is the reference of all draws, and there is no interval."""
+    yield of_draws("published protocol", populations.paper_draws(populations.NETWORKS[1]), 20)
 
 
 def average() -> Iterator[Row]:
@@ -372,7 +371,6 @@ SIMULATED: Mapping[str, Callable[[], Iterator[Row]]] = {
     "sharpness.random": random_sharpness,
     "sharpness.random_antithetic": random_sharpness,
     "sharpness.random_paper_protocol": published,
-    "sharpness.random_null": published,
     "sharpness.average/*": average,
     "sharpness.worst/*": worst,
     "sharpness.keskar": over_images,
@@ -405,6 +403,7 @@ WITHOUT = {
     "flatness.relative_lambda",
     "sharpness.first_order",
     "sharpness.lambda_min",
+    "sharpness.random_null",
     "sharpness.lambda_ratio_1_5",
     "reparametrisation.pairs",
     "reparametrisation.logit_change",
@@ -450,12 +449,9 @@ def test_an_interval_of_few_skewed_draws_covers() -> None:
     assert found.fair(), found.line
 
 
-UNEVEN = {
-    "accuracy of 0.8 to 0.9",
-    "accuracy of 0.96 to 0.98",
-    "accuracy of 0.985 to 0.995",
-}
-"""What is known to miss more on one side than a factor of two allows, with coverage as it should be."""
+UNEVEN = {"accuracy of 0.95 to 0.99", "average l2/adaptive/0.1, baseline-seed0"}
+"""What covers as it should and misses more on one side than a factor of two allows: Wilson's interval for a hundred images of
+which nearly all are right; and draws whose skewness is four times their scatter, of a network at a loss of 2e-4."""
 
 
 @pytest.mark.slow
@@ -465,3 +461,4 @@ def test_intervals_cover(simulation: str) -> None:
     print("", HEADER, *(found.line + ("" if found.fair() else "   !") for found in rows), sep="\n")
     assert all(math.isfinite(found.coverage) for found in rows)
     assert [found.measure for found in rows if not found.fair() and found.measure not in UNEVEN] == []
+    assert all(found.coverage >= 0.92 for found in rows)

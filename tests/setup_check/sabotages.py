@@ -190,13 +190,14 @@ SABOTAGES = [
 
 
 def networks() -> Iterator[tuple[str, SetUp]]:
-    """Ten: of the demo, and real ones on 256 images."""
+    """Ten: of the demo, and real ones on 256 images, the deepest on 128."""
     for name in ("baseline-seed0", "augmentation-seed1", "sam-seed0", "weight_decay_sam-seed1"):
         yield name, cases.digits(name)
     for name in ("ccexam_mnist.pth", "convexadv_mnist_robust.pth", "convexadv_fashion_robust.pth"):
         yield name, spread(cases.real(name), 256)
-    for name in ("abcrown_resnet2b_adv.pth", cases.RESNET20, "chelcacs_resnet20_undertrained.th"):
-        yield name, spread(cases.real(name), 256)
+    yield "abcrown_resnet2b_adv.pth", spread(cases.real("abcrown_resnet2b_adv.pth"), 256)
+    for name in (cases.RESNET20, "chelcacs_resnet20_undertrained.th"):
+        yield name, spread(cases.real(name), 128)
 
 
 def spread(setup: SetUp, n: int, seed: int = 0) -> SetUp:
