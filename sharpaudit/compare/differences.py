@@ -185,7 +185,7 @@ def _by_terms(first: Measured, second: Measured, evidence: _Evidence) -> tuple[E
     a, b = (kept.get(first.name) for kept in evidence.terms)
     if a is None or b is None or not (_gives(a, first) and _gives(b, second)):
         return None
-    found = b.difference(a, evidence.resamples(a.values.shape[-1]), LEVEL)
+    found = b.difference(a, LEVEL)
     if found is None or found.ci is None:
         return None
     if first.converged is False or second.converged is False:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sharpaudit.metrics.predictions import Predictions
-from sharpaudit.stats import Estimate, Resamples, bootstrap, crossed_interval, first_mean, t_interval_of
+from sharpaudit.stats import Estimate, crossed_interval, t_interval_of
 
 Over = Literal["images", "draws", "draws and images"]
 
@@ -53,11 +53,12 @@ class Terms:
         """The number."""
         return float(self.values.mean())
 
-    def difference(self, from_: Terms, resamples: Resamples, level: float = 0.95) -> Estimate | None:
+    def difference(self, from_: Terms, level: float = 0.95) -> Estimate | None:
         """The number less another checkpoint's, with its paired interval; None where the terms are not of the same units.
 
-        Over images the interval is BCa's, over few draws Student's, and over both that of a table with random rows and columns.
-        There is none, and a reason, where every term differs by the same.
+        Student's over images or over draws, and over both that of a table with random rows and columns. Differences of terms with
+        heavy tails have them on both sides, where Student covers 93 to 97 % and BCa 84 to 90 %. Of a difference that one image in
+        hundreds decides neither does, since most probe sets lack it. No interval, and a reason, where all terms differ alike.
         """
         if self.over != from_.over or self.values.shape != from_.values.shape:
             return None
@@ -65,15 +66,7 @@ class Terms:
         value, scale = self.value - from_.value, float(np.abs(change).max())
         if np.ptp(change) <= 1e-12 * scale:
             return Estimate(value, None, f"the same difference in all {change.size} terms, over {self.over}")
-        match self.over:
-            case "images":
-                found = bootstrap(change / scale, first_mean, resamples, level)
-                ci = found.ci and found.ci.model_copy(update={"low": scale * found.ci.low, "high": scale * found.ci.high})
-                return Estimate(value, ci, found.reason)
-            case "draws":
-                return Estimate(value, t_interval_of(change, level))
-            case "draws and images":
-                return Estimate(value, crossed_interval(change, level))
+        return Estimate(value, crossed_interval(change, level) if change.ndim > 1 else t_interval_of(change, level))
 
 
 Columns = Mapping[str, Mapping[str, NDArray[Any]]]
