@@ -7,10 +7,11 @@ Why it matters
 How it is computed
     Each test image is taken from a published set (``--data cifar10-c``), or corrupted on the device by our own versioned
     functions and quantised to 8 bits as the published sets are (label ``synthetic-c``), and sent through once; the same corrupted
-    images for every checkpoint, batch size and machine. Where fewer images than the test set holds are used, they are evenly
-    spaced over it. The mean over cells (corruption × severity) is unweighted, as in the published protocols. Its interval is a
-    bootstrap over *images*: the same image stands in every cell, so cells are not independent samples. The mean corruption error
-    needs a reference: ``--set corruption.reference=RUN`` takes a model's card, ``alexnet`` the published unit of ImageNet-C.
+    images for every checkpoint, batch size and machine: the table's ``sha256`` is of the bytes that went through, and of their
+    labels. Where fewer images than the test set holds are used, they are evenly spaced over it. The mean over cells (corruption ×
+    severity) is unweighted, as in the published protocols. Its interval is a bootstrap over *images*: the same image stands in
+    every cell, so cells are not independent samples. The mean corruption error needs a reference: ``--set
+    corruption.reference=RUN`` takes a model's card, ``alexnet`` the published unit of ImageNet-C.
 
 When not to trust it
     Our functions are not the published files: compare `synthetic-c` numbers with each other, never with published CIFAR-10-C
