@@ -97,8 +97,7 @@ def trail(images: Tensor, degrees: Tensor, reach: int, sigma: float) -> Tensor:
     """float32 (b, h, w, c): whole grey levels smeared one way along each image's angle, by half a Gaussian of `sigma` pixels.
 
     `degrees` are on the CPU. Steps go to whole pixels, as in ImageMagick's motion blur; beyond the border the nearest pixel is
-    repeated.
-    Weights have 16 bits, so the sum is exact in float32.
+    repeated. Weights have 16 bits, so the sum is exact in float32.
     """
     steps = np.arange(2 * reach + 1)
     weights = whole(np.exp(-0.5 * (steps / sigma) ** 2), bits=16).tolist()
@@ -107,6 +106,15 @@ def trail(images: Tensor, degrees: Tensor, reach: int, sigma: float) -> Tensor:
     height, width = images.shape[1:3]
     wide = pad(images.float(), 2 * reach, "nearest", dims=(1, 2))
     total = torch.zeros_like(images, dtype=torch.float32)
+    if images.device.type != "cpu":  # one step of all images at a time: an accelerator waits for the host between operations
+        columns = wide.shape[2]
+        flat, start = wide.flatten(1, 2), np.arange(height)[:, None] * columns + np.arange(width)
+        here = sent(torch.from_numpy(start.flatten()), images.device)
+        moved = sent(torch.from_numpy(down * columns + right), images.device)
+        for step, weight in enumerate(weights):
+            place = (moved[:, step, None] + here)[..., None].expand(-1, -1, images.shape[-1])
+            total.add_(flat.gather(1, place).view(images.shape), alpha=weight)
+        return total
     for image, smeared, rows, columns in zip(wide, total, down.tolist(), right.tolist(), strict=True):
         for row, column, weight in zip(rows, columns, weights, strict=True):
             smeared.add_(image[row : row + height, column : column + width], alpha=weight)

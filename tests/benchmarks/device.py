@@ -46,7 +46,8 @@ from tests.corruptions.images import photographs
 from tests.corruptions.reference import generator
 
 TOLERANCE = 1e-3
-"""Largest relative difference of two Hessian products in float32: rounding leaves 1e-5, a wrong product differs by percents."""
+"""Largest relative difference of our Hessian products in float32 from their definition: rounding leaves 1e-5. A peer's is
+printed: forward mode is off by 1e-3 through a LayerNorm."""
 
 CORRUPTED: tuple[tuple[Table, int], ...] = ((32, 1024), (64, 1024), (224, 128))
 """Sides of the images that are corrupted, and how many at once."""
@@ -104,6 +105,7 @@ def products(name: str, n: int, size: int, rounds: int, device: str) -> dict[str
     truth = by_definition(c, v)
     rows: dict[str, Work] = {}
     memory: dict[str, float] = {}
+    apart: dict[str, float] = {"gradient": 0.0}
 
     def tried(label: str, build: Callable[[], Callable[[], Any]]) -> None:
         """Takes the contender up, unless it has no room."""
@@ -117,7 +119,7 @@ def products(name: str, n: int, size: int, rounds: int, device: str) -> dict[str
             print(f"left out: {label} runs out of memory")
             return
         memory[label] = peak(device) - before
-        require(off <= TOLERANCE, f"{name}: the product of {label} is {off:.1e} off its definition")
+        apart[label] = off
         rows[label] = product
 
     def gradient() -> Any:
@@ -134,14 +136,21 @@ def products(name: str, n: int, size: int, rounds: int, device: str) -> dict[str
     tried("sharpaudit", ours)
     for peer in peers(c):
         tried(peer.name, lambda peer=peer: lambda: peer.product(v))  # type: ignore[misc]  # mypy infers no default's type
+    require(
+        "sharpaudit" in rows and apart["sharpaudit"] <= TOLERANCE, f"{name}: our product is {apart.get('sharpaudit', 1):.1e} off"
+    )
     seconds = in_turn(rows, rounds, until_done)
     found = {
-        label: {"seconds": each, "gradients": each / seconds["gradient"], "peak_mib": memory[label]}
+        label: {"seconds": each, "gradients": each / seconds["gradient"], "peak_mib": memory[label], "off": apart[label]}
         for label, each in seconds.items()
     }
-    print(f"\nOne Hessian product: {name}, {n} images of {size} pixels\n{'':44} {'ms':>9} {'gradients':>9} {'peak MiB':>9}")
+    print(f"\nOne Hessian product: {name}, {n} images of {size} pixels")
+    print(f"{'':44} {'ms':>9} {'gradients':>9} {'peak MiB':>9} {'off by':>9}")
     for label, row in found.items():
-        print(f"{label:44} {1000 * row['seconds']:9.2f} {row['gradients']:9.2f} {row['peak_mib']:9.0f}", flush=True)
+        print(
+            f"{label:44} {1000 * row['seconds']:9.2f} {row['gradients']:9.2f} {row['peak_mib']:9.0f} {row['off']:9.1e}",
+            flush=True,
+        )
     return found
 
 
@@ -307,7 +316,7 @@ def main(*arguments: str) -> None:
     for name in ("resnet20", "resnet18"):
         sections[f"audit_{name}"] = partial(whole, name)
     wanted = [key for key in sections if key in chosen] or list(sections)
-    with compute_settings(torch.get_num_threads()):
+    with compute_settings(1 if tiny else torch.get_num_threads()):  # threads that wait for each other cost more than they bring
         for key in wanted:
             results[key] = sections[key]()
             if not tiny:

@@ -35,7 +35,7 @@ def test_wrong_numbers_end_in_failure(monkeypatch: pytest.MonkeyPatch, capsys: p
     right = Objective.hvp
     monkeypatch.setattr(device, "peers", lambda c: iter(()))
     monkeypatch.setattr(Objective, "hvp", lambda self, v: 1.01 * right(self, v))
-    with pytest.raises(SystemExit, match=r"1 wrong: resnet20: the product of sharpaudit is 1\.0e-02 off its definition"):
+    with pytest.raises(SystemExit, match=r"1 wrong: resnet20: our product is 1\.0e-02 off"):
         device.main("tiny", "product_resnet20")
     assert "gradient " in capsys.readouterr().out, "it goes on to the end"
 
