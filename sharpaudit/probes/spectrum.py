@@ -129,7 +129,7 @@ def cost(workload: Workload, options: SpectrumOptions) -> Passes:
 
 @probe(
     needs={Need.OBJECTIVE, Need.RESAMPLES},
-    version=4,
+    version=5,
     measures=[
         "sharpness.lambda_max",
         "sharpness.lambda_min",
