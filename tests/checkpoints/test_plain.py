@@ -293,3 +293,18 @@ def test_thirty_networks_in_shapes_of_no_zoo(tmp_path: Path) -> None:
     print(found)
     assert not found.get("wrong")
     assert found.get("asked", 0) <= 6
+
+
+@pytest.mark.slow
+def test_a_network_that_is_none_of_those_tried_is_not_taken_for_one_of_them(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    dilated = nn.Sequential(
+        nn.Conv2d(1, 12, 3, 1, 1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(12, 16, 3, 1, 2, dilation=2), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(16 * 25, 10),
+    )  # fmt: skip
+    case = fitted(dilated, "dilated", 20, 1, seed=3, mean=0.5, std=0.5, copies=3, epochs=3)
+    with pytest.raises(ArchitectureError, match="where training in it would leave the weights, they are not"):
+        prepare(request(case, tmp_path))
+    text = "seq(conv 12 3x3 pad 1, relu, maxpool 2, conv 16 3x3 pad 2 dilation 2, relu, maxpool 2, linear 10)"
+    named = replace(request(case, tmp_path), architecture=text, preprocessing=PreprocessingOverrides(mean=(0.5,), std=(0.5,)))
+    assert right_answers(prepare(named)) == case.correct
