@@ -11,13 +11,15 @@ import hashlib
 import importlib.util
 import inspect
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from sharpaudit import files
 from sharpaudit.checkpoints import meta, zoo
@@ -39,6 +41,9 @@ REFUSED_OPTIONS = {
 
 
 MAX_CODE_BYTES = 1 << 20
+
+MAX_PARAMETERS = 10_000
+"""Weights and biases of one network; the largest of timm has 2,500."""
 
 REFUSALS = (ValueError, TypeError, RuntimeError, AssertionError, IndexError, ZeroDivisionError, AttributeError, KeyError)
 """What builders raise for a class count, a number of channels or an image size that they do not support."""
@@ -159,9 +164,28 @@ def _of_timm(rest: str) -> Architecture:
 
     def build(**given: int) -> nn.Module:
         changed: dict[str, Any] = {_TIMM_NAMES[key]: value for key, value in given.items() if value != usual[key]}
-        return timm.create_model(name, pretrained=False, **changed, **options)
+        with _few_parameters():
+            return timm.create_model(name, pretrained=False, **changed, **options)
 
     return Architecture(f"timm:{rest}", build, settings, _timm_defaults, published=classifier)
+
+
+@contextmanager
+def _few_parameters() -> Iterator[None]:
+    """Stop building a network of more parameters than any has: its options may come from a file, and ask for any depth."""
+    count = 0
+
+    def counted(*_: object) -> None:
+        nonlocal count
+        count += 1
+        if count > MAX_PARAMETERS:
+            raise ValueError(f"it has more than {MAX_PARAMETERS:,} parameters")
+
+    hook = register_module_parameter_registration_hook(counted)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 _TIMM_NAMES = {"num_classes": "num_classes", "in_channels": "in_chans", "image_size": "img_size"}

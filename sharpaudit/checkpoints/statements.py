@@ -15,6 +15,8 @@ from sharpaudit.checkpoints import strict_json
 from sharpaudit.errors import CheckpointError, clean
 
 MAX_CLASSES = 100_000
+MAX_ARGUMENT = 100_000
+"""Of a number in ``model_args``: builders loop and allocate as they are told."""
 PREPROCESSING_FIELDS = ("mean", "std", "input_size", "interpolation", "crop_pct")
 PIL_RESAMPLING = {0: "nearest", 2: "bilinear", 3: "bicubic"}
 """Numbers that ``preprocessor_config.json`` uses for Pillow's filters."""
@@ -81,6 +83,9 @@ def of_config(config: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> Sta
     if not isinstance(options, dict):
         raise CheckpointError("config.json: model_args is not an object")
     simple = {key: value for key, value in options.items() if isinstance(value, int | float | str) and key.isidentifier()}
+    large = next((key for key, value in simple.items() if not isinstance(value, str) and not abs(value) <= MAX_ARGUMENT), None)
+    if large is not None:
+        raise CheckpointError(f"config.json: model_args.{clean(large)} is above {MAX_ARGUMENT:,}, which no network asks for")
     if len(simple) < len(options):
         notes.append("config.json: model_args that are not plain values were ignored")
     query = "&".join(f"{key}={value}" for key, value in sorted(simple.items()))
