@@ -45,7 +45,7 @@ MAX_CODE_BYTES = 1 << 20
 MAX_PARAMETERS = 10_000
 """Weights and biases of one network; the largest of timm has 2,500."""
 
-REFUSALS = (ValueError, TypeError, RuntimeError, AssertionError, IndexError, ZeroDivisionError, AttributeError, KeyError)
+REFUSALS = (ValueError, TypeError, RuntimeError, AssertionError, IndexError, ArithmeticError, AttributeError, KeyError)
 """What builders raise for a class count, a number of channels or an image size that they do not support."""
 
 
