@@ -12,9 +12,9 @@ from xml.etree import ElementTree
 
 import pytest
 
+import sharpaudit
 from sharpaudit import store
 from tests.cli.conftest import DEMO, Command
-from tests.report.cards import full
 
 POLICY = "schema: sharpaudit.policy/1\nrules: [{metric: clean.accuracy, min: 0.5}]\n"
 CHECKPOINT = DEMO / "sam-seed0.safetensors"
@@ -54,9 +54,14 @@ WRITERS: dict[str, tuple[str | Path, ...]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def measured() -> store.Run:
+    return sharpaudit.measure(CHECKPOINT, "digits", probes="accuracy")
+
+
 @pytest.fixture
-def stored(run: Command, tmp_path: Path) -> Path:
-    store.save_run(tmp_path / "run", store.Run(full(), {}))
+def stored(run: Command, tmp_path: Path, measured: store.Run) -> Path:
+    store.save_run(tmp_path / "run", measured)
     (tmp_path / "policy.yaml").write_text(POLICY)
     return tmp_path
 
