@@ -81,7 +81,7 @@ class ReparametrisationOptions:
     """The factor."""
     examples: int = 8
     """Images of the probe set on which the measures are taken before and after."""
-    passes: int = 500
+    passes: int = 600
     """Most forward passes of those images that a probe may cost to be tried; dearer ones are not tested."""
 
     def __post_init__(self) -> None:
