@@ -37,6 +37,7 @@ KNOWN = {
 }
 """Usual ones, tried where they are near the statistics of the images."""
 NEAR = 0.05
+OWN = "that of these images"
 ALIKE = 0.01
 """Normalisations that are nearer to each other than this are not told apart."""
 MEASURED = 2048
@@ -226,7 +227,7 @@ def _normalisations(size: Size, images: LabelledImages | None) -> list[Normalisa
         pixels, _ = images.sample(size, MEASURED, 0)
         mean, std = pixels.mean((0, 2, 3)).tolist(), pixels.std((0, 2, 3)).clamp_min(1e-3).tolist()
         known = [n for n in KNOWN.get(channels, ()) if _apart(n, mean, std) < NEAR]
-        own = Normalisation("that of these images", tuple(round(v, 4) for v in mean), tuple(round(v, 4) for v in std))
+        own = Normalisation(OWN, tuple(round(v, 4) for v in mean), tuple(round(v, 4) for v in std))
         found += [own, *known] if all(_apart(n, mean, std) >= ALIKE for n in known) else known
     found.append(Normalisation("mean 0.5, std 0.5", (0.5,) * channels, (0.5,) * channels))
     found.append(Normalisation("pixels 0 to 255", (0.0,) * channels, (1 / 255,) * channels))
@@ -240,11 +241,16 @@ def _apart(known: Normalisation, mean: Sequence[float], std: Sequence[float]) ->
 
 def _normalised(verdict: Verdict) -> tuple[str, list[str]]:
     """Where mean and standard deviation come from, and what is open about them."""
-    best = verdict.best.normalisation
+    best, doubts = verdict.best.normalisation, []
     others = dict.fromkeys(h.normalisation for h in verdict.rivals if h.normalisation != best)
-    flags = " or ".join(f"--mean {_values(n.mean)} --std {_values(n.std)} ({n.name})" for n in others)
-    doubts = [f"normalisation taken: {best.name}; the images do not tell it from {flags}: confirm it with --mean and --std"]
-    return f"labelled images ({best.name})", doubts if others else []
+    if others:
+        flags = " or ".join(f"--mean {_values(n.mean)} --std {_values(n.std)} ({n.name})" for n in others)
+        doubts.append(
+            f"normalisation taken: {best.name}; the images do not tell it from {flags}: confirm it with --mean and --std"
+        )
+    if best.name == OWN:  # near what the trainer took, but not the same numbers
+        doubts.append(f"--mean {_values(best.mean)} --std {_values(best.std)} were measured on these images: pass the trainer's")
+    return f"labelled images ({best.name})", doubts
 
 
 def _values(values: Sequence[float]) -> str:
