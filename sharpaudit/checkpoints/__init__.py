@@ -200,12 +200,14 @@ def _looked_for(weights: state_dict.Weights, evidence: _Evidence, image_size: in
     """
     from sharpaudit.checkpoints import fitting
     from sharpaudit.checkpoints.plain import inference as plain
+    from sharpaudit.checkpoints.plain.geometry import MAX_CONVS
 
     chains = plain.chains_of(weights)
     try:
         fits = [fitting.sized(fit, image_size) for fit in fitting.identify(weights)]
     except ArchitectureError as error:
-        if not chains or (len(chains[0].main) > plain.MAX_CHANCE and fitting.nearest(weights)):
+        known = chains and len(chains[0].main) > plain.MAX_CHANCE and fitting.nearest(weights)
+        if known or not chains or len(chains[0].convs) > MAX_CONVS:
             raise
         if evidence.images is None or evidence.images.shape is None:
             raise plain.undecided(chains, _sides(evidence)) from error

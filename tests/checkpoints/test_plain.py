@@ -16,11 +16,12 @@ import pytest
 import torch
 from torch import nn
 
-from sharpaudit.checkpoints import PreprocessingOverrides, load
+from sharpaudit.checkpoints import PreprocessingOverrides, fingerprint, load
 from sharpaudit.checkpoints.inspection import inspect
 from sharpaudit.checkpoints.plain.chain import chains
 from sharpaudit.checkpoints.plain.description import ACTIVATIONS, parse, written
 from sharpaudit.checkpoints.plain.geometry import geometries
+from sharpaudit.checkpoints.plain.suggestions import suggestions
 from sharpaudit.data import to_input
 from sharpaudit.errors import ArchitectureError, SharpauditError, UsageError
 from sharpaudit.preparation import Prepared, Request, prepare
@@ -182,6 +183,23 @@ def test_what_is_no_chain_is_none(change: str) -> None:
         "nothing but norms": {"a.weight": (8,), "a.bias": (8,)},
     }
     assert chains(plain) and not chains(changed[change])
+
+
+@pytest.mark.parametrize("name", ["regnetx_002", "swinv2_cr_tiny_384", "efficientnet_b0", "darknet17", "convmixer_768_32"])
+def test_large_networks_are_looked_at_in_no_time(name: str) -> None:
+    """Each of these once took more than five seconds, most of them for ever."""
+    index = fingerprint.shipped()
+    network = index.networks[f"timm:{name}"]
+    numbers = zip(network.names, network.shapes, strict=True)
+    found = chains({index.names[n]: tuple(axis or 10 for axis in index.shapes[s]) for n, s in numbers})
+    assert all("conv" in text for text in suggestions(found))
+
+
+def test_many_equal_norms_are_placed_without_trying_all() -> None:
+    convs = {f"c{i}.weight": (8, 8, 3, 3) for i in range(160)}
+    norms = {f"n{i}.{role}": (8,) for i in range(120) for role in ("running_mean", "running_var")}
+    assert len(chains({**convs, **norms})) == 16
+    assert not chains({**convs, **norms, "n99.running_mean": (9,), "n99.running_var": (9,)})
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import islice, pairwise
 from typing import Literal
 
@@ -173,21 +173,35 @@ def _orders(layers: Sequence[Weighted]) -> Iterator[Sequence[Weighted]]:
     yield natural
     main = [*(layer for layer in natural if layer.kind == "conv"), *(layer for layer in natural if layer.kind == "linear")]
     others = [layer for layer in natural if layer.kind not in ("conv", "linear")]
-    if others and not any(map(_linked, (layers, natural))):
+    if others and _linked(main) and not any(map(_linked, (layers, natural))):
         yield from islice(_interleaved(main, others), MAX_CHAINS)
     elif not others:
         yield main
 
 
 def _interleaved(main: Sequence[Weighted], others: Sequence[Weighted]) -> Iterator[list[Weighted]]:
-    """The norms, in their order, each directly behind a layer of its width."""
-    if not others:
-        yield list(main)
-        return
-    for position, layer in enumerate(main[:-1]):
-        if others[0].shape in ((layer.out,), (1,)):
-            for rest in _interleaved(main[position + 1 :], others[1:]):
-                yield [*main[: position + 1], others[0], *rest]
+    """The norms, in their order, each directly behind a layer of its width.
+
+    No place is tried from which the rest cannot be placed: without that, the orders of a ResNet's norms take for ever.
+    """
+
+    @cache
+    def places(norm: int, start: int) -> tuple[int, ...]:
+        """Layers from `start` on behind which a norm may stand, so that all later ones have a place too."""
+        if len(others) - norm > len(main) - 1 - start:
+            return ()
+        fitting = (p for p in range(start, len(main) - 1) if others[norm].shape in ((main[p].out,), (1,)))
+        return tuple(p for p in fitting if norm + 1 == len(others) or places(norm + 1, p + 1))
+
+    def placed(norm: int, start: int) -> Iterator[list[Weighted]]:
+        if norm == len(others):
+            yield list(main[start:])
+            return
+        for place in places(norm, start):
+            for rest in placed(norm + 1, place + 1):
+                yield [*main[start : place + 1], others[norm], *rest]
+
+    return placed(0, 0)
 
 
 def _natural(stem: str) -> list[tuple[int, str]]:

@@ -16,8 +16,10 @@ from math import inf, isqrt
 from sharpaudit.checkpoints.plain.chain import Chain
 from sharpaudit.checkpoints.plain.description import Pair
 
-MAX_STATES = 200_000
-"""Partial ways that are looked at before no more is counted out."""
+MAX_CONVS = 16
+"""Convolutions of a network whose ways are counted out: those of a VGG-19."""
+MAX_STATES = 300_000
+"""Partial ways that are remembered before no more is counted out."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ def geometries(chain: Chain, height: int, width: int) -> Iterator[Geometry]:
     convs = chain.convs
     if not convs:
         yield Geometry(())
+    if not 0 < len(convs) <= MAX_CONVS:
         return
     options = [_options(conv.shape[2], conv.shape[3], _room(chain, position)) for position, conv in enumerate(convs)]
     channels, head = convs[-1].out, chain.head
@@ -92,11 +95,11 @@ def geometries(chain: Chain, height: int, width: int) -> Iterator[Geometry]:
         return min((cost + least(index + 1, *size) for size, cost in ways if size), default=inf)
 
     order = count()
-    heap: list[tuple[float, int, float, tuple[Step, ...], int, int]] = [(least(0, height, width), 0, 0.0, (), height, width)]
-    for _ in range(MAX_STATES):
-        if not heap or heap[0][0] == inf:
-            return
-        _, _, behind, steps, h, w = heapq.heappop(heap)
+    heap: list[tuple[float, int, int, float, tuple[Step, ...], int, int]] = [
+        (least(0, height, width), 0, 0, 0.0, (), height, width)
+    ]
+    while heap and heap[0][0] < inf and next(order) < MAX_STATES:
+        _, _, _, behind, steps, h, w = heapq.heappop(heap)  # of equals the longest, so that the first come soon
         if len(steps) == len(convs):
             for adaptive, cost in closings(h, w):
                 yield Geometry(steps, adaptive, behind + cost)
@@ -106,7 +109,7 @@ def geometries(chain: Chain, height: int, width: int) -> Iterator[Geometry]:
             size = _after(step, kernel, h, w)
             if size and (ahead := least(len(steps) + 1, *size)) < inf:
                 total = behind + cost + (_change(chain, steps, step) if steps else 0)
-                heapq.heappush(heap, (total + ahead, next(order), total, (*steps, step), *size))
+                heapq.heappush(heap, (total + ahead, -len(steps), next(order), total, (*steps, step), *size))
 
 
 def _room(chain: Chain, position: int) -> int | None:
