@@ -220,17 +220,25 @@ def _looked_for(weights: state_dict.Weights, evidence: _Evidence, image_size: in
             if "image_size" in fits[0].changed and image_size is None:
                 raise plain.undecided(chains, _sides(evidence))
             return _Found(fits, "fingerprint")
-        if plain.confirmed(fits[0], chains, weights, evidence.images, evidence.overrides):
+        if plain.confirmed(
+            fits[0], chains, weights, evidence.images, evidence.overrides, allow_nonfinite=evidence.allow_nonfinite
+        ):
             return _Found(fits, "fingerprint")
-    inferred = plain.infer(
-        chains,
-        weights,
-        evidence.overrides,
-        evidence.images,
-        given=evidence.normalisation,
-        first=[plain.published(fit) for fit in fits[:1]],
-        allow_nonfinite=evidence.allow_nonfinite,
-    )
+    try:
+        inferred = plain.infer(
+            chains,
+            weights,
+            evidence.overrides,
+            evidence.images,
+            given=evidence.normalisation,
+            first=[plain.published(fit) for fit in fits[:1]],
+            allow_nonfinite=evidence.allow_nonfinite,
+        )
+    except ArchitectureError as error:
+        if not fits:
+            raise
+        hint = f"--arch {fits[0].architecture.spec} has these names and shapes; or {error.hint}"
+        raise ArchitectureError(error.message, hint=hint) from error
     if named := plain.among(inferred.resolved, fits):
         return _Found([named], "fingerprint, confirmed by labelled images", inferred.steps, inferred.doubts)
     return _Found([inferred.resolved], inferred.origin, inferred.steps, inferred.doubts)

@@ -84,8 +84,8 @@ def _absolute_mean(values: Tensor) -> Tensor:
 
     The slope of E|m + noise| is the error function of m over its standard error: there is no jump where m is lost in noise.
     """
-    mean = values.mean(1, keepdim=True)
-    error = (values.var(1, keepdim=True) / values.shape[1]).sqrt()
+    mean, n = values.mean(1, keepdim=True), values.shape[1]
+    error = ((values - mean).square().sum(1, keepdim=True) / (n * max(1, n - 1))).sqrt()
     slope = torch.erf(mean / (math.sqrt(2) * error)).nan_to_num(0.0)
     return mean.abs() + slope * (values - mean)
 

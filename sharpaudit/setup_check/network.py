@@ -66,7 +66,7 @@ def _is_fresh(weight: Tensor) -> bool:
 
     rows, columns = weight.flatten(1).shape
     fan_in, fan_out = columns, rows * weight[0, 0].numel()
-    entries = weight.flatten().double().cpu()
+    entries = weight.flatten().cpu().double()
     size, largest, deviation = len(entries), float(entries.abs().max()), float(entries.std())
     if not math.isfinite(deviation) or deviation == 0:
         return False
@@ -78,7 +78,7 @@ def _is_fresh(weight: Tensor) -> bool:
     deviations = [(2 / fan_in) ** 0.5, (2 / fan_out) ** 0.5, (2 / (fan_in + fan_out)) ** 0.5, fan_in**-0.5, 0.01, 0.02]
     for usual in deviations:
         if abs(deviation / usual - 1) <= 3 / (2 * size) ** 0.5 and kstest(some, "norm", (0, usual)).pvalue > 0.01:
-            leading = float(torch.linalg.matrix_norm(weight.flatten(1).double(), 2))
+            leading = float(torch.linalg.matrix_norm(weight.flatten(1).cpu().double(), 2))
             return bool(leading <= 1.03 * deviation * (rows**0.5 + columns**0.5))
     return False
 

@@ -119,7 +119,7 @@ class Sample:
         with _drift_of(module or self.module) as drifts:
             found = [self.logits(pixels(batch), preprocessing, module) for batch in batches]
         drift = sum(drifts) / len(drifts) if drifts else None
-        return Answers(torch.cat(found).double().cpu().numpy(), self.labels[:first], drift)
+        return Answers(torch.cat(found).cpu().double().numpy(), self.labels[:first], drift)
 
     @torch.inference_mode()
     def logits(self, images: Tensor, preprocessing: Preprocessing | None = None, module: nn.Module | None = None) -> Tensor:
@@ -142,10 +142,10 @@ def _drift_of(module: nn.Module) -> Iterator[list[float]]:
     if first is None or first.running_mean is None or first.running_var is None:
         yield found
         return
-    mean, variance = first.running_mean.double(), first.running_var.double().clamp_min(1e-12)
+    mean, variance = first.running_mean.cpu().double(), first.running_var.cpu().double().clamp_min(1e-12)
 
     def see(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        channels = inputs[0].double().transpose(0, 1).flatten(1)
+        channels = inputs[0].cpu().double().transpose(0, 1).flatten(1)
         if channels.shape[1] > 1:
             shift = ((channels.mean(1) - mean).square() / variance).mean()
             spread = (channels.var(1).clamp_min(1e-12) / variance).log().square().mean()

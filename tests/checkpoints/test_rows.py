@@ -427,8 +427,10 @@ ROWS: dict[str, Row] = {
         ("'classifier.bias' holds NaN or infinity: 1 of 10 (10 %)", "--allow-nonfinite"),
     ),
     "C43 infinity": Row(with_tensor("classifier.bias", lambda v: v / 0), 3, ("10 of 10 (100 %)",)),
-    "C44 zeros": Row(with_tensor("features.3.weight", torch.zeros_like), 0, ("all zeros", "features.3.weight")),
-    "C44 constant": Row(with_tensor("features.3.weight", torch.ones_like), 0, ("one number only", "features.3.weight")),
+    "C44 zeros": Row(with_tensor("features.3.weight", torch.zeros_like), 0, ("all zeros", "features.3.weight"), DIGITS_CNN),
+    "C44 constant": Row(
+        with_tensor("features.3.weight", torch.ones_like), 0, ("one number only", "features.3.weight"), DIGITS_CNN
+    ),
     "C45 float16": Row(each(torch.Tensor.half), 0, ("cast 6 tensors from float16 to float32",)),
     "C45 bfloat16": Row(each(torch.Tensor.bfloat16), 0, ("cast 6 tensors from bfloat16 to float32",)),
     "C46": Row(each(torch.Tensor.double), 0, ("cast 6 tensors from float64 to float32",)),
@@ -627,7 +629,7 @@ def test_class_names_of_the_checkpoint_stand_on_the_card(run: Command, tmp_path:
     folder_of({"label_names": names})(tmp_path)
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "data.npz", images=rng.integers(0, 255, (20, 8, 8), np.uint8), labels=np.arange(20) % 10)
-    result = run("measure", "hub", "--data", "npz:data.npz", "--probes", "accuracy", "--json")
+    result = run("measure", "hub", "--data", "npz:data.npz", "--arch", "zoo:digits_cnn", "--probes", "accuracy", "--json")
     data = json.loads(result.out)["data"]
     assert data["classes"] == names
     assert "names of the classes from the checkpoint's config.json" in data["notes"]

@@ -125,7 +125,10 @@ def infer(
     """
     size = _size(found[0], overrides, images)
     if size is None:
-        raise ArchitectureError("no plain network of these weights takes these images", hint="give --arch or --input-size")
+        raise ArchitectureError(
+            "no architecture was named, and no plain network of these weights takes these images",
+            hint="give --arch or --input-size",
+        )
     start = next((d for chain in found for d in plainest(chain, *size[1:], 1)), None)
     if start is None:
         raise _nothing_fits(found[0], size)
@@ -155,15 +158,23 @@ def infer(
 
 
 def confirmed(
-    fit: Resolved, found: Sequence[Chain], weights: Weights, images: LabelledImages, overrides: PreprocessingOverrides | None
+    fit: Resolved,
+    found: Sequence[Chain],
+    weights: Weights,
+    images: LabelledImages,
+    overrides: PreprocessingOverrides | None,
+    *,
+    allow_nonfinite: bool,
 ) -> bool:
     """Whether a known network of few layers does well on images of the size it takes, and no other plain network does better."""
     size, normalisation = _size(found[0], overrides, images), published(fit)
     start = next((d for chain in found for d in plainest(chain, *size[1:], 1)), None) if size else None
     if size is None or start is None or not takes(fit, size):
         return False
-    module = fill(fit, allow_nonfinite=True).module
-    trial = _trial(found, start, weights, size, images, allow_nonfinite=True)
+    module = fill(fit, allow_nonfinite=allow_nonfinite).module
+    trial = _trial(found, start, weights, size, images, allow_nonfinite=allow_nonfinite)
+    if trial.score_of(module, normalisation, len(trial)) is None:  # weights that are no numbers: no plain network does better
+        return True
 
     def known(n: int) -> Score:
         score = trial.score_of(module, normalisation, n)
