@@ -12,6 +12,9 @@ from torch import Tensor
 from sharpaudit.metrics.predictions import Predictions
 from sharpaudit.transfer import fetched
 
+NUM_COLUMNS = 6
+"""Rows of `columns`."""
+
 
 def columns(logits: Tensor, labels: Tensor) -> Tensor:
     """What `Predictions` keeps of each example, and last whether its logits are finite, in float64 (6, n).

@@ -17,7 +17,7 @@ from sharpaudit.data import ImageSet, to_input
 from sharpaudit.device import is_out_of_memory, with_float64
 from sharpaudit.metrics.predictions import Predictions
 from sharpaudit.transfer import read_ahead, sent
-from sharpaudit.workbench.columns import columns, predictions
+from sharpaudit.workbench.columns import NUM_COLUMNS, columns, predictions
 from sharpaudit.workbench.shelf import Shelf
 
 Indices = NDArray[np.int64]
@@ -73,7 +73,7 @@ class Network:
         """
         n, start = len(images), 0
         labels = sent(torch.tensor(images.labels), self._reduced_on)
-        parts: list[Tensor] = []
+        found = torch.empty(NUM_COLUMNS, n, dtype=torch.float64, device=self._reduced_on)
         logits: list[Tensor] = []
 
         def read(first: int, size: int) -> Iterator[Tensor]:
@@ -87,18 +87,18 @@ class Network:
                 try:
                     batch = on_device(batch, indices)
                     answer = self._logits(batch)
-                    part = columns(answer, labels[start : start + len(batch)])
+                    found[:, start : start + len(batch)] = columns(answer, labels[start : start + len(batch)])
                 except Exception as error:
                     if not (is_out_of_memory(error) and shelf.halve_batch()):
                         raise
                     break
                 on_batch(batch, indices)
-                parts.append(part)
                 logits += [answer] if keep_logits else []
                 shelf.own_passes["forward"] += len(indices)
                 start += len(indices)
                 on_progress(start / n)
-        return predictions(parts, images.labels, logits)
+                del batch, answer  # small tensors kept between large ones that are freed cost a small network half its speed
+        return predictions([found], images.labels, logits)
 
     @cached_property
     def _reduced_on(self) -> torch.device:
