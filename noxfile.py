@@ -14,6 +14,10 @@ GENERATOR = "imagecorruptions==1.1.2"
 """The public corruption generator: compared with, and needed for nothing else."""
 
 
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+"""For tests that run side by side, one process a core."""
+
+
 @nox.session
 def check(session: nox.Session) -> None:
     session.install("-e", ".[dev]")
@@ -23,7 +27,7 @@ def check(session: nox.Session) -> None:
         "check-jsonschema", "--builtin-schema", "vendor.github-workflows", *map(str, Path(".github/workflows").glob("*.yml"))
     )
     session.run("mypy")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", "-n", "auto", *session.posargs, env=ONE_THREAD)
 
 
 @nox.session
@@ -70,7 +74,7 @@ def oldest(session: nox.Session) -> None:
     """The default tests on the oldest versions of the dependencies that we say are enough."""
     dependencies = tomllib.loads(Path("pyproject.toml").read_text())["project"]["dependencies"]
     session.install("-e", ".[dev]", *(re.sub(">=", "==", each) for each in dependencies))
-    session.run("pytest", *session.posargs)
+    session.run("pytest", "-n", "auto", *session.posargs, env=ONE_THREAD)
 
 
 @nox.session

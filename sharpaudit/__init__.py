@@ -39,7 +39,9 @@ What stands right of the bar, and all below it, imports no torch: a card is comp
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+
+TYPE_CHECKING = False
+"""As in `typing`, which takes time to import."""
 
 if TYPE_CHECKING:
     from sharpaudit.api import Card, judge, load, measure
