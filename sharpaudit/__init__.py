@@ -29,6 +29,7 @@ They meet in `card` below and in `api` and `cli` above. A module imports its pac
     checkpoints  data                 |  compare  gate
     curvature  corruptions            |  metrics  store
     ascent  device  transfer          |  stats
+                          request
                             card  strict_yaml
                            files  strict_json
                                   errors

@@ -17,7 +17,8 @@ from sharpaudit.device import compute_settings, environment, peak_memory_mib
 from sharpaudit.errors import DataError
 from sharpaudit.execute import Finished, TimeIsUp, execute, left_out
 from sharpaudit.plan import Step, total
-from sharpaudit.preparation import Prepared, Progress, Request, prepare
+from sharpaudit.preparation import Prepared, Progress, prepare
+from sharpaudit.request import Request
 from sharpaudit.setup_check import check_setup, taken_for_granted
 from sharpaudit.store import Parts, Run
 from sharpaudit.workbench import Need, Workbench
@@ -39,7 +40,9 @@ def measure(request: Request, on_progress: Progress = lambda doing, fraction: No
     Raises:
         SharpauditError: the subclass says whether the request, the checkpoint, the data or the machine is at fault.
     """
-    return run(prepare(request, on_progress), on_progress)
+    started = time.monotonic()
+    prepared = prepare(request, on_progress)
+    return run(prepared, on_progress, max_seconds=request.max_time - (time.monotonic() - started))
 
 
 def run(

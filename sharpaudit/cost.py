@@ -23,8 +23,9 @@ from sharpaudit.device import wait
 from sharpaudit.plan import Step
 from sharpaudit.preparation import Prepared
 from sharpaudit.probes import Passes, Workload
+from sharpaudit.request import BenchSettings
 from sharpaudit.store import Parts
-from sharpaudit.workbench import BenchSettings, Need, Workbench
+from sharpaudit.workbench import Need, Workbench
 
 CURVATURE_IMAGES = 128
 """Most images in the trial of the curvature."""

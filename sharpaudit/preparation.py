@@ -5,20 +5,18 @@ Bad options die before the checkpoint is opened, and a bad checkpoint before the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from sharpaudit.card import Preprocessing, Setting
-from sharpaudit.checkpoints import Limits, LoadedModel, PreprocessingOverrides, load
+from sharpaudit.card import Preprocessing
+from sharpaudit.checkpoints import LoadedModel, load
 from sharpaudit.curvature.ggn_trace import with_formula
 from sharpaudit.curvature.linearity import piecewise_linear
-from sharpaudit.data import ClassOrder, ImageSet, Reading, class_order, open_images, read_class_map, to_input
+from sharpaudit.data import ClassOrder, ImageSet, class_order, open_images, read_class_map, to_input
 from sharpaudit.data.corrupted import CorruptedSet
 from sharpaudit.data.folder import MixedSizes
 from sharpaudit.data.paired import clean_spec, is_stored, open_paired
@@ -27,50 +25,12 @@ from sharpaudit.device import available_device, useful_threads
 from sharpaudit.errors import SharpauditError
 from sharpaudit.plan import Step, plan
 from sharpaudit.probes import Workload
-from sharpaudit.workbench import BenchSettings, Need, Workbench
+from sharpaudit.request import BenchSettings, Request
+from sharpaudit.workbench import Need, Workbench
+from sharpaudit.workbench.settings import images_at_once
 
 Progress = Callable[[str, float], None]
 """Told what is being done and the fraction of the whole audit that is behind us."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """Everything that decides an audit."""
-
-    checkpoint: Path
-    data: str
-    train_data: str | None = None
-    architecture: str | None = None
-    weights: str = "auto"
-    preprocessing: PreprocessingOverrides = field(default_factory=PreprocessingOverrides)
-    num_classes: int | None = None
-    """Outputs the network must have; None reads it from the weights."""
-    class_map: Path | None = None
-    """A file that says which output each class of the data is; None goes by name, else by order."""
-    limits: Limits = field(default_factory=Limits)
-    """Budgets of the checkpoint readers."""
-    reading: Reading = field(default_factory=Reading)
-    """Budgets and choices of the image readers."""
-    probes: str = "standard"
-    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    limit: int | None = None
-    """Use only the first this many test images."""
-    synthesise: bool = False
-    """Corrupt the test images ourselves although `data` names a set whose corruptions are published."""
-    allow_partial: bool = False
-    """Go on without the cells that a published set lacks."""
-    setup_check: bool = True
-    """Ask first, of a few images, whether the network is fed what it was trained on."""
-    bench: BenchSettings = field(default_factory=BenchSettings)
-    search: tuple[Path, ...] = ()
-    """Folders in which data sets are looked up by name."""
-    allow_code: bool = False
-    allow_inert: bool = False
-    allow_nonfinite: bool = False
-    allow_missing: tuple[str, ...] = ()
-    """Patterns of tensors that the checkpoint may lack."""
-    settings: Mapping[str, Setting] = field(default_factory=dict)
-    """The configuration as the card shows it, each value with its origin."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +55,7 @@ class Prepared:
         """How many threads the network is worth; asked where it is, which a workbench may have moved to its device."""
         there = next(self.model.module.parameters()).device
         example = to_input(torch.tensor(self.test.images[0:1], device=there), self.model.subject.preprocessing)
-        batch = self.settings.images_at_once(self.model.subject.preprocessing.input_size)
+        batch = images_at_once(self.settings, self.model.subject.preprocessing.input_size)
         return useful_threads(self.model.module, example, min(batch, len(self.test)))
 
     @cached_property

@@ -10,7 +10,8 @@ from torch import nn
 from sharpaudit.card import Preprocessing, Subject
 from sharpaudit.checkpoints import LoadedModel
 from sharpaudit.data import open_images
-from sharpaudit.workbench import BenchSettings, Workbench
+from sharpaudit.request import BenchSettings
+from sharpaudit.workbench import Workbench
 
 
 def network(seed: int = 0) -> nn.Sequential:

@@ -25,8 +25,9 @@ from sharpaudit.cli import main
 from sharpaudit.curvature.objective import Objective
 from sharpaudit.execute import run
 from sharpaudit.plan import Step, plan
+from sharpaudit.request import BenchSettings
 from sharpaudit.store import Run
-from sharpaudit.workbench import BenchSettings, Need, Workbench
+from sharpaudit.workbench import Need, Workbench
 from tests.accelerator import DEVICE, MixedDevices, Place, accelerator
 from tests.benches import bench, network
 from tests.cli.conftest import DEMO

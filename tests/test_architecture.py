@@ -15,7 +15,7 @@ STOREYS = [
     {"errors"},
     {"files", "strict_json"},
     {"card", "strict_yaml"},
-    {"stats", "ascent", "device", "transfer"},
+    {"stats", "ascent", "device", "transfer", "request"},
     {"metrics", "curvature", "corruptions", "attacks", "store"},
     {"checkpoints", "data", "compare", "gate"},
     {"workbench", "decision", "setup_check", "report"},

@@ -16,8 +16,8 @@ from sharpaudit.card import Card, Measured, codec
 from sharpaudit.cli.compare import compared
 from sharpaudit.errors import EnvironmentFailure
 from sharpaudit.report.provenance import facts
+from sharpaudit.request import BenchSettings
 from sharpaudit.store import Run
-from sharpaudit.workbench import BenchSettings
 from tests.cases import REAL
 from tests.cli.conftest import DEMO
 

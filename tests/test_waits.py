@@ -13,7 +13,8 @@ import torch
 
 from sharpaudit import corruptions, probes
 from sharpaudit.curvature.lanczos import Krylov
-from sharpaudit.workbench import BenchSettings, Workbench
+from sharpaudit.request import BenchSettings
+from sharpaudit.workbench import Workbench
 from tests.accelerator import DEVICE, accelerator
 from tests.benches import bench, model
 from tests.test_accelerator import Work, narrow, on_device

@@ -12,17 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sharpaudit.checkpoints import contents, fingerprint, state_dict
-from sharpaudit.checkpoints.limits import DEFAULT, Limits
 from sharpaudit.checkpoints.model import LoadedModel, Provenance, described
-from sharpaudit.checkpoints.preprocessing import PreprocessingOverrides
 from sharpaudit.checkpoints.statements import Statements
 from sharpaudit.errors import ArchitectureError, SharpauditError
+from sharpaudit.request import LIMITS, Limits, PreprocessingOverrides
 
 if TYPE_CHECKING:
     from sharpaudit.checkpoints.fitting import Resolved
     from sharpaudit.checkpoints.plain.trial import LabelledImages, Normalisation
 
-__all__ = ["Decide", "Decision", "Limits", "LoadedModel", "PreprocessingOverrides", "load"]
+__all__ = ["Decide", "Decision", "LoadedModel", "load"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ def load(
     allow_inert: bool = False,
     allow_nonfinite: bool = False,
     allow_missing: Sequence[str] = (),
-    limits: Limits = DEFAULT,
+    limits: Limits = LIMITS,
     decide: Decide | None = None,
     images: LabelledImages | None = None,
 ) -> LoadedModel:

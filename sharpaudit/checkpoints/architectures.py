@@ -24,9 +24,9 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from sharpaudit import files
 from sharpaudit.checkpoints import meta, zoo
 from sharpaudit.checkpoints.folder import statements
-from sharpaudit.checkpoints.limits import DEFAULT
 from sharpaudit.checkpoints.preprocessing import Defaults
 from sharpaudit.errors import ArchitectureError, UnsafeInput, UsageError, clean, closest
+from sharpaudit.request import LIMITS
 
 REFUSED_OPTIONS = {
     "pretrained",
@@ -93,7 +93,7 @@ def parse(spec: str, *, allow_code: bool = False) -> Architecture:
         case "torchvision":
             return _of_torchvision(rest)
         case "local-dir":
-            stated = statements(Path(rest), DEFAULT).architecture
+            stated = statements(Path(rest), LIMITS).architecture
             if stated is None:
                 raise ArchitectureError("config.json names no architecture", path=rest, hint="name it with --arch")
             return parse(stated)

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sharpaudit.checkpoints.limits import Limits, Meter
+from sharpaudit.checkpoints.limits import Meter
 from sharpaudit.checkpoints.numpy_pickle import tensor
 from sharpaudit.checkpoints.pickle_reader import Inert
 from sharpaudit.checkpoints.tensors import Tensor
+from sharpaudit.request import Limits
 
 PREFERRED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema", "state_dict", "model_state_dict", "model", "net", "network")
 """Wrapper names, best first: timm's order (1.0.31), extended. Averaged weights come before raw ones."""

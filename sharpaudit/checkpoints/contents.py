@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sharpaudit.checkpoints import folder, safetensors_header, source, torch_legacy, torch_zip
-from sharpaudit.checkpoints.limits import Limits, Meter
+from sharpaudit.checkpoints.limits import Meter
 from sharpaudit.checkpoints.pickle_reader import Contents
 from sharpaudit.checkpoints.source import Source
 from sharpaudit.checkpoints.statements import Statements, of_metadata
 from sharpaudit.checkpoints.torch_pickle import TorchPickle
 from sharpaudit.errors import CheckpointError, SharpauditError, UnsafeInput, clean
+from sharpaudit.request import Limits
 
 OBJECT_LIBRARIES = {"sklearn": "a scikit-learn object", "xgboost": "an XGBoost model", "tensorflow": "a TensorFlow object"}
 

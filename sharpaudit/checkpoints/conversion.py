@@ -17,11 +17,11 @@ from typing import Any
 from sharpaudit import store
 from sharpaudit.checkpoints import contents, safetensors_header, state_dict
 from sharpaudit.checkpoints.contents import FileContents
-from sharpaudit.checkpoints.limits import DEFAULT, Limits
 from sharpaudit.checkpoints.state_dict import Weights
 from sharpaudit.checkpoints.statements import Statements
 from sharpaudit.checkpoints.tensors import ITEM_BYTES, StoredTensor, bits
 from sharpaudit.errors import EnvironmentFailure, SharpauditError, UsageError, clean
+from sharpaudit.request import LIMITS, Limits
 
 SCHEMA = "sharpaudit.conversion/1.0"
 SUFFIX = ".safetensors"
@@ -34,7 +34,7 @@ def convert(
     weights: str = "auto",
     allow_inert: bool = False,
     overwrite: bool = False,
-    limits: Limits = DEFAULT,
+    limits: Limits = LIMITS,
 ) -> dict[str, Any]:
     """Write the weights at `path` to `target` and a manifest beside it; the manifest.
 

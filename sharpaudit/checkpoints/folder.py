@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from sharpaudit.checkpoints import safetensors_header, source, strict_json
-from sharpaudit.checkpoints.limits import Limits
 from sharpaudit.checkpoints.source import Source
 from sharpaudit.checkpoints.statements import Statements, of_config
 from sharpaudit.checkpoints.tensors import StoredTensor
 from sharpaudit.errors import CheckpointError, UnsafeInput, clean
+from sharpaudit.request import Limits
 
 INDEX_SUFFIX = ".safetensors.index.json"
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.safetensors", "pytorch_model.bin", "model.pth", "model.pt")

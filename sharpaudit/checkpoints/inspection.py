@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sharpaudit.checkpoints import candidates, contents, fingerprint, state_dict
-from sharpaudit.checkpoints.limits import DEFAULT, Limits
 from sharpaudit.checkpoints.matching import Shapes
 from sharpaudit.checkpoints.plain.chain import Weighted, chains
 from sharpaudit.checkpoints.plain.suggestions import suggestions
 from sharpaudit.checkpoints.statements import Statements
 from sharpaudit.checkpoints.tensors import StoredTensor, Tensor
 from sharpaudit.errors import SharpauditError, clean
+from sharpaudit.request import LIMITS, Limits
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Inspection:
         return sum(elements for _, elements in self.dtypes.values())
 
 
-def inspect(path: Path, *, weights: str = "auto", limits: Limits = DEFAULT) -> Inspection:
+def inspect(path: Path, *, weights: str = "auto", limits: Limits = LIMITS) -> Inspection:
     """What the checkpoint at `path` holds.
 
     Args:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from sharpaudit.card import Subject
 from sharpaudit.checkpoints import fingerprint, preprocessing
 from sharpaudit.checkpoints.contents import FileContents
-from sharpaudit.checkpoints.preprocessing import PreprocessingOverrides
 from sharpaudit.checkpoints.state_dict import Weights
 from sharpaudit.checkpoints.statements import Statements
 from sharpaudit.errors import ArchitectureError, clean
+from sharpaudit.request import PreprocessingOverrides
 
 if TYPE_CHECKING:
     from torch import nn

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal, NoReturn, get_args
+from typing import Any, NoReturn, get_args
 
 from sharpaudit.card import Preprocessing
 from sharpaudit.errors import ArchitectureError, CheckpointError, UsageError, clean
-
-Interpolation = Literal["nearest", "bilinear", "bicubic"]
+from sharpaudit.request import Interpolation, PreprocessingOverrides
 
 MAX_SIDE = 4096
 """Of an input, in pixels."""
@@ -28,17 +27,6 @@ class Defaults:
     interpolation: str = "bilinear"
     crop_pct: float = 1.0
     source: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PreprocessingOverrides:
-    """What the user said on the command line; None where nothing was said."""
-
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    input_size: tuple[int, int, int] | None = None
-    interpolation: Interpolation | None = None
-    crop_pct: float | None = None
 
 
 FIELDS = tuple(field.name for field in fields(PreprocessingOverrides))

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sharpaudit.checkpoints import strict_json
-from sharpaudit.checkpoints.limits import Limits
 from sharpaudit.checkpoints.tensors import ITEM_BYTES, Storage, StoredTensor, contiguous_strides
 from sharpaudit.errors import CheckpointError, UnsafeInput, clean
+from sharpaudit.request import Limits
 from sharpaudit.strict_json import is_text
 
 DTYPES = {

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from sharpaudit import files
 from sharpaudit.checkpoints import memory
-from sharpaudit.checkpoints.limits import Limits
 from sharpaudit.errors import CheckpointError, clean, closest
+from sharpaudit.request import Limits
 
 FOREIGN = (
     (rb"version https://git-lfs", "a Git LFS pointer, not the weights"),

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 
 from sharpaudit.checkpoints.candidates import NOT_WEIGHTS, Candidate, entries, ranked
 from sharpaudit.checkpoints.folder import SHARDED
-from sharpaudit.checkpoints.limits import Limits
 from sharpaudit.checkpoints.pickle_reader import Inert
 from sharpaudit.checkpoints.tensors import StoredTensor, Tensor
 from sharpaudit.errors import CheckpointError, clean
+from sharpaudit.request import Limits
 
 FLAT_PARAMETERS = ("flat_param", "_flat_param")
 """What FSDP calls the parameters of a whole block, cut and glued into one."""

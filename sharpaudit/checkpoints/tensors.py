@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from sharpaudit.checkpoints.limits import Limits
 from sharpaudit.errors import CheckpointError, UnsafeInput, clean
+from sharpaudit.request import Limits
 
 ITEM_BYTES = {
     "float64": 8,

@@ -11,10 +11,11 @@ import zlib
 from dataclasses import dataclass
 from itertools import pairwise
 
-from sharpaudit.checkpoints.limits import Limits, Meter
+from sharpaudit.checkpoints.limits import Meter
 from sharpaudit.checkpoints.pickle_reader import Contents
 from sharpaudit.checkpoints.torch_pickle import TorchPickle
 from sharpaudit.errors import CheckpointError, UnsafeInput, clean
+from sharpaudit.request import Limits
 
 MAGIC = b"PK\x03\x04"
 _END = struct.Struct("<4s4H2LH")

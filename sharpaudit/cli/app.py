@@ -23,9 +23,9 @@ app = typer.Typer(
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")]
 
 
-def option(flag: str, description: str, **settings: Any) -> Any:
-    """An option that can also be set by ``SHARPAUDIT_FLAG`` in the environment."""
-    return typer.Option(flag, help=description, envvar="SHARPAUDIT_" + flag.strip("-").replace("-", "_").upper(), **settings)
+def variable(option: str) -> str:
+    """The variable of the environment that also sets an option: ``SHARPAUDIT_TRAIN_DATA`` is ``--train-data``."""
+    return "SHARPAUDIT_" + option.strip("-").replace("-", "_").upper()
 
 
 def output(metavar: str, description: str) -> Any:

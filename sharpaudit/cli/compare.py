@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sharpaudit.cli.app import Json, app, output
-from sharpaudit.cli.layers import ConfigFile
+from sharpaudit.cli.layers import ConfigFile, ProbeOptions
 from sharpaudit.cli.streams import screen
-from sharpaudit.cli.subjects import Architecture, Auditing, Data, Device, Probes, Seed, TrainData, runs_of
+from sharpaudit.cli.subjects import OPTIONS, runs_of
 from sharpaudit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,17 +21,14 @@ if TYPE_CHECKING:
 
 
 @app.command()
+@OPTIONS
 def compare(
     context: typer.Context,
     subjects: Annotated[
         list[Path], typer.Argument(metavar="RUN", help="Two or more run folders, report.json files or checkpoints.")
     ],
-    data: Data = None,
-    train_data: TrainData = None,
-    arch: Architecture = None,
-    probes: Probes = "standard",
-    seed: Seed = 0,
-    device: Device = "auto",
+    settings: Mapping[str, Any],
+    options: ProbeOptions = None,
     conditions: Annotated[
         str | None,
         typer.Option(metavar="REGEX|FILE", help="A model's condition: a group in its file name, or FILE.csv or .yaml[:COLUMN]."),
@@ -43,7 +40,7 @@ def compare(
     """Compare two or more audits of the same data.
 
     Differences and disagreement with their uncertainty, and whether sharper goes with safer. Stored runs need no model.
-    Checkpoints are audited first, into sharpaudit-runs/NAME.
+    Checkpoints are audited first, into sharpaudit-runs/NAME, with any option of `measure`.
     """
     from sharpaudit import store
 
@@ -51,7 +48,7 @@ def compare(
         raise UsageError("expected at least two runs or checkpoints to compare, got one")
     if out is not None:
         store.check_folder(out)
-    runs = runs_of(context, subjects, Auditing(data, train_data, arch, seed, device))
+    runs = runs_of(context, subjects, settings)
     show(compared(runs, conditions), out, as_json=json)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from sharpaudit.cli.app import Json, app, command_named, command_names
-from sharpaudit.cli.configuration import configurable, key
+from sharpaudit.cli.configuration import configurable
 from sharpaudit.cli.layers import ConfigFile, layers, origin, probe_settings
 from sharpaudit.errors import clean, closest
 
@@ -41,15 +41,17 @@ def show(context: typer.Context, config: ConfigFile = None, json: Json = False) 
 
 
 def _resolved(context: typer.Context) -> Iterator[tuple[str, Any, str, str]]:
-    for parameter in configurable():
+    options = {each.name: each for each in command_named("measure").params}
+    for key in [each.key for each in configurable()]:
+        parameter = options[key]
         value, _ = parameter.consume_value(context, {})
         if value is not None:  # None is also what a required option without a value has, which is no error here
             parameter.handle_parse_result(context, {}, [])
-            value = context.params[parameter.name]
-        where = origin(context, parameter.name)
-        said = [layer for layer in layers(context) if parameter.name in layer.values and layer.origin != where]
-        weaker = ", ".join(f"{layer.origin}: {clean(str(layer.values[parameter.name]), 40)}" for layer in said)
-        yield key(parameter), value, where, weaker
+            value = context.params[key]
+        where = origin(context, key)
+        said = [layer for layer in layers(context) if key in layer.values and layer.origin != where]
+        weaker = ", ".join(f"{layer.origin}: {clean(str(layer.values[key]), 40)}" for layer in said)
+        yield key, value, where, weaker
 
 
 def _probe_rows(context: typer.Context) -> Iterator[tuple[str, Any, str, str]]:
@@ -63,4 +65,4 @@ def unknown_variables() -> Iterator[str]:
     known = {"SHARPAUDIT_DATA", *(str(parameter.envvar) for parameter in parameters if parameter.envvar)}
     for name in sorted(name for name in os.environ if name.startswith("SHARPAUDIT_") and name not in known):
         close = closest(name, known, limit=1)
-        yield f"nothing reads the variable {clean(name)}" + (f"; did you mean {close[0]}?" if close else "")
+        yield f"unknown variable {clean(name)}" + (f"; did you mean {close[0]}?" if close else "")

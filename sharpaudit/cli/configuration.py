@@ -1,14 +1,14 @@
 """What may a configuration file say, and what do the files that are read here say?
 
-``--config audit.yaml`` and the table ``[tool.sharpaudit]`` of the nearest pyproject.toml may set every option of ``measure`` that
-takes a value, under the name of its flag (``--train-data`` is ``train_data``), and options of probes under ``set``:
+``--config audit.yaml`` and the table ``[tool.sharpaudit]`` of the nearest pyproject.toml may set the parameters of an audit,
+under the names of their flags (``--train-data`` is ``train_data``), and options of probes under ``set``:
 
     data: digits
     probes: [accuracy, spectrum]
     set:
       spectrum: {max_iterations: 300}
 
-Files are data: no key may name code or loosen a refusal, so switches such as ``--allow-code`` exist on the command line only.
+Files are data: no key may name code or loosen a refusal, so flags such as ``--allow-code`` exist on the command line only.
 Paths are relative to the current directory, as they are on the command line.
 """
 
@@ -19,12 +19,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import NoneType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from sharpaudit import files
-from sharpaudit.cli.app import command_named
 from sharpaudit.errors import UnsafeInput, UsageError, clean, closest
+from sharpaudit.request import Parameter, Request, parameters
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -33,9 +32,6 @@ PROJECT = "pyproject.toml"
 MAX_PROJECT_BYTES = 2**20
 MAX_DOTS = 200
 """In a line of it: the standard library reads a key of n parts in a time that grows with their square."""
-
-COMMAND_LINE_ONLY = ("allow_", "follow_links", "plugins")
-"""Beginnings of the options that loosen a refusal."""
 
 Options = Mapping[str, Mapping[str, Any]]
 """probe → option → value."""
@@ -48,14 +44,8 @@ class Layer:
     origin: Literal["config", "pyproject"]
     path: Path
     values: dict[str, Any]
-    """By the name of the option's parameter."""
+    """By the key of the parameter."""
     options: Options
-
-
-def key(parameter: Any) -> str:
-    """The name of an option in a file and on the card: its flag without dashes."""
-    flag: str = max(parameter.opts, key=len)
-    return flag.strip("-").replace("-", "_")
 
 
 def of_file(path: Path | None) -> Iterator[Layer]:
@@ -103,10 +93,11 @@ def _layer(origin: Literal["config", "pyproject"], path: Path, document: object)
 
     if not isinstance(document, dict):
         raise UsageError("expected a configuration of keys and values", path=str(path), hint="sharpaudit schema config")
-    switch = next((name for name in document if name.replace("-", "_").startswith(COMMAND_LINE_ONLY)), None)
-    if switch is not None:
-        flag = "--" + switch.replace("_", "-")
-        raise UnsafeInput(f"'{clean(switch)}' may not stand in a file", path=str(path), hint=f"pass {clean(flag)} yourself")
+    refused = {"plugins", *(each.key for each in parameters(Request).values() if each.flag.guard)}
+    guard = next((name for name in document if name.replace("-", "_") in refused), None)
+    if guard is not None:
+        flag = "--" + guard.replace("_", "-")
+        raise UnsafeInput(f"'{clean(guard)}' may not stand in a file", path=str(path), hint=f"pass {clean(flag)} yourself")
     try:
         # 1e3 is a number to a person; whether it is whole decides whether it can be a count
         checked = model().model_validate(
@@ -117,8 +108,7 @@ def _layer(origin: Literal["config", "pyproject"], path: Path, document: object)
     given = checked.model_dump(exclude_unset=True, exclude_none=True)
     given.pop("schema_", None)
     options = given.pop("set", {})
-    names = {key(parameter): parameter.name for parameter in configurable()}
-    return Layer(origin, path, {names[name]: value for name, value in given.items()}, options)
+    return Layer(origin, path, given, options)
 
 
 def _complaint(error: Any) -> str:
@@ -135,7 +125,7 @@ def _complaint(error: Any) -> str:
 
 @cache
 def model() -> type[BaseModel]:
-    """What a configuration may say, made from the options of ``measure``, so that there is one list of them."""
+    """What a configuration may say."""
     from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema, create_model
 
     scalar: dict[str, Any] = {"type": ["string", "number", "boolean"]}
@@ -145,13 +135,10 @@ def model() -> type[BaseModel]:
     value: Any = Annotated[Any, AfterValidator(_simple), WithJsonSchema(values)]
     stated = Field(None, alias="schema", description="The version of this format.", json_schema_extra=_without_default)
     fields: dict[str, Any] = {"schema_": (Literal["sharpaudit.config/1"], stated)}
-    hints = _hints()
-    for parameter in configurable():
-        annotation, info = get_args(hints[parameter.name])[:2]
-        kind = next((each for each in get_args(annotation) if isinstance(each, type) and each is not NoneType), annotation)
-        limits = {name: bound for name, bound in (("ge", info.min), ("le", info.max)) if bound is not None}
-        wanted = text if kind is str else kind
-        fields[key(parameter)] = (wanted, Field(None, description=info.help, json_schema_extra=_without_default, **limits))
+    for each in configurable():
+        bounds: Any = {name: bound for name, bound in (("ge", each.flag.min), ("le", each.flag.max)) if bound is not None}
+        description = Field(None, description=each.flag.help or None, json_schema_extra=_without_default, **bounds)
+        fields[each.key] = (text if each.is_text else each.kind, description)
     fields["set"] = (dict[str, dict[str, value]], Field({}, description="Options of probes: probe, option, value."))
     return create_model("Configuration", __config__=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False), **fields)
 
@@ -175,16 +162,6 @@ def _simple(value: object) -> object:
     return value
 
 
-def _hints() -> dict[str, Any]:
-    from sharpaudit.cli.measure import measure
-
-    return get_type_hints(measure, include_extras=True)
-
-
-def configurable() -> list[Any]:
-    """The options of ``measure`` that a file may set: those that take one value, but where the run goes."""
-    return [p for p in command_named("measure").params if p.param_type_name == "option" and _takes_one_value(p)]
-
-
-def _takes_one_value(parameter: Any) -> bool:
-    return not (parameter.is_flag or parameter.multiple or parameter.is_eager or parameter.name == "out")
+def configurable() -> list[Parameter]:
+    """The parameters that a file may set."""
+    return [each for each in parameters(Request).values() if not each.flag.guard]

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from sharpaudit.cli.app import Json, app, output
-from sharpaudit.cli.budgets import with_budgets
+from sharpaudit.cli.parameters import with_parameters
 from sharpaudit.errors import clean
+from sharpaudit.request import Limits
 
 
 @app.command()
-@with_budgets
+@with_parameters(Limits)
 def convert(
     checkpoint: Annotated[Path, typer.Argument(metavar="CKPT", help=".safetensors, .pt, .pth, .th, .bin or a folder.")],
     out: Annotated[Path, output("X.safetensors", "The file to write; its manifest goes beside it.")],
-    limits: Any,  # a checkpoints.Limits, made by with_budgets
+    settings: Mapping[str, Any],
     weights: Annotated[
         str, typer.Option("--weights", metavar="WHICH", help="Of a training checkpoint: auto, ema, raw, a key or a PREFIX.")
     ] = "auto",
@@ -32,6 +34,7 @@ def convert(
     from sharpaudit.card import codec
     from sharpaudit.checkpoints import conversion
 
+    limits = Limits(**settings)
     manifest = conversion.convert(checkpoint, out, weights=weights, allow_inert=allow_inert, overwrite=force, limits=limits)
     if json:
         print(codec.dumps(manifest), end="")

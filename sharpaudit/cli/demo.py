@@ -40,13 +40,13 @@ def demo(
     cores; the last lines say where the reports are.
     """
     from sharpaudit import store
-    from sharpaudit.audit import Request
     from sharpaudit.card import Setting
     from sharpaudit.cli.compare import compared, show
     from sharpaudit.cli.guides import guides
     from sharpaudit.cli.running import audit_into
     from sharpaudit.report.html import html
     from sharpaudit.report.terminal import terminal
+    from sharpaudit.request import BenchSettings, Request
 
     options = audited()
     files = sorted(CHECKPOINTS.glob("*.safetensors"))
@@ -61,6 +61,7 @@ def demo(
             train_data=TRAIN_DATA,
             probes=",".join(options),
             options=options,
+            bench=BenchSettings(device="cpu"),
             settings={name: Setting(value=value, origin="demo") for name, value in told_to_measure(options).items()},
         )
         runs[file.stem] = audit_into(out / file.stem, request)

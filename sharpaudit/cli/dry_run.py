@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sharpaudit.cli.values import time_in_words
 
 if TYPE_CHECKING:
-    from sharpaudit.audit import Request
+    from sharpaudit.request import Request
 
 LONG = 600.0
 """Seconds after which one is told of something shorter."""

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
 from sharpaudit.cli.app import Json, app, output
-from sharpaudit.cli.subjects import Architecture, Auditing, Data, Device, Probes, Seed, TrainData, runs_of
+from sharpaudit.cli.layers import ConfigFile, ProbeOptions
+from sharpaudit.cli.subjects import OPTIONS, runs_of
 from sharpaudit.errors import WORST_FIRST, UsageError, clean
 
 if TYPE_CHECKING:
@@ -37,10 +38,12 @@ class Sink(StrEnum):
 
 
 @app.command()
+@OPTIONS
 def gate(
     context: typer.Context,
     subjects: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders, report.json files or checkpoints.")],
     policy: PolicyFile,
+    settings: Mapping[str, Any],
     baseline: Annotated[Path | None, typer.Option(metavar="RUN", help="What baseline rules compare with.")] = None,
     formats: Annotated[
         list[str] | None,
@@ -49,17 +52,14 @@ def gate(
         ),
     ] = None,
     allow_mismatch: Annotated[bool, typer.Option("--allow-mismatch", help="Compare with a baseline measured otherwise.")] = False,
-    data: Data = None,
-    train_data: TrainData = None,
-    arch: Architecture = None,
-    probes: Probes = "standard",
-    seed: Seed = 0,
-    device: Device = "auto",
+    options: ProbeOptions = None,
+    config: ConfigFile = None,
     json: Json = False,
 ) -> int:
     """Decide whether checkpoints may be released. Exit code 0 passed, 1 failed, 6 inconclusive, 3 not judged.
 
-    Stored runs need no model. Checkpoints, the baseline's too, are audited first, into sharpaudit-runs/NAME.
+    Stored runs need no model. Checkpoints, the baseline's too, are audited first, into sharpaudit-runs/NAME, with any option of
+    `measure`.
     """
     from sharpaudit import store
     from sharpaudit.gate import IDLE_BASELINE, judge_run
@@ -67,8 +67,7 @@ def gate(
 
     sinks = _sinks(formats or [], as_json=json)
     rules = read(policy)
-    auditing = Auditing(data, train_data, arch, seed, device)
-    runs = list(runs_of(context, [*subjects, *([baseline] if baseline else [])], auditing))
+    runs = list(runs_of(context, [*subjects, *([baseline] if baseline else [])], settings))
     reference = runs.pop() if baseline else None
     if reference and not rules.compares:
         print(f"warning: {IDLE_BASELINE}", file=sys.stderr)

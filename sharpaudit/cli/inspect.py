@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sharpaudit.cli.app import Json, app
-from sharpaudit.cli.budgets import with_budgets
+from sharpaudit.cli.parameters import with_parameters
 from sharpaudit.errors import ExitCode, clean
+from sharpaudit.request import Limits
 
 if TYPE_CHECKING:
     from sharpaudit.checkpoints.inspection import Inspection
@@ -21,10 +23,10 @@ SHOWN = 20
 
 
 @app.command()
-@with_budgets
+@with_parameters(Limits)
 def inspect(
     checkpoint: Annotated[Path, typer.Argument(metavar="CKPT", help=".safetensors, .pt, .pth, .th, .bin or a folder.")],
-    limits: Any,  # a checkpoints.Limits, made by with_budgets
+    settings: Mapping[str, Any],
     weights: Annotated[
         str, typer.Option("--weights", metavar="WHICH", help="Of a training checkpoint: auto, ema, raw, a key or a PREFIX.")
     ] = "auto",
@@ -37,7 +39,7 @@ def inspect(
     from sharpaudit.card import codec
     from sharpaudit.checkpoints import inspection
 
-    found = inspection.inspect(checkpoint, weights=weights, limits=limits)
+    found = inspection.inspect(checkpoint, weights=weights, limits=Limits(**settings))
     if json:
         print(codec.dumps(_document(found)), end="")
     else:

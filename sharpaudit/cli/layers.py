@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sharpaudit.cli.app import option
-from sharpaudit.cli.configuration import Layer, Options, key, of_file, of_project
+from sharpaudit.cli.app import search_path, variable
+from sharpaudit.cli.configuration import Layer, Options, of_file, of_project
 from sharpaudit.errors import UnsafeInput, UsageError, clean
+from sharpaudit.request import Request, parameters, request
 
 if TYPE_CHECKING:
     from sharpaudit.card import Setting
@@ -21,9 +22,6 @@ LAYERS = "sharpaudit.layers"
 
 ORIGINS = {"COMMANDLINE": "flag", "ENVIRONMENT": "environment", "DEFAULT": "default"}
 """What the parser calls the source of a value, and what the card calls it."""
-
-NOT_ON_THE_CARD = {"out", "json", "dry_run", "force", "max_time", "config", "settings"}
-"""Parameters that decide nothing about the numbers, and ``--set``, whose parts stand there one by one."""
 
 WITH_PATHS = {"data", "train_data", "arch", "class_map"}
 FOLDERS = re.compile(r"[^:,]*/")
@@ -41,8 +39,38 @@ def _configure(context: typer.Context, path: Path | None) -> Path | None:
 
 ConfigFile = Annotated[
     Path | None,
-    option("--config", "Settings in YAML; flags and variables go before.", metavar="FILE", is_eager=True, callback=_configure),
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="Settings in YAML; overridden by flags and environment variables.",
+        envvar=variable("--config"),
+        is_eager=True,
+        callback=_configure,
+    ),
 ]
+ProbeOptions = Annotated[
+    list[str] | None, typer.Option("--set", metavar="PROBE.OPTION=VALUE", help="One option of one probe; repeatable.")
+]
+
+
+def requests(context: typer.Context, checkpoints: Sequence[Path], settings: Mapping[str, Any]) -> list[Request]:
+    """What is to be audited, from the command line and the files, the environment included.
+
+    Args:
+        context: of the command.
+        checkpoints: one request for each.
+        settings: what the command line, the environment and the files set, by the names of the `request.parameters`.
+
+    Raises:
+        UsageError: a setting that cannot be.
+        UnsafeInput: a file names code.
+        UnknownName: a probe or an option that does not exist.
+    """
+    selection = probe_selection(context)
+    options = probe_options(context, selection)
+    given = {**settings, "probes": selection}
+    shown = configured(context, options)
+    return [request(each, given, options=options, search=search_path(), settings=shown) for each in checkpoints]
 
 
 def layers(context: typer.Context) -> Sequence[Layer]:
@@ -66,13 +94,10 @@ def configured(context: typer.Context, options: Options) -> dict[str, Setting]:
     """
     from sharpaudit.card import Setting
 
-    found = {}
-    for parameter in context.command.params:
-        name = parameter.name or ""
-        if parameter.param_type_name == "option" and name in context.params and name not in NOT_ON_THE_CARD:
-            value = context.params[name]
-            shown = FOLDERS.sub("", value) if name in WITH_PATHS and value else value
-            found[key(parameter)] = Setting(value=shown, origin=origin(context, name))
+    keys = [each.key for each in parameters(Request).values() if each.flag.on_card]
+    shown = {key: context.params[key] for key in (*keys, "plugins") if key in context.params}
+    cut = {key: FOLDERS.sub("", shown[key]) for key in WITH_PATHS if shown[key]}
+    found = {key: Setting(value=value, origin=origin(context, key)) for key, value in (shown | cut).items()}
     return found | {name: setting for name, setting in probe_settings(context).items() if name.split(".")[1] in options}
 
 
@@ -137,7 +162,7 @@ def probe_settings(context: typer.Context) -> dict[str, Setting]:
 def _flags(context: typer.Context) -> Options:
     """The ``probe.option=value`` texts of ``--set``."""
     options: dict[str, dict[str, Any]] = {}
-    for setting in context.params.get("settings") or ():
+    for setting in context.params.get("options") or ():
         name, equals, value = setting.partition("=")
         probe, dot, option_name = name.partition(".")
         if not (probe and dot and option_name and equals):

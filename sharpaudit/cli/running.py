@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +12,8 @@ from sharpaudit.cli.streams import screen
 from sharpaudit.errors import WORST_FIRST, ExitCode, SharpauditError, UsageError, clean
 
 if TYPE_CHECKING:
-    from sharpaudit.audit import Request
     from sharpaudit.card import Card
+    from sharpaudit.request import Request
     from sharpaudit.store import Run
 
 RUNS = Path("sharpaudit-runs")
@@ -29,7 +28,7 @@ def run_folders(checkpoints: list[Path]) -> list[Path]:
     ]
 
 
-def audit_all(requests: list[Request], folders: list[Path], *, as_json: bool, force: bool, max_seconds: float) -> int:
+def audit_all(requests: list[Request], folders: list[Path], *, as_json: bool, force: bool) -> int:
     """Audit one after the other; a checkpoint that is refused does not keep the others from being measured.
 
     The last line says so where anything that was asked for is not there.
@@ -41,7 +40,7 @@ def audit_all(requests: list[Request], folders: list[Path], *, as_json: bool, fo
     codes: list[ExitCode] = []
     for request, folder in zip(requests, folders, strict=True):
         try:
-            card = _audit_one(request, folder, as_json=as_json, force=force, max_seconds=max_seconds)
+            card = _audit_one(request, folder, as_json=as_json, force=force)
             documents.append(codec.loads(codec.encode(card, timing=True), source=store.REPORT))
             codes.append(ExitCode.INCONCLUSIVE if card.lacking else ExitCode.DONE)
         except SharpauditError as error:
@@ -55,10 +54,10 @@ def audit_all(requests: list[Request], folders: list[Path], *, as_json: bool, fo
     return next(code for code in WORST_FIRST if code in codes)
 
 
-def _audit_one(request: Request, folder: Path, *, as_json: bool, force: bool, max_seconds: float) -> Card:
+def _audit_one(request: Request, folder: Path, *, as_json: bool, force: bool) -> Card:
     from sharpaudit.report.terminal import terminal
 
-    card = audit_into(folder, request, force=force, max_seconds=max_seconds).card
+    card = audit_into(folder, request, force=force).card
     if not as_json:
         print(terminal(card, **screen()))
         print(f"reports: {clean(str(folder / 'report.html'), 500)} and report.md, report.json beside it", file=sys.stderr)
@@ -69,7 +68,7 @@ def _audit_one(request: Request, folder: Path, *, as_json: bool, force: bool, ma
     return card
 
 
-def audit_into(folder: Path, request: Request, *, force: bool = False, max_seconds: float = inf) -> Run:
+def audit_into(folder: Path, request: Request, *, force: bool = False) -> Run:
     """Audit one checkpoint under a progress bar and write its run folder: the card, its columns, and the card as documents.
 
     Probes that an earlier run finished are not run again, unless `force`. An interrupted audit leaves the card of what it has.
@@ -86,7 +85,7 @@ def audit_into(folder: Path, request: Request, *, force: bool = False, max_secon
                 report(doing, fraction)
                 claim.progress(doing, fraction)
 
-            left = max_seconds - (time.monotonic() - started)
+            left = request.max_time - (time.monotonic() - started)
             try:
                 run = audit.run(prepared, progress, folder, reuse=not force, max_seconds=left)
             except audit.Stopped as stop:

@@ -22,7 +22,7 @@ from typing import Literal
 from sharpaudit.card import Preprocessing
 from sharpaudit.data.cifar import open_cifar
 from sharpaudit.data.classes import ClassMap, ClassOrder, class_order, read_class_map
-from sharpaudit.data.files import Reading, named_path
+from sharpaudit.data.files import named_path
 from sharpaudit.data.folder import open_folder
 from sharpaudit.data.idx import open_idx, open_mnist
 from sharpaudit.data.imagenet import open_imagenet
@@ -32,6 +32,7 @@ from sharpaudit.data.preprocessing import to_input
 from sharpaudit.data.published import FOLDERS
 from sharpaudit.data.user_code import is_code, open_made
 from sharpaudit.errors import DataError, clean, closest
+from sharpaudit.request import Reading
 
 __all__ = [
     "NAMES",
@@ -41,7 +42,6 @@ __all__ = [
     "Images",
     "Labels",
     "Pixels",
-    "Reading",
     "class_order",
     "num_shared",
     "open_images",

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sharpaudit.data.files import Reading
 from sharpaudit.data.images import ImageSet, Labels, Pixels, numbered
 from sharpaudit.errors import DataError, clean
+from sharpaudit.request import Reading
 
 CHANNELS = (1, 3, 4)
 MIN_SIDE = 2

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from sharpaudit.card import DataRecord
 from sharpaudit.corruptions import FAMILY, STANDARD15
-from sharpaudit.data import NAMES, Reading, open_images
+from sharpaudit.data import NAMES, open_images
 from sharpaudit.data.corrupted import CorruptedSet
 from sharpaudit.data.files import named_path
 from sharpaudit.data.images import ImageSet
@@ -27,6 +27,7 @@ from sharpaudit.data.paired import is_stored, open_paired
 from sharpaudit.data.published import FOLDERS
 from sharpaudit.data.synthetic import LABEL, file_hash, read_manifest
 from sharpaudit.errors import DataError, SharpauditError
+from sharpaudit.request import Reading
 
 COMPARED = 256
 """Images of each cell that are compared with the clean ones."""

@@ -10,10 +10,11 @@ from typing import Literal
 import numpy as np
 
 from sharpaudit.data.arrays import image_set
-from sharpaudit.data.files import Reading, find, open_regular, read_text, searched, within_budget
+from sharpaudit.data.files import find, open_regular, read_text, searched, within_budget
 from sharpaudit.data.images import ImageSet
 from sharpaudit.data.npz import open_npz
 from sharpaudit.errors import DataError, clean
+from sharpaudit.request import Reading
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 

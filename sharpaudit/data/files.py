@@ -3,31 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
-from typing import Literal
 
 from sharpaudit import files
 from sharpaudit.errors import DataError, UnsafeInput, clean, closest
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """How foreign data may be read: the budgets that stop bombs, and what to do where a format leaves a choice."""
-
-    max_bytes: int = 4 << 30
-    """Largest array that is read into memory (``--max-bytes``)."""
-    max_pixels: int = 4096 * 4096
-    """Largest encoded image that is decoded (``--max-pixels``)."""
-    input_range: tuple[float, float] | None = None
-    """What black and white are in floating-point images; [0, 1] unless given (``--input-range``)."""
-    bad_samples: Literal["fail", "skip"] = "fail"
-    """What an undecodable image does (``--on-bad-sample``); skipping decodes the whole set once when it is opened."""
-    follow_links: bool = False
-    """Whether links may leave the folder that was named (``--follow-links``)."""
-    allow_code: bool = False
-    """Whether a Python file that is named as data may be run (``--allow-code``)."""
+from sharpaudit.request import Reading
 
 
 def open_regular(path: Path) -> BufferedReader:

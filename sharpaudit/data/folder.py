@@ -29,10 +29,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sharpaudit.card import Preprocessing
-from sharpaudit.data.files import Reading, check_link, missing, open_regular, read_text
+from sharpaudit.data.files import check_link, missing, open_regular, read_text
 from sharpaudit.data.geometry import center_crop, resized_sides
 from sharpaudit.data.images import ImageSet, Pixels
 from sharpaudit.errors import DataError, UnsafeInput, clean
+from sharpaudit.request import Reading
 
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")

@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharpaudit.data.arrays import image_set
-from sharpaudit.data.files import Reading, find, open_regular, searched, within_budget
+from sharpaudit.data.files import find, open_regular, searched, within_budget
 from sharpaudit.data.images import ImageSet
 from sharpaudit.errors import DataError, clean
 from sharpaudit.files import read_up_to
+from sharpaudit.request import Reading
 
 STEM = {"test": "t10k", "train": "train"}
 UNSIGNED_BYTE = 8

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from sharpaudit.card import Preprocessing
 from sharpaudit.data.cifar import Split
-from sharpaudit.data.files import Reading, check_link, read_text, searched
+from sharpaudit.data.files import check_link, read_text, searched
 from sharpaudit.data.folder import image_files, open_folder
 from sharpaudit.data.images import ImageSet
 from sharpaudit.errors import DataError, clean
+from sharpaudit.request import Reading
 
 FOLDERS = {"imagenet": ("imagenet", "ImageNet", "ILSVRC2012"), "tiny-imagenet": ("tiny-imagenet-200", "tiny-imagenet")}
 ANNOTATIONS = "val_annotations.txt"

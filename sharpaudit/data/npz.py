@@ -19,10 +19,11 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from sharpaudit.data.arrays import class_names, image_set
-from sharpaudit.data.files import Reading, open_regular, within_budget
+from sharpaudit.data.files import open_regular, within_budget
 from sharpaudit.data.images import ImageSet
 from sharpaudit.errors import DataError, UnsafeInput, clean
 from sharpaudit.files import read_up_to
+from sharpaudit.request import Reading
 
 IMAGE_KEYS = ("images", "x", "X", "data", "x_test", "X_test", "test_images", "image", "features", "arr_0")
 LABEL_KEYS = ("labels", "y", "Y", "targets", "target", "y_test", "test_labels", "label", "arr_1")

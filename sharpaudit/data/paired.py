@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharpaudit.card import Preprocessing
-from sharpaudit.data import ImageSet, Reading, open_images
+from sharpaudit.data import ImageSet, open_images
 from sharpaudit.data.corrupted import CorruptedSet
 from sharpaudit.data.folder import FolderImages
 from sharpaudit.data.published import FOLDERS, open_corrupted
 from sharpaudit.data.synthetic import LABEL, open_synthetic
 from sharpaudit.errors import DataError
+from sharpaudit.request import Reading
 
 
 def is_stored(spec: str, *, synthesise: bool = False) -> bool:

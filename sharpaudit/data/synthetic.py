@@ -23,12 +23,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sharpaudit.card import DataRecord
 from sharpaudit.corruptions import NAMES, SEVERITIES, VERSION, Table, corrupt, table_for
 from sharpaudit.data.corrupted import CorruptedSet, complete
-from sharpaudit.data.files import Reading, missing, named_path, open_regular, read_text
+from sharpaudit.data.files import missing, named_path, open_regular, read_text
 from sharpaudit.data.images import ImageSet, Pixels
 from sharpaudit.data.npz import map_npy
 from sharpaudit.data.published import MANIFEST, README, Layout, open_arrays
 from sharpaudit.errors import DataError, EnvironmentFailure, clean
 from sharpaudit.files import CHUNK
+from sharpaudit.request import Reading
 from sharpaudit.store import write
 
 LABEL = "synthetic-c"

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from sharpaudit.data.arrays import image_set
-from sharpaudit.data.files import Reading, read
+from sharpaudit.data.files import read
 from sharpaudit.data.images import ImageSet
 from sharpaudit.errors import DataError, UnsafeInput, clean
+from sharpaudit.request import Reading
 
 MAX_BYTES = 1 << 20
 

@@ -29,15 +29,16 @@ from sharpaudit.data import ImageSet, to_input
 from sharpaudit.data.corrupted import Cell, CorruptedSet
 from sharpaudit.device import is_out_of_memory, sizes, with_float64
 from sharpaudit.metrics.predictions import Predictions
+from sharpaudit.request import BenchSettings
 from sharpaudit.stats import Resamples, evenly_spaced, seed_for
 from sharpaudit.transfer import Aside, sent
 from sharpaudit.workbench.features import Features, FeatureTap
 from sharpaudit.workbench.needs import Need, NotApplicable, UndeclaredNeed
 from sharpaudit.workbench.network import Indices, Network, unchanged
-from sharpaudit.workbench.settings import DEFAULT, BenchSettings
+from sharpaudit.workbench.settings import DEFAULT, curvature_precision, images_at_once
 from sharpaudit.workbench.shelf import Shelf
 
-__all__ = ["BenchSettings", "Features", "Need", "NotApplicable", "UndeclaredNeed", "Workbench"]
+__all__ = ["Features", "Need", "NotApplicable", "UndeclaredNeed", "Workbench"]
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ class Workbench:
         self._stored = stored
         self._on_progress = on_progress
         self._exact = with_float64(torch.device(settings.device))
-        self._shelf = Shelf(settings.images_at_once(model.subject.preprocessing.input_size), sizes(self._exact))
+        self._shelf = Shelf(images_at_once(settings, model.subject.preprocessing.input_size), sizes(self._exact))
         self._probe = "bench"
         self._needs = frozenset(Need)
         self.touched: set[Need] = set()
@@ -272,7 +273,7 @@ class Workbench:
     @property
     def precision(self) -> str:
         """``float32`` or ``float64``: what curvature is computed in."""
-        return self.settings.curvature_precision(self.subject.num_parameters * len(self.probe_rows))
+        return curvature_precision(self.settings, self.subject.num_parameters * len(self.probe_rows))
 
     @property
     def _probe_images(self) -> ImageSet:

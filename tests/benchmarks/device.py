@@ -30,14 +30,14 @@ from torch.nn import functional
 from torch.utils._pytree import tree_leaves
 
 from sharpaudit import audit
-from sharpaudit.checkpoints import PreprocessingOverrides, zoo
+from sharpaudit.checkpoints import zoo
 from sharpaudit.corruptions import NAMES, Table, corrupt
 from sharpaudit.curvature.differentiable import twice_differentiable
 from sharpaudit.curvature.objective import Objective
 from sharpaudit.data import to_input
 from sharpaudit.device import available_device, compute_settings, described, is_out_of_memory, wait
 from sharpaudit.plan import plan
-from sharpaudit.workbench import BenchSettings
+from sharpaudit.request import BenchSettings, PreprocessingOverrides
 from tests.benchmarks.corruptions import core_milliseconds
 from tests.benchmarks.peers import peers
 from tests.benchmarks.timing import Work, in_turn, keep, wall

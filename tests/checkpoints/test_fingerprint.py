@@ -16,11 +16,10 @@ import torch
 from torch import nn
 from torchvision import models
 
-from sharpaudit.audit import Request, prepare
+from sharpaudit.audit import prepare
 from sharpaudit.checkpoints import (
     Decision,
     LoadedModel,
-    PreprocessingOverrides,
     architectures,
     fingerprint,
     fitting,
@@ -34,6 +33,7 @@ from sharpaudit.checkpoints.tensors import OddTensor
 from sharpaudit.data.images import ImageSet
 from sharpaudit.decision import by_clean_loss, clearly_best
 from sharpaudit.errors import ArchitectureError
+from sharpaudit.request import PreprocessingOverrides, Request
 
 INDEX = fingerprint.shipped()
 REFUSALS = (ValueError, TypeError, RuntimeError, AssertionError, IndexError, ZeroDivisionError, AttributeError, KeyError)

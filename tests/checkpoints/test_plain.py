@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import nn
 
-from sharpaudit.checkpoints import PreprocessingOverrides, fingerprint, load
+from sharpaudit.checkpoints import fingerprint, load
 from sharpaudit.checkpoints.inspection import inspect
 from sharpaudit.checkpoints.plain.chain import chains
 from sharpaudit.checkpoints.plain.description import ACTIVATIONS, parse, written
@@ -24,7 +24,8 @@ from sharpaudit.checkpoints.plain.geometry import geometries
 from sharpaudit.checkpoints.plain.suggestions import suggestions
 from sharpaudit.data import to_input
 from sharpaudit.errors import ArchitectureError, SharpauditError, UsageError
-from sharpaudit.preparation import Prepared, Request, prepare
+from sharpaudit.preparation import Prepared, prepare
+from sharpaudit.request import PreprocessingOverrides, Request
 from tests.checkpoints.plain_networks import Case, fitted, trained
 
 SEED = int(os.environ.get("SHARPAUDIT_PLAIN_SEED", "100"))

@@ -23,11 +23,11 @@ from sharpaudit.checkpoints import load, preprocessing, source, strict_json
 from sharpaudit.checkpoints.architectures import parse
 from sharpaudit.checkpoints.conversion import convert
 from sharpaudit.checkpoints.fitting import resolve
-from sharpaudit.checkpoints.limits import DEFAULT
-from sharpaudit.checkpoints.preprocessing import Defaults, PreprocessingOverrides
+from sharpaudit.checkpoints.preprocessing import Defaults
 from sharpaudit.checkpoints.state_dict import Weights
 from sharpaudit.checkpoints.statements import Statements, of_config, of_metadata
 from sharpaudit.errors import ExitCode, SharpauditError
+from sharpaudit.request import LIMITS, PreprocessingOverrides
 from tests.checkpoints import hostile
 from tests.checkpoints.hostile import archive, legacy, literal, saved, tensor, zipped
 
@@ -223,7 +223,7 @@ def test_a_file_cannot_ask_for_a_network_of_any_depth(tmp_path: Path) -> None:
     [("a\0b", "cannot read the file: not the name of a file"), ("x" * 300, "cannot read the file: File name too long")],
 )
 def test_names_that_no_file_has(path: str, words: str) -> None:
-    error = refusal(lambda: source.read(Path(path), DEFAULT))
+    error = refusal(lambda: source.read(Path(path), LIMITS))
     assert (error.exit_code, error.message) == (ExitCode.INPUT, words)
 
 

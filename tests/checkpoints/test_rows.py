@@ -22,8 +22,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from sharpaudit.checkpoints import load, source, zoo
-from sharpaudit.checkpoints.limits import DEFAULT, Limits
 from sharpaudit.errors import CheckpointError, EnvironmentFailure
+from sharpaudit.request import LIMITS, Limits
 from tests.checkpoints import hostile
 from tests.checkpoints.hostile import entry, saved
 from tests.cli.conftest import DEMO, Command, run
@@ -580,7 +580,7 @@ def test_c04_no_permission(tmp_path: Path) -> None:
     os.seteuid(65534)
     try:
         with pytest.raises(CheckpointError) as caught:
-            source.read(tmp_path / "bad.pt", DEFAULT)
+            source.read(tmp_path / "bad.pt", LIMITS)
     finally:
         os.seteuid(0)
         for folder in opened:

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from sharpaudit import strict_yaml
-from sharpaudit.cli.configuration import configurable, key
+from sharpaudit.cli.configuration import configurable
 from tests.cli.conftest import DEMO, Command
 
 BASELINE = DEMO / "baseline-seed0.safetensors"
@@ -211,22 +211,24 @@ def test_options_of_a_probe_that_is_not_run_are_an_error_only_as_flags(run: Comm
     assert "options were given for 'spectrum', which is not run" in refused.err
 
 
-def test_compare_takes_what_it_can_and_says_what_it_cannot(run: Command, tmp_path: Path) -> None:
-    (tmp_path / "audit.yaml").write_text("data: digits\nprobes: accuracy\n")
-    pair = ["compare", BASELINE, DEMO / "sam-seed0.safetensors", "--config", "audit.yaml", "--json"]
-    assert run(*pair).code == 0
-    (tmp_path / "audit.yaml").write_text("data: digits\nprobes: accuracy\nmean: [0.5]\n")
-    refused = run(*pair)
-    assert refused.code == 2
-    assert "compare cannot audit with 'mean'" in refused.err
-    runs = [tmp_path / "sharpaudit-runs" / name for name in ("baseline-seed0", "sam-seed0")]
-    assert run("compare", *runs, "--config", "audit.yaml", "--json").code == 0, "stored runs need no such setting"
+@pytest.mark.parametrize("command", ["compare", "gate"])
+def test_checkpoints_are_audited_with_every_setting(command: str, run: Command, tmp_path: Path) -> None:
+    (tmp_path / "audit.yaml").write_text("data: digits\nprobes: accuracy\nmean: [0.25]\nset: {accuracy: {smallest_class: 2}}\n")
+    (tmp_path / "policy.yaml").write_text("schema: sharpaudit.policy/1\nrules: [{metric: clean.accuracy, min: 0.2}]\n")
+    pair = [BASELINE, DEMO / "sam-seed0.safetensors", *(["--policy", "policy.yaml"] if command == "gate" else [])]
+    found = run(command, *pair, "--config", "audit.yaml", "--limit", "100", "--no-setup-check", "--json")
+    assert found.code == 0, found.err
+    card = json.loads((tmp_path / "sharpaudit-runs" / "sam-seed0" / "report.json").read_text())
+    assert (card["data"]["n"], card["subject"]["preprocessing"]["mean"], card["setup"]) == (100, [0.25], None)
+    assert card["probes"]["accuracy"]["options"]["smallest_class"] == 2
+    origins = {key: card["config"][key]["origin"] for key in ("data", "mean", "limit", "seed")}
+    assert origins == {"data": "config", "mean": "config", "limit": "flag", "seed": "default"}
 
 
 def test_the_schema_describes_what_is_read(run: Command) -> None:
     schema = json.loads(run("schema", "config").out)
     jsonschema.Draft202012Validator.check_schema(schema)
-    assert {key(parameter) for parameter in configurable()} | {"schema", "set"} == set(schema["properties"])
+    assert {parameter.key for parameter in configurable()} | {"schema", "set"} == set(schema["properties"])
     sample = strict_yaml.load(SAMPLE.read_bytes(), source="audit.yaml")
     jsonschema.validate(sample, schema)
     for bad in ({"sed": 1}, {"seed": "x"}, {"set": {"a": 1}}, {"mean": [True]}, {"precision": "double"}):
@@ -236,4 +238,4 @@ def test_the_schema_describes_what_is_read(run: Command) -> None:
 
 def test_a_variable_that_nobody_reads_is_pointed_out(run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHARPAUDIT_SED", "3")
-    assert "nothing reads the variable SHARPAUDIT_SED; did you mean SHARPAUDIT_SEED?" in run("config", "show").err
+    assert "unknown variable SHARPAUDIT_SED; did you mean SHARPAUDIT_SEED?" in run("config", "show").err

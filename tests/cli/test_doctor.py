@@ -60,7 +60,7 @@ def test_folders_and_variables_that_are_wrong(run: Command, tmp_path: Path, monk
     monkeypatch.setenv("SHARPAUDIT_SED", "1")
     found = findings(run, 5)
     assert found["data searched in"]["problem"] == "not a folder: correct SHARPAUDIT_DATA"
-    assert found["environment"]["problem"] == "nothing reads the variable SHARPAUDIT_SED; did you mean SHARPAUDIT_SEED?"
+    assert found["environment"]["problem"] == "unknown variable SHARPAUDIT_SED; did you mean SHARPAUDIT_SEED?"
     shown = run("doctor")
     assert (shown.code, shown.err) == (5, "")
     assert "! not a folder" in shown.out and shown.out.endswith("\n2 broken\n")

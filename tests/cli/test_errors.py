@@ -90,7 +90,12 @@ CASES: dict[str, Case] = {
     "batch size of nothing": (nothing, ["measure", str(GOOD), *DIGITS, "--batch-size", "0"], 2, ["batch-size"]),
     "negative seed": (nothing, ["measure", str(GOOD), *DIGITS, "--seed", "-1"], 2, ["seed"]),
     "limit of nothing": (nothing, ["measure", str(GOOD), *DIGITS, "--limit", "0"], 2, ["limit"]),
-    "mean of two channels": (nothing, ["measure", str(GOOD), *DIGITS, "--mean", "0.5,0.5"], 2, ["--mean", "1 or 3 numbers"]),
+    "mean of two channels": (
+        nothing,
+        ["measure", str(GOOD), *DIGITS, "--mean", "0.5,0.5"],
+        2,
+        ["--mean", "expected 1 finite numbers"],
+    ),
     "too many bytes of images": (
         nothing,
         ["measure", str(GOOD), *DIGITS, "--max-bytes", "100"],

@@ -40,8 +40,7 @@ def test_flags_named_in_messages_exist(path: Path) -> None:
 def test_every_budget_of_a_reader_is_an_option() -> None:
     from dataclasses import fields
 
-    from sharpaudit.checkpoints import Limits
-    from sharpaudit.data import Reading
+    from sharpaudit.request import Limits, Reading
 
     budgets = {f"--{f.name.replace('_', '-')}" for f in (*fields(Limits), *fields(Reading)) if f.name.startswith("max_")}
     assert budgets <= set(option_names("measure"))

@@ -139,7 +139,7 @@ def arguments(command: tuple[str, ...], place: Any, value: str) -> list[str]:
         for text in given.get(parameter.name, []):
             line += [text] if parameter.param_type_name == "argument" else [parameter.opts[0], text]
     line += {"measure": ["--probes", "accuracy", "--allow-code"], "compare": [], "gate": []}.get(command[0], [])
-    if command[0] in ("compare", "gate") and place.name in ("data", "train_data", "arch"):
+    if command[0] in ("compare", "gate") and place.name in ("data", "train_data", "arch", "class_map"):
         line += [str(CHECKPOINT)] + (["--data", "digits"] if place.name != "data" else [])
     return line
 

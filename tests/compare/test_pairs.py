@@ -22,8 +22,9 @@ from sharpaudit.data import ImageSet, open_images
 from sharpaudit.execute import finish
 from sharpaudit.metrics.terms import terms_of
 from sharpaudit.plan import plan
+from sharpaudit.request import BenchSettings
 from sharpaudit.store import Run
-from sharpaudit.workbench import BenchSettings, Workbench
+from sharpaudit.workbench import Workbench
 from tests.benches import model, network
 from tests.report.cards import full
 

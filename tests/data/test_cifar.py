@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sharpaudit.data import Reading, open_images
+from sharpaudit.data import open_images
 from sharpaudit.data.cifar import CIFAR10_CLASSES
 from sharpaudit.errors import DataError, UnsafeInput
+from sharpaudit.request import Reading
 
 REAL = Path(__file__).parents[3] / "shared" / "real" / "data"
 

@@ -14,9 +14,10 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from sharpaudit.card import Preprocessing
-from sharpaudit.data import ImageSet, Reading, open_images
+from sharpaudit.data import ImageSet, open_images
 from sharpaudit.data.folder import _entries
 from sharpaudit.errors import DataError, UnsafeInput
+from sharpaudit.request import Reading
 
 RNG = np.random.default_rng(0)
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sharpaudit.data import Reading, open_images
+from sharpaudit.data import open_images
 from sharpaudit.errors import DataError, UnsafeInput
+from sharpaudit.request import Reading
 
 REAL = Path(__file__).parents[3] / "shared" / "real" / "data"
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sharpaudit.data import Reading, open_images
+from sharpaudit.data import open_images
 from sharpaudit.errors import DataError, UnsafeInput
+from sharpaudit.request import Reading
 
 RNG = np.random.default_rng(0)
 

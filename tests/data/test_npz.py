@@ -15,9 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sharpaudit.data import ImageSet, Reading, open_images
+from sharpaudit.data import ImageSet, open_images
 from sharpaudit.data.npz import map_npy
 from sharpaudit.errors import DataError, UnsafeInput
+from sharpaudit.request import Reading
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 9, 11, 3), np.uint8)
 LABELS = np.array([0, 1, 2, 2, 1, 0])

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from sharpaudit.corruptions import NAMES, STANDARD15
-from sharpaudit.data import Reading
 from sharpaudit.data.published import open_corrupted
 from sharpaudit.errors import DataError, UnknownName, UnsafeInput
+from sharpaudit.request import Reading
 
 N = 4
 WNIDS = ("n01", "n02", "n03")

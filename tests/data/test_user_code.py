@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sharpaudit.data import ImageSet, Reading, open_images
+from sharpaudit.data import ImageSet, open_images
 from sharpaudit.errors import DataError, UnsafeInput
+from sharpaudit.request import Reading
 
 MAKES = """
 import numpy

@@ -13,7 +13,8 @@ from sharpaudit.checkpoints import load
 from sharpaudit.data import open_images
 from sharpaudit.execute import run
 from sharpaudit.plan import plan
-from sharpaudit.workbench import BenchSettings, Workbench
+from sharpaudit.request import BenchSettings
+from sharpaudit.workbench import Workbench
 from tests import oracles
 from tests.benches import bench
 from tests.cli.conftest import DEMO

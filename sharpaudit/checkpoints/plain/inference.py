@@ -15,10 +15,11 @@ from sharpaudit.checkpoints.plain.description import Description, Parsed, writte
 from sharpaudit.checkpoints.plain.search import Verdict, overturned, search, settled
 from sharpaudit.checkpoints.plain.suggestions import plainest, suggestions
 from sharpaudit.checkpoints.plain.trial import LabelledImages, Normalisation, Score, Trial, values_of
-from sharpaudit.checkpoints.preprocessing import Defaults, PreprocessingOverrides
+from sharpaudit.checkpoints.preprocessing import Defaults
 from sharpaudit.checkpoints.state_dict import Weights
 from sharpaudit.checkpoints.weights import fill
 from sharpaudit.errors import ArchitectureError
+from sharpaudit.request import PreprocessingOverrides
 
 MAX_CHANCE = 7
 """Layers with weights up to which a network of the zoo may be fitted by chance."""
