@@ -62,13 +62,13 @@ class Weight:
         return None
 
 
-def weigh(*arguments: str) -> Weight:
-    """The weight of one `sharpaudit` command in a child."""
+def weigh(*arguments: str, memory: int = HARD_BYTES) -> Weight:
+    """The weight of one `sharpaudit` command in a child, which may take so much `memory` beside that of its parent."""
     gc.collect()
     receive, send = os.pipe()
     child = os.fork()
     if not child:
-        _in_child(list(arguments), send)
+        _in_child(list(arguments), send, memory)
     os.close(send)
     with os.fdopen(receive, "rb") as pipe:
         told = pipe.read()
@@ -80,7 +80,7 @@ def weigh(*arguments: str) -> Weight:
     return Weight(seconds, used.ru_maxrss * 1024 - before, says, code, ran)
 
 
-def _in_child(arguments: list[str], send: int) -> None:
+def _in_child(arguments: list[str], send: int, memory: int) -> None:
     told = StringIO()
     code: int | None = 0
     before = 0
@@ -89,7 +89,7 @@ def _in_child(arguments: list[str], send: int) -> None:
         signal.signal(signal.SIGXCPU, signal.SIG_DFL)
         pages = [int(number) for number in Path("/proc/self/statm").read_text().split()]
         before = pages[1] * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (pages[0] * resource.getpagesize() + HARD_BYTES, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_AS, (pages[0] * resource.getpagesize() + memory, resource.RLIM_INFINITY))
         resource.setrlimit(resource.RLIMIT_CPU, (HARD_SECONDS, HARD_SECONDS + 1))
         sys.addaudithook(lambda event, given: ran.append(f"{event} {given!r:.100}") if event in RUNS else None)
         with redirect_stdout(StringIO()), redirect_stderr(told):

@@ -45,6 +45,20 @@ def every_kind() -> dict[str, torch.Tensor]:
     }
 
 
+@pytest.mark.parametrize("options", [{}, {"_use_new_zipfile_serialization": False}], ids=["zip", "legacy"])
+@pytest.mark.parametrize("code", [False, True])
+@pytest.mark.parametrize("held", [{}, {"note": "no tensors"}, weights()], ids=["nothing", "text", "weights"])
+def test_inspect_ends_as_convert_does(
+    run: Command, tmp_path: Path, options: dict[str, bool], code: bool, held: dict[str, Any]
+) -> None:
+    more = {"hook": touch(tmp_path / "canary")} if code else {}
+    (tmp_path / "in.pt").write_bytes(saved({**held, **more}, **options))
+    inspected, converted = run("inspect", "in.pt"), run("convert", "in.pt", "-o", "out.safetensors")
+    assert (inspected.code, inspected.err) == (converted.code, "" if converted.code == 0 else converted.err)
+    assert inspected.code == (4 if code else 0 if "weight" in held else 3)
+    assert not (tmp_path / "canary").exists()
+
+
 @pytest.mark.parametrize("legacy", [False, True])
 def test_bits_survive_the_round_trip(run: Command, tmp_path: Path, legacy: bool) -> None:
     tensors = every_kind()

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import DEMO
+from tests.seed import AGAIN, SEED
 
 CHECKPOINT = str(DEMO / "baseline-seed0.safetensors")
 COMMANDS = {
@@ -20,7 +21,6 @@ COMMANDS = {
     "inspect": ["inspect", CHECKPOINT],
     "measure": ["measure", CHECKPOINT, "--data", "digits", "--probes", "accuracy", "-o", "run"],
 }
-MOMENTS = random.SystemRandom()
 
 
 def ended(command: list[str], folder: Path, after: float) -> tuple[int, float, str]:
@@ -54,14 +54,15 @@ def test_ctrl_c_at_any_moment(command: str, tries: int, tmp_path: Path) -> None:
     code, whole, errors = ended(COMMANDS[command], tmp_path / "whole", 120)
     assert code == 0, errors
     codes = []
+    moments = random.Random(f"{command} {SEED}")
     for number in range(tries):
         folder = tmp_path / str(number)
         folder.mkdir()
-        after = MOMENTS.uniform(0, whole)
+        after = moments.uniform(0, whole)
         code, seconds, errors = ended(COMMANDS[command], folder, after)
         codes.append(code)
         # by the end of Python's own leaving the signal is as deadly as the system makes it, which a shell calls 130 too
         done = code == 0 and seconds > 0.5 * whole and "interrupted" not in errors
-        assert code in (130, -signal.SIGINT) or done, f"{code} after {after:.3f} of {whole:.3f} s: {errors}"
-        assert "Traceback" not in errors, f"after {after:.3f} of {whole:.3f} s: {errors}"
-    assert tries < 10 or codes.count(0) < tries / 2
+        assert code in (130, -signal.SIGINT) or done, f"{code} after {after:.3f} of {whole:.3f} s, {AGAIN}: {errors}"
+        assert "Traceback" not in errors, f"after {after:.3f} of {whole:.3f} s, {AGAIN}: {errors}"
+    assert tries < 10 or codes.count(0) < tries / 2, AGAIN

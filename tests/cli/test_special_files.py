@@ -29,16 +29,13 @@ from sharpaudit.cli.app import app
 from tests.checkpoints.hostile import safetensors
 from tests.cli.conftest import DEMO, Command
 from tests.report.cards import full
+from tests.seed import AGAIN, SEED
 
 CHECKPOINT = DEMO / "baseline-seed0.safetensors"
 POLICY = "schema: sharpaudit.policy/1\nrules: [{metric: clean.accuracy, min: 0.5}]\n"
 
 BLOCKED, BUSY = 30, 4.0
 """Seconds of the wall after which something waits for ever, and of the processor that it may take, on a busy machine too."""
-
-
-ANY = random.SystemRandom()
-"""Chooses what is tried at each place in a usual run; the slow one tries all."""
 
 
 def device(path: Path) -> None:
@@ -70,6 +67,12 @@ VALID = {
     "policy": ["policy.yaml"], "data": ["digits"], "out": ["out.safetensors"], "name": [],
 }  # fmt: skip
 """What is given for the parameters that a command requires."""
+
+
+def drawn(place: str, kinds: int) -> list[tuple[str, Callable[[Path], None]]]:
+    """What is tried at a place: one kind in a usual run, all in the slow one; and what a failure says of it."""
+    found = random.Random(f"{place} {SEED}").sample(sorted(SPECIAL.items()), kinds)
+    return [(f"{kind}, {AGAIN}", make) for kind, make in found]
 
 
 def commands(group: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -108,18 +111,18 @@ def test_every_text_is_known_to_hold_a_path_or_none() -> None:
 
 
 @contextmanager
-def at_once() -> Iterator[None]:
-    """Fails when the block waits for something, or works long."""
+def at_once(kind: str) -> Iterator[None]:
+    """Fails when the block waits for something, or works long; `kind` is what it was tried on."""
 
     def blocked(*_: object) -> None:
-        raise AssertionError(f"still waiting after {BLOCKED} s")
+        raise AssertionError(f"{kind}: still waiting after {BLOCKED} s")
 
     before = signal.signal(signal.SIGALRM, blocked)
     signal.alarm(BLOCKED)
     started = time.process_time()
     try:
         yield
-        assert time.process_time() - started < BUSY
+        assert time.process_time() - started < BUSY, kind
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
@@ -156,15 +159,15 @@ def stored(run: Command, tmp_path: Path) -> Path:
 def test_where_a_path_is_given(place: str, kinds: int, run: Command, stored: Path) -> None:
     command, parameter, template = PLACES[place]
     written = "pipe.safetensors" if parameter.metavar == "X.safetensors" else "pipe"
-    for kind, make in ANY.sample(sorted(SPECIAL.items()), kinds):
+    for kind, make in drawn(place, kinds):
         path = stored / re.sub(r"^.*\{\}([.][a-z]+)?.*$", rf"{written}\1", template)
         make(path)
         before = identity(path)
-        with at_once():
+        with at_once(kind):
             found = run(*arguments(command, parameter, template.format(written, written)))
         assert found.code in (2, 3, 4, 5), f"{kind}: {found}"
         assert found.err.splitlines()[-1].startswith("error["), f"{kind}: {found}"
-        assert identity(path) == before
+        assert identity(path) == before, f"{kind}: {found}"
         path.unlink()
 
 
@@ -229,7 +232,7 @@ INSIDE: dict[str, tuple[Callable[[Path], None], str, tuple[str, ...]]] = {
 @pytest.mark.parametrize("place", INSIDE)
 def test_where_a_file_is_found_inside_a_folder(place: str, kinds: int, run: Command, tmp_path: Path) -> None:
     make_folder, name, line = INSIDE[place]
-    for kind, make in ANY.sample(sorted(SPECIAL.items()), kinds):
+    for kind, make in drawn(place, kinds):
         make_folder(tmp_path / "in")
         path = Path(os.path.normpath(tmp_path / "in" / name))
         if path.is_dir():
@@ -237,7 +240,7 @@ def test_where_a_file_is_found_inside_a_folder(place: str, kinds: int, run: Comm
         path.unlink(missing_ok=True)
         make(path)
         before = identity(path)
-        with at_once():
+        with at_once(kind):
             found = run(*line)
         assert found.code in (0, 3, 4, 5), f"{kind}: {found}"
         assert identity(path) == before, f"{kind}: {found}"

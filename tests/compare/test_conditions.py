@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,16 @@ def test_refused(folder: Path, source: str, words: str) -> None:
         conditions(FILES, source)
     assert words in caught.value.message
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("repeated", ["(a|aa)+", "([a-z]|aa)+", "(a|a)+b", "(a|aa|aaa)*"])
+def test_an_expression_that_takes_for_ever_is_stopped(repeated: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sharpaudit.compare.conditions.SECONDS", 0.2)
+    started = time.process_time()
+    with pytest.raises(SharpauditError, match=r"takes more than 0\.2 s to search") as caught:
+        conditions([*FILES, *(f"{'a' * 60}{n}.pt" for n in range(100))], rf"^(?:{repeated})$")
+    assert caught.value.exit_code == 2
+    assert time.process_time() - started < 2  # for all names together
 
 
 def test_an_unreadable_table_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import os
 import random
 import shutil
 from collections import defaultdict
@@ -30,8 +29,8 @@ from sharpaudit.card import codec
 from sharpaudit.errors import CardError, ExitCode
 from sharpaudit.gate import Policy, judge_run
 from tests.cli.conftest import DEMO
+from tests.seed import AGAIN, SEED
 
-SEED = int(os.environ.get("SHARPAUDIT_TEST_SEED", random.SystemRandom().randrange(2**32)))
 POLICY = Policy.model_validate(
     {"schema": "sharpaudit.policy/1", "rules": [{"metric": "clean.accuracy", "min": 0.5, "test": "bound"}]}
 )
@@ -96,7 +95,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture(scope="module")
 def edits(runs: tuple[Path, Path]) -> list[Edit]:
     """Every kind of edit of every place, of the items of a list at three of them."""
-    print("SHARPAUDIT_TEST_SEED =", SEED)
+    print(AGAIN)
     card, other = (json.loads((folder / store.REPORT).read_text()) for folder in runs)
     VALIDATOR.validate(card)
     return [edit for place in _places(card) for edit in _edits(card, other, place)]

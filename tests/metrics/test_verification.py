@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from dataclasses import replace
 
@@ -16,8 +15,7 @@ from sharpaudit.metrics.terms import terms_of, views_of
 from sharpaudit.metrics.verification import Recomputation, contradictions
 from sharpaudit.store import Run
 from tests.cli.conftest import DEMO
-
-SEED = int(os.environ.get("SHARPAUDIT_TEST_SEED", random.SystemRandom().randrange(2**32)))
+from tests.seed import AGAIN, SEED
 
 
 def audited(chance: random.Random) -> Run:
@@ -54,7 +52,7 @@ def check(run: Run) -> None:
 
 @pytest.mark.parametrize("i", range(3))
 def test_real_audits_contradict_nothing(i: int) -> None:
-    print("SHARPAUDIT_TEST_SEED =", SEED)
+    print(AGAIN)
     check(audited(random.Random(SEED + i)))
 
 
