@@ -188,7 +188,7 @@ def _setup(prepared: Prepared) -> SetupCheck | None:
         return None
     model, settings = prepared.model, prepared.settings
     subject, request = model.subject, prepared.request
-    found = check_setup(model.module, subject.preprocessing, prepared.test, device=settings.device, seed=request.bench.seed)
+    found = check_setup(model.predictor, subject.preprocessing, prepared.test, device=settings.device, seed=request.bench.seed)
     asked = request.architecture is not None or subject.origins.get("image_size") in ("flags", "metadata", "config.json")
     loaded = taken_for_granted(model.doubts, prepared.test.shape[:2], subject.preprocessing, asked=asked)
     return found.model_copy(update={"checks": [*found.checks, *loaded]})

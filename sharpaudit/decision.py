@@ -77,7 +77,7 @@ def _answers(model: LoadedModel, images: ImageSet) -> tuple[NDArray[np.bool_], N
     """Whether each example is answered rightly, and the negative log-likelihood of its label."""
     correct, nll = [], []
     for pixels, labels in images.batches(64):
-        logits = model.module(to_input(torch.tensor(pixels), model.subject.preprocessing)).double()
+        logits = model.predictor(to_input(torch.tensor(pixels), model.subject.preprocessing)).double()
         wanted = torch.tensor(labels, dtype=torch.int64)
         correct.append((logits.argmax(1) == wanted).numpy())
         nll.append(F.cross_entropy(logits, wanted, reduction="none").numpy())

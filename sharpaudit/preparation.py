@@ -11,6 +11,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from torch import nn
 
 from sharpaudit.card import Preprocessing
 from sharpaudit.checkpoints import LoadedModel, load
@@ -26,7 +27,7 @@ from sharpaudit.errors import SharpauditError
 from sharpaudit.plan import Step, plan
 from sharpaudit.probes import Workload
 from sharpaudit.request import BenchSettings, Request
-from sharpaudit.workbench import Need, Workbench
+from sharpaudit.workbench import Need, NotApplicable, Workbench
 from sharpaudit.workbench.settings import images_at_once
 
 Progress = Callable[[str, float], None]
@@ -53,10 +54,13 @@ class Prepared:
     @property
     def threads(self) -> int:
         """How many threads the network is worth; asked where it is, which a workbench may have moved to its device."""
-        there = next(self.model.module.parameters()).device
-        example = to_input(torch.tensor(self.test.images[0:1], device=there), self.model.subject.preprocessing)
+        network = self.model.predictor
+        first = next(network.parameters(), None) if isinstance(network, nn.Module) else None
+        if not isinstance(network, nn.Module) or first is None:
+            return torch.get_num_threads()
+        example = to_input(torch.tensor(self.test.images[0:1], device=first.device), self.model.subject.preprocessing)
         batch = images_at_once(self.settings, self.model.subject.preprocessing.input_size)
-        return useful_threads(self.model.module, example, min(batch, len(self.test)))
+        return useful_threads(network, example, min(batch, len(self.test)))
 
     @cached_property
     def workload(self) -> Workload:
@@ -77,7 +81,7 @@ class Prepared:
         settings = replace(self.settings, probe_examples=1, precision="float32")
         try:
             objective = Workbench(self.model, self.test.limited(1), None, settings).objective
-        except SharpauditError:
+        except (SharpauditError, NotApplicable):
             return {}
         formulas_only = len(with_formula(objective)) == len(objective.theta)
         return {"piecewise_linear": piecewise_linear(objective), "formulas_only": formulas_only}

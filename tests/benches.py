@@ -43,7 +43,7 @@ def model(module: nn.Module | None = None) -> LoadedModel:
         num_classes=10,
         preprocessing=preprocessing,
     )
-    return LoadedModel(module=module, subject=subject)
+    return LoadedModel(module, subject=subject)
 
 
 def bench(module: nn.Module | None = None, *, train: bool = True, n: int = 97, **settings: Any) -> Workbench:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sharpaudit.checkpoints import contents, fingerprint, state_dict
-from sharpaudit.checkpoints.model import LoadedModel, Provenance, described
+from sharpaudit.checkpoints.model import LoadedModel, Predictor, Provenance, described, named_layers
 from sharpaudit.checkpoints.statements import Statements
 from sharpaudit.errors import ArchitectureError, SharpauditError
 from sharpaudit.request import LIMITS, Limits, PreprocessingOverrides
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sharpaudit.checkpoints.fitting import Resolved
     from sharpaudit.checkpoints.plain.trial import LabelledImages, Normalisation
 
-__all__ = ["Decide", "Decision", "LoadedModel", "load"]
+__all__ = ["Decide", "Decision", "LoadedModel", "Predictor", "load", "named_layers"]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
+
+from torch import Tensor, nn
 
 from sharpaudit.card import Subject
 from sharpaudit.checkpoints import fingerprint, preprocessing
@@ -15,17 +17,31 @@ from sharpaudit.errors import ArchitectureError, clean
 from sharpaudit.request import PreprocessingOverrides
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from sharpaudit.checkpoints.functions import Function
+
+
+class Predictor(Protocol):
+    """What gives logits (n, classes) for inputs (n, channels, height, width), wherever they are.
+
+    Accuracy, calibration, corruption and disagreement need no more. A network, a `torch.nn.Module`, is a predictor whose
+    parameters can be moved and differentiated: curvature needs one.
+    """
+
+    def __call__(self, inputs: Tensor, /) -> Tensor:
+        """The logits."""
+
+
+def named_layers(predictor: Predictor) -> list[tuple[str, nn.Module]]:
+    """The layers of a network, itself included, with their names; none of another predictor."""
+    return list(predictor.named_modules()) if isinstance(predictor, nn.Module) else []
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A network with the weights of the file, and the record of how it was obtained."""
+    """A predictor, mostly a network with the weights of the file, and the record of how it was obtained."""
 
-    module: nn.Module
-    """In eval mode, float32, on the CPU."""
+    predictor: Predictor
+    """A network is in eval mode, float32, on the CPU."""
     subject: Subject
     classes: tuple[str, ...] | None = None
     """Class names, where the file states them; untrusted text."""
@@ -33,6 +49,17 @@ class LoadedModel:
     """Where they stand: ``metadata``, ``config.json``."""
     doubts: tuple[str, ...] = ()
     """What was taken although the images leave it open: the audit flags it."""
+
+    @property
+    def module(self) -> nn.Module:
+        """The network.
+
+        Raises:
+            TypeError: the predictor is none.
+        """
+        if not isinstance(self.predictor, nn.Module):
+            raise TypeError(f"a {type(self.predictor).__name__} is no network")
+        return self.predictor
 
 
 @dataclass(frozen=True)

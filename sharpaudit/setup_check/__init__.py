@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import nn
 
 from sharpaudit.card import Preprocessing, SetupCheck
+from sharpaudit.checkpoints import Predictor
 from sharpaudit.data import ImageSet
 from sharpaudit.setup_check import alternatives, answers, network
 from sharpaudit.setup_check.loading import taken_for_granted
@@ -28,18 +28,18 @@ __all__ = ["check_setup", "least_forward", "taken_for_granted"]
 
 
 def check_setup(
-    module: nn.Module, preprocessing: Preprocessing, images: ImageSet, *, device: str = "cpu", seed: int = 0
+    predictor: Predictor, preprocessing: Preprocessing, images: ImageSet, *, device: str = "cpu", seed: int = 0
 ) -> SetupCheck:
     """What the sample says about the set-up.
 
     Args:
-        module: the network, on `device`; it is left as it was, and so is torch's random generator.
+        predictor: a network is on `device`; it is left as it was, and so is torch's random generator.
         preprocessing: as it was decided.
         images: the test images.
         device: where the sample goes.
         seed: of the audit; decides which images are looked at.
     """
-    sample = draw(module, preprocessing, images, device=device, seed=seed)
+    sample = draw(predictor, preprocessing, images, device=device, seed=seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         seen = sample.answers()
@@ -48,7 +48,7 @@ def check_setup(
         slip = answers.slipped(seen, sample.beside, len(sample.classes))
         found = alternatives.tried(sample, seen)
         renewed = network.renewed(sample, given)
-        fresh = network.fresh_layers(module)
+        fresh = network.fresh_layers(predictor)
         others = [each.answers.hits for kind in found.values() for each in kind]
         best = max([given, relabelled.hits, renewed, *others], key=np.sum)
         checks = [
@@ -56,8 +56,8 @@ def check_setup(
             answers.constant(seen.predicted, sample.labels, sample.classes),
             answers.guessing(seen.predicted, sample.labels),
             *alternatives.checks(found, seen, best),
-            network.weights(module, fresh, given),
-            network.statistics(module, given, renewed, best, fresh),
+            network.weights(predictor, fresh, given),
+            network.statistics(predictor, given, renewed, best, fresh),
             network.repeatability(sample),
         ]
     return SetupCheck(n=len(sample.labels), forward=sample.forward, checks=checks)

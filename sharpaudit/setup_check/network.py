@@ -12,6 +12,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.dropout import _DropoutNd
 
 from sharpaudit.card import Check
+from sharpaudit.checkpoints import Predictor, named_layers
 from sharpaudit.errors import clean
 from sharpaudit.setup_check.findings import Evidence, Hits, clear, flagged, inapplicable, p_value, passed, percent
 from sharpaudit.setup_check.sample import Sample
@@ -37,23 +38,23 @@ TOLERANCE = 1e-3
 
 def renewed(sample: Sample, given: Hits) -> Hits:
     """Which answers are right when BatchNorm takes its statistics from the sample; `given` where that cannot be much better."""
-    normalises = any(isinstance(layer, _BatchNorm) for layer in sample.module.modules())
+    normalises = any(isinstance(layer, _BatchNorm) for _, layer in named_layers(sample.predictor))
     if not normalises or len(given) < FEWEST or 1 - given.mean() < GAIN:
         return given
-    by_batch = deepcopy(sample.module)
-    for layer in by_batch.modules():
+    by_batch = deepcopy(sample.predictor)
+    for _, layer in named_layers(by_batch):
         if isinstance(layer, _BatchNorm):
             layer.running_mean = layer.running_var = None
-    return sample.answers(module=by_batch).hits
+    return sample.answers(predictor=by_batch).hits
 
 
-def fresh_layers(module: nn.Module) -> list[str]:
+def fresh_layers(predictor: Predictor) -> list[str]:
     """The layers whose weights are still what an initialiser drew: its distribution, its scale and nothing learned."""
-    return [name for name, weight in _weights(module) if weight.numel() >= FEWEST_WEIGHTS and _is_fresh(weight)]
+    return [name for name, weight in _weights(predictor) if weight.numel() >= FEWEST_WEIGHTS and _is_fresh(weight)]
 
 
-def _weights(module: nn.Module) -> list[tuple[str, Tensor]]:
-    return [(name, layer.weight.detach()) for name, layer in module.named_modules() if isinstance(layer, nn.Linear | _ConvNd)]
+def _weights(predictor: Predictor) -> list[tuple[str, Tensor]]:
+    return [(name, layer.weight.detach()) for name, layer in named_layers(predictor) if isinstance(layer, nn.Linear | _ConvNd)]
 
 
 def _is_fresh(weight: Tensor) -> bool:
@@ -83,9 +84,9 @@ def _is_fresh(weight: Tensor) -> bool:
     return False
 
 
-def weights(module: nn.Module, fresh: list[str], given: Hits) -> Check:
+def weights(predictor: Predictor, fresh: list[str], given: Hits) -> Check:
     """Whether some layers were never trained, in a network that leaves much to be desired."""
-    count = len(_weights(module))
+    count = len(_weights(predictor))
     if not count:
         return inapplicable("weights", "the network has no linear layer and no convolution")
     evidence: Evidence = {"layers": count, "newly_initialised": len(fresh), "accuracy": float(given.mean())}
@@ -102,13 +103,13 @@ def weights(module: nn.Module, fresh: list[str], given: Hits) -> Check:
     return flagged("weights", f"layer {named} {words}, unlike the others: never trained, or not in the file?", evidence)
 
 
-def statistics(module: nn.Module, given: Hits, renewed: Hits, best: Hits, untrained: list[str]) -> Check:
+def statistics(predictor: Predictor, given: Hits, renewed: Hits, best: Hits, untrained: list[str]) -> Check:
     """Whether every BatchNorm layer holds finite statistics of data, and of data like these.
 
     Statistics go stale when weights are averaged or edited without passing the data through again (Izmailov et al. 2018,
     §3.2). They are taken for stale when those of the sample serve clearly better, and the `best` explanation is no better.
     """
-    layers = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, _BatchNorm)]
+    layers = [(name, layer) for name, layer in named_layers(predictor) if isinstance(layer, _BatchNorm)]
     if not layers:
         return inapplicable("batch_norm", "the network has no BatchNorm layer")
     kept = [
@@ -150,7 +151,7 @@ def statistics(module: nn.Module, given: Hits, renewed: Hits, best: Hits, untrai
 
 def repeatability(sample: Sample) -> Check:
     """Whether the logits are a fixed function of one image: asked again, and in another batch."""
-    layers = sample.module.named_modules()
+    layers = named_layers(sample.predictor)
     active = [name for name, layer in layers if isinstance(layer, _BatchNorm | _DropoutNd) and layer.training]
     first = sample.pixels[:PASSED_TWICE]
     logits, again = sample.logits(first), sample.logits(first)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sharpaudit.card import Preprocessing
+from sharpaudit.checkpoints import Predictor, named_layers
 from sharpaudit.data import ImageSet, to_input
 from sharpaudit.device import is_out_of_memory
 from sharpaudit.metrics.calibration import fit_temperature
@@ -95,7 +96,7 @@ class Answers:
 class Sample:
     """Some test images and the network that answers to them; counts what goes through it."""
 
-    module: nn.Module
+    predictor: Predictor
     preprocessing: Preprocessing
     pixels: Tensor
     """(n, h, w, channels), as stored."""
@@ -112,32 +113,32 @@ class Sample:
         preprocessing: Preprocessing | None = None,
         *,
         first: int = SAMPLE,
-        module: nn.Module | None = None,
+        predictor: Predictor | None = None,
     ) -> Answers:
-        """What is said of the `first` images, each as `pixels` makes it, under another preprocessing or network."""
+        """What is said of the `first` images, each as `pixels` makes it, under another preprocessing or of another predictor."""
         batches = self.pixels[:first].tensor_split(max(1, round(min(first, len(self.pixels)) / BATCH)))
-        with _drift_of(module or self.module) as drifts:
-            found = [self.logits(pixels(batch), preprocessing, module) for batch in batches]
+        with _drift_of(predictor or self.predictor) as drifts:
+            found = [self.logits(pixels(batch), preprocessing, predictor) for batch in batches]
         drift = sum(drifts) / len(drifts) if drifts else None
         return Answers(torch.cat(found).cpu().double().numpy(), self.labels[:first], drift)
 
     @torch.inference_mode()
-    def logits(self, images: Tensor, preprocessing: Preprocessing | None = None, module: nn.Module | None = None) -> Tensor:
+    def logits(self, images: Tensor, preprocessing: Preprocessing | None = None, predictor: Predictor | None = None) -> Tensor:
         """The logits of some 8-bit images, in float32; half of them at a time where memory runs out."""
         try:
-            logits: Tensor = (module or self.module)(to_input(images, preprocessing or self.preprocessing))
+            logits = (predictor or self.predictor)(to_input(images, preprocessing or self.preprocessing))
         except Exception as error:
             if not is_out_of_memory(error) or len(images) == 1:
                 raise
-            return torch.cat([self.logits(half, preprocessing, module) for half in images.tensor_split(2)])
+            return torch.cat([self.logits(half, preprocessing, predictor) for half in images.tensor_split(2)])
         self.forward += len(images)
         return logits.float()
 
 
 @contextmanager
-def _drift_of(module: nn.Module) -> Iterator[list[float]]:
+def _drift_of(predictor: Predictor) -> Iterator[list[float]]:
     """Collects, for each batch, how far the inputs of the first BatchNorm layer lie from its stored statistics."""
-    norms = (layer for layer in module.modules() if isinstance(layer, _BatchNorm) and not layer.training)
+    norms = (layer for _, layer in named_layers(predictor) if isinstance(layer, _BatchNorm) and not layer.training)
     first, found = next(norms, None), list[float]()
     if first is None or first.running_mean is None or first.running_var is None:
         yield found
@@ -163,7 +164,7 @@ def size(images: ImageSet) -> int:
     return min(len(images), SAMPLE, max(FEWEST, MOST_BYTES // math.prod(images.shape)))
 
 
-def draw(module: nn.Module, preprocessing: Preprocessing, images: ImageSet, *, device: str, seed: int) -> Sample:
+def draw(predictor: Predictor, preprocessing: Preprocessing, images: ImageSet, *, device: str, seed: int) -> Sample:
     """Up to `SAMPLE` images in random order, the same for every checkpoint of a seed.
 
     Not evenly spaced: labels that come round every ten images would meet a spacing of ten.
@@ -173,4 +174,4 @@ def draw(module: nn.Module, preprocessing: Preprocessing, images: ImageSet, *, d
     chosen = images.take(rows)
     pixels = torch.tensor(chosen.images[:], device=device)
     beside = (images.labels[rows - 1], images.labels[(rows + 1) % len(images)])
-    return Sample(module, preprocessing, pixels, chosen.labels, chosen.classes, beside)
+    return Sample(predictor, preprocessing, pixels, chosen.labels, chosen.classes, beside)

@@ -71,7 +71,8 @@ class Workbench:
     ) -> None:
         self.settings = settings
         self.subject = model.subject
-        self._network = Network(model.module.to(settings.device), model.subject.preprocessing, settings.device)
+        predictor = model.predictor.to(settings.device) if isinstance(model.predictor, nn.Module) else model.predictor
+        self._network = Network(predictor, model.subject.preprocessing, settings.device)
         self._test = test
         self._train = train
         self._stored = stored
@@ -203,9 +204,10 @@ class Workbench:
         """Penultimate features of the probe set.
 
         Raises:
-            NotApplicable: the network does not end in a linear layer, or in one that is held constant.
+            NotApplicable: there is no network; it does not end in a linear layer, or in one that is held constant.
         """
         self._touch(Need.FEATURES)
+        self._differentiable()
         head = self._network.head(self._probe_images) if self.settings.trainable_only else None
         if head is not None and not any(p.requires_grad for p in head.parameters()):
             raise NotApplicable("the last layer is frozen, and frozen parameters are held constant (--trainable-only)")
@@ -216,13 +218,18 @@ class Workbench:
 
     @property
     def objective(self) -> Objective:
-        """The mean cross-entropy over the probe set, as a function of the parameters, in `precision`."""
+        """The mean cross-entropy over the probe set, as a function of the parameters, in `precision`.
+
+        Raises:
+            NotApplicable: there is no network, or it has no parameters.
+        """
         self._touch(Need.OBJECTIVE)
+        module = self._differentiable()
         if self._shelf.objective is None:
             dtype = getattr(torch, self.precision)
             images = self._probe_images.take(self.probe_rows)
             self._shelf.objective = Objective(
-                copied(self._network.module, dtype, self._exact),
+                copied(module, dtype, self._exact),
                 to_input(sent(torch.tensor(images.images[:]), self._exact), self.subject.preprocessing).to(dtype),
                 sent(torch.tensor(images.labels), self._exact),
                 batch_size=self._shelf.batch_size,
@@ -246,7 +253,7 @@ class Workbench:
         settings = replace(
             self.settings, precision="float64", probe_examples=examples, batch_size=self.batch_size, device=str(self._exact)
         )
-        bench = Workbench(LoadedModel(module=module, subject=self.subject), self._probe_images.take(rows), settings=settings)
+        bench = Workbench(LoadedModel(module, subject=self.subject), self._probe_images.take(rows), settings=settings)
         bench._shelf.within = self._shelf.within
         try:
             yield bench
@@ -278,6 +285,14 @@ class Workbench:
     @property
     def _probe_images(self) -> ImageSet:
         return self._test if self._train is None else self._train
+
+    def _differentiable(self) -> nn.Module:
+        """The network, if its parameters can be moved and differentiated."""
+        if not isinstance(self._network.predictor, nn.Module):
+            raise NotApplicable("the checkpoint is a program that only answers: it has no parameters to move or differentiate")
+        if next(self._network.predictor.parameters(), None) is None:
+            raise NotApplicable("the network has no parameters")
+        return self._network.predictor
 
     def _touch(self, need: Need) -> None:
         if need not in self._needs:

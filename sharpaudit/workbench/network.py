@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sharpaudit.card import Preprocessing
+from sharpaudit.checkpoints import Predictor
 from sharpaudit.curvature.head import last_linear
 from sharpaudit.data import ImageSet, to_input
 from sharpaudit.device import is_out_of_memory, with_float64
@@ -35,7 +36,7 @@ def unchanged(batch: Tensor, _: Indices) -> Tensor:
 class Network:
     """The model on its device, with what stands between stored images and its input."""
 
-    module: nn.Module
+    predictor: Predictor
     preprocessing: Preprocessing
     device: str
 
@@ -45,7 +46,9 @@ class Network:
 
     def head(self, images: ImageSet) -> nn.Linear | None:
         """The last linear layer, found by one pass of the first image; None where the network ends otherwise."""
-        return last_linear(self.module, to_input(self.pixels(images.limited(1)), self.preprocessing))
+        if not isinstance(self.predictor, nn.Module):
+            return None
+        return last_linear(self.predictor, to_input(self.pixels(images.limited(1)), self.preprocessing))
 
     def predictions(
         self,
@@ -107,5 +110,5 @@ class Network:
 
     @torch.inference_mode()
     def _logits(self, batch: Tensor) -> Tensor:
-        logits: Tensor = self.module(to_input(batch, self.preprocessing)).float().to(self._reduced_on)
+        logits: Tensor = self.predictor(to_input(batch, self.preprocessing)).float().to(self._reduced_on)
         return logits
