@@ -30,7 +30,7 @@ They meet in `card` below and in `api` and `cli` above. A module imports its pac
     curvature  corruptions            |  metrics  store
     ascent  device  transfer          |  stats
                           request
-                            card  strict_yaml
+                      card  strict_yaml  signatures
                            files  strict_json
                                   errors
 

@@ -17,6 +17,7 @@ from sharpaudit.gate import Judgement, Policy
 from sharpaudit.gate.policy import read
 from sharpaudit.report.notebook import fragment
 from sharpaudit.request import request
+from sharpaudit.signatures import read_keys
 from sharpaudit.store import Run, load_run
 
 __all__ = ["Card", "judge", "load", "measure"]
@@ -40,13 +41,18 @@ def measure(checkpoint: str | PathLike[str], data: str, **settings: Any) -> Run:
     return audit.measure(request(Path(checkpoint), {"data": data, **settings}, **others))
 
 
-def load(run: str | PathLike[str]) -> Run:
+def load(run: str | PathLike[str], *, trusted_keys: str | PathLike[str] | None = None) -> Run:
     """The run in a folder that `sharpaudit measure` wrote, or the card in a report.json. Needs no torch.
+
+    Args:
+        run: the folder or the card.
+        trusted_keys: public keys, a file or a folder; the run must be signed with one of them.
 
     Raises:
         CardError: there is no readable card.
+        UnsafeInput: the run is not signed with a trusted key, or was changed since.
     """
-    return load_run(Path(run))
+    return load_run(Path(run), None if trusted_keys is None else read_keys(Path(trusted_keys)))
 
 
 def judge(run: Run, policy: Policy | str | PathLike[str], *, baseline: Run | None = None, today: date | None = None) -> Judgement:

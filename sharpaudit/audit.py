@@ -195,12 +195,12 @@ def _setup(prepared: Prepared) -> SetupCheck | None:
 
 
 def _identity(begun: Mapping[str, Any], bench: Workbench) -> dict[str, Any]:
-    """What decides the findings of every probe, whichever of them are run; the file's name and origins of settings do not."""
+    """What decides the findings of every probe, whichever of them are run; not its name, who signed it or origins of settings."""
     decides = {"subject", "data", "train_data", "environment"}
     identity = {name: value and value.model_dump(mode="json") for name, value in begun.items() if name in decides}
     return {
         **identity,
-        "subject": {**identity["subject"], "file": None},
+        "subject": {**identity["subject"], "file": None, "signature": None},
         "probe_set": bench.probe_set.model_dump(mode="json"),
         "corruptions": bench.corruption_source.model_dump(mode="json"),
         "seed": begun["seed"],

@@ -27,6 +27,7 @@ from sharpaudit.errors import SharpauditError
 from sharpaudit.plan import Step, plan
 from sharpaudit.probes import Workload
 from sharpaudit.request import BenchSettings, Request
+from sharpaudit.signatures import read_keys
 from sharpaudit.workbench import Need, NotApplicable, Workbench
 from sharpaudit.workbench.settings import images_at_once
 
@@ -91,6 +92,7 @@ def prepare(request: Request, on_progress: Progress = lambda doing, fraction: No
     """The plan, the device, the model and the data of an audit; bad options die before the checkpoint is opened."""
     steps = plan(request.probes, request.options)
     settings = replace(request.bench, device=available_device(request.bench.device))
+    trusted = read_keys(request.trusted_keys) if request.trusted_keys is not None else None
     on_progress("reading the checkpoint", 0.0)
     model = load(
         request.checkpoint,
@@ -105,6 +107,7 @@ def prepare(request: Request, on_progress: Progress = lambda doing, fraction: No
         allow_missing=request.allow_missing,
         decide=by_clean_loss(lambda m: _open_test(request, m)[0], request.bench.seed),
         images=_TestImages(request),
+        trusted=trusted,
     )
     on_progress("reading the data", 0.0)
     test, corrupted = _open_test(request, model)

@@ -293,6 +293,11 @@ class Request:
     setup_check: Annotated[
         bool, Flag("Do not ask a few images whether the set-up is right.", name="no-setup-check", guard=True, hidden=True)
     ] = True
+    trusted_keys: Annotated[
+        Path | None,
+        Flag("Public keys, a file or a folder: what is read must be signed with one.", "PATH", guard=True, on_card=False),
+    ] = None
+    """One of them must have made ``model.sig`` beside the checkpoint, and ``report.sig`` of runs that are judged."""
     search: tuple[Path, ...] = ()
     """Folders in which data sets are looked up by name."""
     settings: Mapping[str, Any] = field(default_factory=dict)

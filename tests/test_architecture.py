@@ -14,7 +14,7 @@ PACKAGE = Path(sharpaudit.__file__).parent
 STOREYS = [
     {"errors"},
     {"files", "strict_json"},
-    {"card", "strict_yaml"},
+    {"card", "strict_yaml", "signatures"},
     {"stats", "ascent", "device", "transfer", "request"},
     {"metrics", "curvature", "corruptions", "attacks", "store"},
     {"checkpoints", "data", "compare", "gate"},
@@ -28,7 +28,7 @@ STOREYS = [
     {"cli"},
 ]
 STOREY_OF = {name: level for level, names in enumerate(STOREYS) for name in names}
-WITHOUT_TORCH = ["card", "stats", "metrics", "store", "gate", "compare", "report", "api", "cli"]
+WITHOUT_TORCH = ["card", "signatures", "stats", "metrics", "store", "gate", "compare", "report", "api", "cli"]
 
 
 def imports(path: Path) -> set[str]:

@@ -23,6 +23,7 @@ TEXTS = {
     "input_range": ("0,255", (0.0, 255.0)),
     "max_time": ("1h30m", 5400.0),
     "class_map": ("classes.txt", Path("classes.txt")),
+    "trusted_keys": ("keys", Path("keys")),
     "crop_pct": ("0.875", 0.875),
 }
 """What is typed and what it means, where the type does not say."""

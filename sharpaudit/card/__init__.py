@@ -11,7 +11,16 @@ from __future__ import annotations
 
 from pydantic import ConfigDict, Field
 
-from sharpaudit.card.circumstances import CorruptionSource, DataRecord, Environment, Preprocessing, ProbeSet, Setting, Subject
+from sharpaudit.card.circumstances import (
+    CorruptionSource,
+    DataRecord,
+    Environment,
+    Preprocessing,
+    ProbeSet,
+    Setting,
+    Signature,
+    Subject,
+)
 from sharpaudit.card.measurement import Direction, Failed, Interval, Measured, Measurement, Record, Scalar, Skipped, Table
 from sharpaudit.card.outcome import Check, Outcome, ProbeRun, SetupCheck, Timing
 
@@ -35,6 +44,7 @@ __all__ = [
     "Scalar",
     "Setting",
     "SetupCheck",
+    "Signature",
     "Skipped",
     "Subject",
     "Table",

@@ -23,6 +23,15 @@ class Preprocessing(Record):
     origin: str
 
 
+class Signature(Record):
+    """A detached signature that lies beside the checkpoint."""
+
+    verified: bool
+    """False where no trusted keys were given: then it was not looked at."""
+    key: str | None = None
+    """SHA-256 of the trusted public key that made it, in PEM; None where it was not verified."""
+
+
 class Subject(Record):
     """The checkpoint that was audited and everything that was decided about it."""
 
@@ -53,6 +62,8 @@ class Subject(Record):
     """False when the file held code that was ignored on request."""
     ran_user_code: bool = False
     """True when the architecture came from a Python file of the user's."""
+    signature: Signature | None = None
+    """None where none lies beside it, and on cards of earlier versions."""
 
 
 class DataRecord(Record):

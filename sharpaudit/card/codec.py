@@ -57,11 +57,15 @@ def decode(text: str | bytes, *, source: str) -> Card:
     Raises:
         CardError: not JSON, not a card, a card of another major version, or one without the digest of its content.
     """
-    return _decode(text, source)[0]
+    return decode_with_digest(text, source=source)[0]
 
 
-def _decode(text: str | bytes, source: str) -> tuple[Card, str]:
-    """The card and its digest, which is of the document itself: a card of an older version lacks fields that ours has."""
+def decode_with_digest(text: str | bytes, *, source: str) -> tuple[Card, str]:
+    """The card and its digest, which is of the document itself: a card of an older version lacks fields that ours has.
+
+    Raises:
+        CardError: as `decode`.
+    """
     document = loads(text, source=source)
     schema = document.get("schema")
     if not isinstance(schema, str) or not schema.startswith("sharpaudit.card/"):
@@ -110,17 +114,17 @@ def read(path: Path) -> Card:
     Raises:
         CardError: as `decode`, or the file cannot be read or is too large.
     """
-    return read_with_digest(path)[0]
+    return decode(read_bytes(path), source=str(path))
 
 
-def read_with_digest(path: Path) -> tuple[Card, str]:
-    """The card stored at `path`, and the digest that belongs to it.
+def read_bytes(path: Path) -> bytes:
+    """What stands at `path`, where a card should be.
 
     Raises:
-        CardError: as `decode`, or the file cannot be read or is too large.
+        CardError: the file cannot be read or is too large.
     """
     try:
-        return _decode(files.read(path, most=MAX_BYTES), str(path))
+        return files.read(path, most=MAX_BYTES)
     except OSError as error:
         raise CardError(f"cannot read the card: {error.strerror}", path=str(path)) from error
 

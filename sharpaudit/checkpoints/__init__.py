@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from sharpaudit.checkpoints import contents, fingerprint, state_dict
 from sharpaudit.checkpoints.model import LoadedModel, Predictor, Provenance, described, named_layers
+from sharpaudit.checkpoints.signature import signature_of
 from sharpaudit.checkpoints.statements import Statements
 from sharpaudit.errors import ArchitectureError, SharpauditError
 from sharpaudit.request import LIMITS, Limits, PreprocessingOverrides
@@ -20,6 +21,7 @@ from sharpaudit.request import LIMITS, Limits, PreprocessingOverrides
 if TYPE_CHECKING:
     from sharpaudit.checkpoints.fitting import Resolved
     from sharpaudit.checkpoints.plain.trial import LabelledImages, Normalisation
+    from sharpaudit.signatures import PublicKey
 
 __all__ = ["Decide", "Decision", "LoadedModel", "Predictor", "load", "named_layers"]
 
@@ -50,6 +52,7 @@ def load(
     limits: Limits = LIMITS,
     decide: Decide | None = None,
     images: LabelledImages | None = None,
+    trusted: Sequence[PublicKey] | None = None,
 ) -> LoadedModel:
     """The network stored at `path`.
 
@@ -68,11 +71,12 @@ def load(
         limits: budgets of the readers.
         decide: chooses where the weights fit networks that compute different functions; None refuses.
         images: labelled ones, which tell what shapes leave open of a plain network; None refuses to guess.
+        trusted: keys one of which must have signed the checkpoint; None asks for no signature.
 
     Raises:
         CheckpointError: the file cannot be used as a checkpoint.
         ArchitectureError: names and shapes do not fit, or fit networks that compute different functions.
-        UnsafeInput: the file carries code, lies or bombs.
+        UnsafeInput: the file carries code, lies or bombs, or is not signed with a key of `trusted`.
         EnvironmentFailure: there is not enough memory.
     """
     from sharpaudit.checkpoints.functions import distinct
@@ -80,6 +84,7 @@ def load(
     notes: list[str] = []
     try:
         found = contents.read(path, limits)
+        signature = signature_of(path, found.files, trusted)
         if not allow_inert:
             found.refuse_code()
         notes = found.stated.notes
@@ -88,7 +93,7 @@ def load(
         evidence = _Evidence(overrides, found.stated, images, allow_nonfinite)
         result = _find(architecture, chosen, evidence, allow_code=allow_code)
         functions = distinct(result.fits, allow_nonfinite=allow_nonfinite)
-        provenance = Provenance(path, found, chosen, result.origin, result.steps, result.doubts)
+        provenance = Provenance(path, found, chosen, result.origin, result.steps, result.doubts, signature)
         models = [described(provenance, function, overrides, num_classes) for function in functions]
         return models[0] if len(models) == 1 else _decided(models, [function.name for function in functions], decide)
     except SharpauditError as error:

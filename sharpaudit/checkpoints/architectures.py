@@ -93,7 +93,7 @@ def parse(spec: str, *, allow_code: bool = False) -> Architecture:
         case "torchvision":
             return _of_torchvision(rest)
         case "local-dir":
-            stated = statements(Path(rest), LIMITS).architecture
+            stated = statements(Path(rest), LIMITS)[0].architecture
             if stated is None:
                 raise ArchitectureError("config.json names no architecture", path=rest, hint="name it with --arch")
             return parse(stated)

@@ -37,6 +37,8 @@ class FileContents:
     """Names a pickle mentioned."""
     calls: list[str] = field(default_factory=list)
     """Names a pickle would have run that are not plain data."""
+    files: dict[str, str] = field(default_factory=dict)
+    """Name → SHA-256 of every file that was read, in the folder they share."""
 
     def refuse_code(self) -> None:
         """Decide whether the file is data only.
@@ -62,14 +64,19 @@ def read(path: Path, limits: Limits) -> FileContents:
         if not os.path.isdir(path):  # noqa: PTH112 - unlike Path.is_dir it raises for no name
             return _parse(source.read(path, limits), limits)
         found = _parse(source.read(folder.weights_file(path), limits), limits)
-        beside = folder.statements(path, limits)
-        return found if found.stated.architecture else replace(found, stated=beside)
+        beside, hashes = folder.statements(path, limits)
+        return found if found.stated.architecture else replace(found, stated=beside, files=found.files | hashes)
     except SharpauditError as error:
         error.path = error.path or str(path)
         raise
 
 
 def _parse(file: Source, limits: Limits) -> FileContents:
+    found = _parsed(file, limits)
+    return replace(found, files={file.path.name: file.sha256, **found.files})
+
+
+def _parsed(file: Source, limits: Limits) -> FileContents:
     data = file.data
     if file.path.suffix == ".distcp":
         raise CheckpointError("sharded training state: consolidate first", hint=folder.SHARDED[".distcp"])
@@ -80,7 +87,15 @@ def _parse(file: Source, limits: Limits) -> FileContents:
     if file.path.name.endswith(folder.INDEX_SUFFIX):
         shards = folder.read_shards(file, limits)
         stated = of_metadata(shards.metadata)
-        return FileContents("safetensors-sharded", shards.tensors, shards.sha256, shards.size_bytes, shards.metadata, stated)
+        return FileContents(
+            "safetensors-sharded",
+            shards.tensors,
+            shards.sha256,
+            shards.size_bytes,
+            shards.metadata,
+            stated,
+            files=shards.files,
+        )
     named_so = file.path.suffix == ".safetensors"
     certain = safetensors_header.looks_like(data) or (named_so and data[8:9] == b"{")
     foreign = None if certain else source.foreign_format(data)

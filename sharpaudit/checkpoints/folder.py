@@ -22,6 +22,7 @@ from sharpaudit.request import Limits
 INDEX_SUFFIX = ".safetensors.index.json"
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.safetensors", "pytorch_model.bin", "model.pth", "model.pt")
 """Looked for in this order."""
+CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 
 FOREIGN = {
     "saved_model.pb": "a TensorFlow SavedModel",
@@ -51,6 +52,8 @@ class Shards:
     sha256: str
     """Of the lines ``NAME SHA256`` of the shards, sorted by name."""
     size_bytes: int
+    files: dict[str, str]
+    """Shard → SHA-256."""
 
 
 def weights_file(folder: Path) -> Path:
@@ -80,10 +83,11 @@ def weights_file(folder: Path) -> Path:
     return member(folder, found[0])
 
 
-def statements(folder: Path, limits: Limits) -> Statements:
-    """What ``config.json`` and ``preprocessor_config.json`` state, where they exist."""
-    config, preprocessor = (_optional_json(folder, name, limits) for name in ("config.json", "preprocessor_config.json"))
-    return of_config(config, preprocessor)
+def statements(folder: Path, limits: Limits) -> tuple[Statements, dict[str, str]]:
+    """What ``config.json`` and ``preprocessor_config.json`` state, where they exist, and the SHA-256 of each."""
+    found = {name: _json_file(folder, name, limits) for name in (CONFIG, PREPROCESSOR) if (folder / name).exists()}
+    config, preprocessor = (strict_json.parse(found[name].data, name) if name in found else {} for name in (CONFIG, PREPROCESSOR))
+    return of_config(config, preprocessor), {name: file.sha256 for name, file in found.items()}
 
 
 def read_shards(index: Source, limits: Limits) -> Shards:
@@ -100,7 +104,8 @@ def read_shards(index: Source, limits: Limits) -> Shards:
     limits.check("max_tensors", len(weight_map), "tensors in the index of shards")
     tensors: dict[str, StoredTensor] = {}
     metadata: dict[str, str] = {}
-    hashes, size = [], 0
+    hashes: dict[str, str] = {}
+    size = 0
     shards = {name: member(index.path.parent, name) for name in sorted(set(weight_map.values()))}
     for name, path in shards.items():
         shard = source.read(path, limits)
@@ -114,12 +119,13 @@ def read_shards(index: Source, limits: Limits) -> Shards:
                 raise CheckpointError(f"shard '{clean(name)}' holds '{clean(key)}', which the index does not expect there")
         tensors |= found.tensors
         metadata |= found.metadata
-        hashes.append(f"{name} {shard.sha256}\n")
+        hashes[name] = shard.sha256
     absent = [key for key in weight_map if key not in tensors]
     if absent:
         raise CheckpointError(f"the index lists '{clean(absent[0])}', which no shard holds", hint="download the shards again")
     _check_total(document.get("metadata"), tensors)
-    return Shards(tensors, metadata, hashlib.sha256("".join(hashes).encode()).hexdigest(), size)
+    lines = "".join(f"{name} {digest}\n" for name, digest in hashes.items())
+    return Shards(tensors, metadata, hashlib.sha256(lines.encode()).hexdigest(), size, hashes)
 
 
 def member(folder: Path, name: str) -> Path:
@@ -142,12 +148,10 @@ def member(folder: Path, name: str) -> Path:
     return path
 
 
-def _optional_json(folder: Path, name: str, limits: Limits) -> dict[str, Any]:
-    if not (folder / name).exists():
-        return {}
+def _json_file(folder: Path, name: str, limits: Limits) -> Source:
     file = source.read(member(folder, name), limits)
     limits.check("max_header_bytes", len(file.data), f"bytes in {name}")
-    return strict_json.parse(file.data, name)
+    return file
 
 
 def _check_total(metadata: Any, tensors: dict[str, StoredTensor]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor, nn
 
-from sharpaudit.card import Subject
+from sharpaudit.card import Signature, Subject
 from sharpaudit.checkpoints import fingerprint, preprocessing
 from sharpaudit.checkpoints.contents import FileContents
 from sharpaudit.checkpoints.state_dict import Weights
@@ -74,6 +74,7 @@ class Provenance:
     """How the network was found, where that is a story."""
     doubts: list[str] = field(default_factory=list)
     """What is open about it."""
+    signature: Signature | None = None
 
 
 def described(
@@ -136,6 +137,7 @@ def described(
         ],
         clean_load=provenance.chosen.clean_load and not contents.calls,
         ran_user_code=architecture.ran_user_code,
+        signature=provenance.signature,
     )
     return LoadedModel(module, subject, names, stated.origin, tuple(provenance.doubts))
 

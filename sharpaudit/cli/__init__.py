@@ -36,6 +36,7 @@ from sharpaudit.cli import (  # noqa: F401 - importing a command registers it
     probes,
     schema,
     show,
+    sign,
     streams,
 )
 from sharpaudit.cli.app import app

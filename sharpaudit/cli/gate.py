@@ -56,7 +56,7 @@ def gate(
     config: ConfigFile = None,
     json: Json = False,
 ) -> int:
-    """Decide whether checkpoints may be released. Exit code 0 passed, 1 failed, 6 inconclusive, 3 not judged.
+    """Decide whether checkpoints may be released. Exit code 0 passed, 1 failed, 6 inconclusive, 3 not judged, 4 not signed.
 
     Stored runs need no model. Checkpoints, the baseline's too, are audited first, into sharpaudit-runs/NAME, with any option of
     `measure`.

@@ -17,7 +17,9 @@ from sharpaudit.request import Request
 if TYPE_CHECKING:
     from sharpaudit.store import Run
 
-OPTIONS = with_parameters(Request, shown=("data", "train_data", "architecture", "probes", "seed", "device"), optional=("data",))
+OPTIONS = with_parameters(
+    Request, shown=("data", "train_data", "architecture", "probes", "seed", "device", "trusted_keys"), optional=("data",)
+)
 """The options of a command that audits the checkpoints among its subjects: all of ``measure``, the usual ones in its help."""
 
 
@@ -28,21 +30,27 @@ def runs_of(context: typer.Context, subjects: Sequence[Path], settings: Mapping[
 
     Raises:
         CardError: nothing is there, or no readable card.
-        UsageError: a checkpoint, and no data to audit it on.
+        UsageError: a checkpoint, and no data to audit it on or only trusted keys to vouch for it.
+        UnsafeInput: a run that no trusted key has signed.
         SharpauditError: as an audit.
     """
     from sharpaudit import store
+    from sharpaudit.signatures import read_keys
 
+    trusted = read_keys(Path(settings["trusted_keys"])) if "trusted_keys" in settings else None
     for subject in subjects:
         if not os.path.exists(subject):  # noqa: PTH110 - unlike Path.exists it raises for no name
             raise CardError("there is no such run or checkpoint", path=str(subject), hint="`sharpaudit measure` makes runs")
         if subject.is_dir() and not _is_run(subject) and store.state_of(subject):
             raise CardError("the run is not finished", path=str(subject), hint="`sharpaudit show` says how far it is")
+        if trusted is not None and not _is_run(subject):
+            hint = "measure it, sign the run, and give that"
+            raise UsageError("nobody has signed an audit that is still to be made", path=str(subject), hint=hint)
         if "data" not in settings and not _is_run(subject):
             raise UsageError("auditing a checkpoint needs --data", path=str(subject), hint="or give the folder of its run")
     audited = iter(_audit(context, [subject for subject in subjects if not _is_run(subject)], settings))
     for subject in subjects:
-        yield store.load_run(subject) if _is_run(subject) else next(audited)
+        yield store.load_run(subject, trusted) if _is_run(subject) else next(audited)
 
 
 def _is_run(subject: Path) -> bool:

@@ -58,7 +58,9 @@ def judge_run(run: Run, policy: Policy, *, today: date, baseline: Run | None = N
         baseline_views=baseline_views,
         allow_mismatch=allow_mismatch,
     )
-    return judgement if views else judgement.model_copy(update={"notes": [*judgement.notes, UNPROVEN]})
+    signers = [("the run", run), *([("the baseline", baseline)] if baseline else [])]
+    notes = [f"{whose} is signed with {signed.signed_by}" for whose, signed in signers if signed.signed_by]
+    return judgement.model_copy(update={"notes": [*judgement.notes, *notes, *([] if views else [UNPROVEN])]})
 
 
 def _believed(run: Run, policy: Policy) -> Views:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sharpaudit.card import Card, CorruptionSource, DataRecord, Measured, SetupCheck
+from sharpaudit.card import Card, CorruptionSource, DataRecord, Measured, SetupCheck, Signature
 from sharpaudit.report import wording
 
 REPEATABLE = {"bitwise": "the bit", "tolerance": "rounding"}
@@ -29,6 +29,7 @@ def facts(card: Card) -> list[Fact]:
     lines = [
         Fact("Checkpoint", f"{subject.file} ({subject.format}, {size(subject.size_bytes)})"),
         Fact("SHA-256", subject.sha256),
+        *([Fact("Signature", _signed(subject.signature))] if subject.signature else []),
         Fact("Architecture", f"{subject.architecture}, decided by {subject.architecture_origin}"),
         Fact("Parameters", f"{_parameters(card)}; {wording.count(subject.num_classes)} classes"),
         Fact("Preprocessing", f"mean {_listed(pre.mean)}, std {_listed(pre.std)}, input {shape} ({pre.origin})"),
@@ -60,6 +61,12 @@ def facts(card: Card) -> list[Fact]:
     lines += [Fact("Prepared", step) for step in subject.steps]
     lines += [Fact("Dropped", ", ".join(subject.dropped))] if subject.dropped else []
     return lines
+
+
+def _signed(signature: Signature) -> str:
+    if not signature.verified:
+        return "model.sig lies beside it and was not verified: --trusted-keys was not given"
+    return f"model.sig, verified with the trusted key of SHA-256 {short(signature.key or '-')}"
 
 
 def _corruptions(source: CorruptionSource) -> str:

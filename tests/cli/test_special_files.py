@@ -55,6 +55,7 @@ TEXTS_WITH_PATHS = {
     "D": ("npz:{}", "imagefolder:{}", "idx:{},{}", "mnist:{}", "cifar10:{}", "cifar10-c:{}", "synthetic-c:{}", "{}.py:make"),
     "ARCH": ("{}.py:make", "local-dir:{}"),
     "FILE": ("{}",),
+    "PATH": ("{}",),
     "KIND=FILE": ("junit={}",),
     "REGEX|FILE": ("{}.csv", "{}.yaml:x"),
 }
@@ -65,6 +66,7 @@ WORDS = {"PROBES", "DEVICE", "WHICH", "PROBE.OPTION=VALUE", "X[,X,X]", "C,H,W", 
 VALID = {
     "checkpoint": [str(CHECKPOINT)], "checkpoints": [str(CHECKPOINT)], "subjects": ["run", "run"], "card": ["run"],
     "policy": ["policy.yaml"], "data": ["digits"], "out": ["out.safetensors"], "name": [],
+    "run": ["run"], "key": ["key.pem"],
 }  # fmt: skip
 """What is given for the parameters that a command requires."""
 

@@ -79,8 +79,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     made = []
     for name in ("baseline-seed0", "augmentation-seed0"):
         folder = tmp_path_factory.mktemp(name)
+        checkpoint = Path(shutil.copy(DEMO / f"{name}.safetensors", folder))
+        (folder / "model.sig").touch()
         run = sharpaudit.measure(
-            DEMO / f"{name}.safetensors",
+            checkpoint,
             "digits",
             train_data="digits:train",
             probes="accuracy,calibration,corruption,fisher_rao",
