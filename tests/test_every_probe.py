@@ -9,7 +9,7 @@ import pytest
 from torch import nn
 
 from sharpaudit import probes
-from sharpaudit.card import Measured, Outcome
+from sharpaudit.card import Measured, Outcome, measures
 from sharpaudit.execute import run
 from sharpaudit.plan import Step, plan
 from sharpaudit.probes import Workload
@@ -97,6 +97,16 @@ def test_sharpness_has_no_good_direction(name: str, outcomes: dict[str, Outcome]
     for found in outcomes[name].measurements:
         if isinstance(found, Measured) and found.name.startswith(("sharpness.", "flatness.")):
             assert found.direction == "none"
+
+
+@each_probe
+def test_numbers_are_what_the_catalogue_says(name: str, outcomes: dict[str, Outcome]) -> None:
+    for found in outcomes[name].measurements:
+        entry = measures.find(found.name)
+        assert entry is not None and entry.probe == name, found.name
+        if isinstance(found, Measured):
+            assert (found.unit, found.direction) == (entry.scale.unit, entry.direction), found.name
+            assert entry.scale.low - 1e-9 <= found.value <= entry.scale.high + 1e-9, found.name
 
 
 @each_probe

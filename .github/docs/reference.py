@@ -18,6 +18,7 @@ from typing import Any
 
 from sharpaudit import errors, plan, probes
 from sharpaudit.card import codec
+from sharpaudit.card.measures import Measure
 from sharpaudit.cli.app import app, command_named, command_names
 from sharpaudit.cli.configuration import model
 from sharpaudit.gate.policy import Policy
@@ -136,8 +137,23 @@ def probe_page(name: str) -> str:
     options = _table(
         ("option", "type", "default"), [(f"`{o}`", f"`{kind}`", f"`{value}`") for o, kind, value in probe.option_table()]
     )
-    measures = "\n".join(f"- `{each}`" for each in probe.measures)
+    measures = _table(("name", "", "unit", "better", "range", "evidence of", "remarks"), [_measure(e) for e in probe.entries])
     return f"# {name}\n\n*{question}*\n{_prose(rest)}\n\n## Options\n\n{options}\n\n## Measurements\n\n{measures}\n"
+
+
+def _measure(entry: Measure) -> tuple[str, ...]:
+    """The catalogue's entry as a row."""
+    scale = entry.scale
+    remarks = [
+        f"read with `{entry.read_with}`" if entry.read_with else "",
+        f"unmoved by {entry.invariant}" if entry.invariant else "",
+        "scale-dependent" if entry.scale_dependent else "",
+        "flatter when larger" if entry.flatter_when_larger else "",
+    ]
+    better = "" if entry.direction == "none" else entry.direction
+    evidence = "" if entry.role == "neither" else entry.role
+    limits = f"{scale.low:g} to {scale.high:g}".replace("inf", "∞").replace("-", "−")
+    return f"`{entry.name}`", entry.title, scale.unit, better, limits, evidence, "; ".join(filter(None, remarks))
 
 
 def _prose(text: str) -> str:

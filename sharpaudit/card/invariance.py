@@ -10,15 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, cast, get_args
 
 from sharpaudit.card import Measured, Measurement, Scalar, Table
+from sharpaudit.card.measures import GEOMETRY, find
 
 TABLE = "reparametrisation"
 COLUMNS = ("measure", "before", "after", "ratio", "ratio_by_unit", "verdict", "reason")
 
 Verdict = Literal["invariant", "invariant for whole layers", "not invariant", "not tested"]
 """Whole layers: it stayed when layers were rescaled and moved when each unit had a factor of its own."""
-
-FAMILIES = ("sharpness.", "flatness.")
-"""Names of what is tried."""
 
 
 def verdicts(measurements: Sequence[Measurement], tables: Mapping[str, Table]) -> dict[str, Verdict]:
@@ -27,13 +25,27 @@ def verdicts(measurements: Sequence[Measurement], tables: Mapping[str, Table]) -
     A number stands in the table under its own name, or under the same with another radius: the last qualifier.
     """
     tried = _column(tables, "verdict")
-    names = [m.name for m in measurements if isinstance(m, Measured) and m.name.startswith(FAMILIES)]
+    names = [m.name for m in measurements if isinstance(m, Measured) and m.name.startswith(GEOMETRY)]
     return {name: next(_found(name, tried), "not tested") for name in names} if tried else {}
 
 
 def ratios(tables: Mapping[str, Table]) -> dict[str, float]:
     """How many times as large each measure reads after whole layers were rescaled, where it was tried."""
     return {name: float(ratio) for name, ratio in _column(tables, "ratio").items() if isinstance(ratio, int | float)}
+
+
+def on_both(a: Verdict | None, b: Verdict | None) -> Verdict | None:
+    """What rescaling did to a measure on two networks; the worse of both, None where one card does not say."""
+    order: list[Verdict | None] = [None, "not invariant", "not tested", "invariant for whole layers", "invariant"]
+    return min(a, b, key=order.index)
+
+
+def is_invariant(name: str, tried: Verdict | None = None) -> bool:
+    """Whether rescalings that leave a network's function alone leave `name` alone too: as `tried` says, or else theory."""
+    if tried not in (None, "not tested"):
+        return tried != "not invariant"
+    known = find(name)
+    return known is not None and known.invariant != "" and ("*" not in known.name or "/adaptive/" in name)
 
 
 def _column(tables: Mapping[str, Table], name: str) -> dict[str, Scalar]:

@@ -11,21 +11,9 @@ from types import MappingProxyType
 
 from sharpaudit.card import Measured, Measurement, Table
 from sharpaudit.card.invariance import ratios, verdicts
+from sharpaudit.card.measures import OF_A_CLASS, OF_CORRUPTION, find
 from sharpaudit.card.prose import fixed, interval, signed
 from sharpaudit.errors import clean
-
-REPARAMETRISATION = {
-    "flatness.fisher_rao": "rescaling of adjacent layers",
-    "flatness.relative_trace_normalised": "rescaling of single features and of adjacent layers",
-    "flatness.relative_trace": "rescaling of whole layers",
-    "flatness.relative_lambda": "rescaling of whole layers",
-}
-"""Measures that exact rescalings of a ReLU network leave alone, and which rescalings; all others move with them."""
-
-SHARPNESS = ("sharpness.lambda_max", "sharpness.trace", "sharpness.sam", "sharpness.random")
-
-
-OF_A_CLASS, OF_CORRUPTION = "clean.accuracy/class/", "corruption.accuracy/"
 
 ALIKE = 2
 """How many classes that are equally bad are named."""
@@ -104,7 +92,7 @@ def _gap(found: Mapping[str, Measured]) -> Iterator[str]:
 
 
 def _sharpness(found: Mapping[str, Measured]) -> Iterator[str]:
-    if any(name in found for name in (*SHARPNESS, *REPARAMETRISATION)):
+    if any((known := find(name)) and "flatness" in known.on for name in found):
         yield "Whether sharper goes with safer here, only a comparison on the same data can say: sharpaudit compare A B."
 
 

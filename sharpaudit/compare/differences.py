@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharpaudit.card import Card, Direction, Interval, Measured
-from sharpaudit.card.invariance import FAMILIES, verdicts
-from sharpaudit.compare.geometry import FLATTER_WHEN_LARGER, is_geometric, on_both
+from sharpaudit.card.invariance import on_both, verdicts
+from sharpaudit.card.measures import GEOMETRY, find, role
 from sharpaudit.compare.records import Difference, Verdict
 from sharpaudit.metrics.predictions import Predictions
 from sharpaudit.metrics.recompute import Source, source
@@ -51,7 +51,7 @@ def differences(
             continue
         rows.append((first, second, *_difference(first, second, evidence)))
     raw = [
-        p_value(estimate.value, estimate.ci) if estimate.ci and (first.direction != "none" or is_geometric(first.name)) else None
+        p_value(estimate.value, estimate.ci) if estimate.ci and _says(first.name, first.direction) else None
         for first, _, estimate, _ in rows
     ]
     adjusted = _adjusted([first.name for first, *_ in rows], raw)
@@ -83,7 +83,7 @@ def verdict(name: str, direction: Direction, difference: Estimate, p: float | No
 
     A difference that surely lies within the margin is equivalent even where it is surely not zero: the margin says what matters.
     """
-    if direction == "none" and not is_geometric(name):
+    if not _says(name, direction):
         return None
     if difference.ci is None or p is None:
         return "undecided"
@@ -95,8 +95,14 @@ def verdict(name: str, direction: Direction, difference: Estimate, p: float | No
         return "undecided"
     up = difference.value > 0
     if direction == "none":
-        return "sharper" if up != (name in FLATTER_WHEN_LARGER) else "flatter"
+        known = find(name)
+        return "flatter" if up == (known is not None and known.flatter_when_larger) else "sharper"
     return "better" if up == (direction == "higher") else "worse"
+
+
+def _says(name: str, direction: Direction) -> bool:
+    """Whether more of it is better or worse, sharper or flatter."""
+    return direction != "none" or role(name) == "flatness"
 
 
 def p_value(difference: float, ci: Interval) -> float:
@@ -159,7 +165,7 @@ def _difference(first: Measured, second: Measured, evidence: _Evidence) -> tuple
     difference = second.value - first.value
     if first.unit != second.unit or _options(cards[0], first) != _options(cards[1], second):
         return Estimate(difference, None, "measured with other options"), None
-    if first.name.startswith(FAMILIES) and cards[0].probe_set != cards[1].probe_set:
+    if first.name.startswith(GEOMETRY) and cards[0].probe_set != cards[1].probe_set:
         return Estimate(difference, None, "measured on another probe set, in another precision, or of other parameters"), None
     if evidence.alike and first == second:
         return _ZERO, evidence.terms[0][first.name].over if first.name in evidence.terms[0] else "images"

@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from sharpaudit.compare.geometry import is_geometric, is_safety
+from sharpaudit.card.measures import role
 from sharpaudit.compare.members import Classes, Labels, Member, Members
 from sharpaudit.compare.records import Association, Fleet, Model, Standing
 from sharpaudit.metrics import agreement
@@ -42,7 +42,7 @@ def associations(models: Sequence[Model], members: Sequence[Member], seed: int) 
     Pooled over all models and, where conditions are known, within them. Below five models there is no number, only the reason.
     """
     names = sorted({name for member in members for name in member.values})
-    flatness, safety = [n for n in names if is_geometric(n)], [n for n in names if is_safety(n)]
+    flatness, safety = ([n for n in names if role(n) == side] for side in ("flatness", "safety"))
     found = [_association(x, y, models, members, seed) for x, y in product(flatness, safety)]
     known = [i for i, row in enumerate(found) if row.kendall_p is not None]
     for i, q in zip(known, benjamini_yekutieli([found[i].kendall_p or 0.0 for i in known]), strict=True):

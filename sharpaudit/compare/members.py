@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sharpaudit.card import Card, Measured
 from sharpaudit.card.comparable import mismatches
-from sharpaudit.compare.geometry import is_geometric, is_safety
+from sharpaudit.card.measures import role
 from sharpaudit.errors import CardError, clean
 from sharpaudit.metrics.predictions import Predictions
 
@@ -44,11 +44,7 @@ class Member:
             sha256=card.subject.sha256,
             architecture=card.subject.architecture,
             suspicions=[check.name for check in card.setup.flagged] if card.setup else [],
-            values={
-                m.name: m.value
-                for m in card.measurements
-                if isinstance(m, Measured) and (is_safety(m.name) or is_geometric(m.name))
-            },
+            values={m.name: m.value for m in card.measurements if isinstance(m, Measured) and role(m.name) != "neither"},
             prediction=None if clean_view is None else clean_view.prediction.astype(np.min_scalar_type(len(card.data.classes))),
         )
 

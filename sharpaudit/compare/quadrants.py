@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sharpaudit.compare.geometry import is_geometric, is_invariant, is_safety
+from sharpaudit.card.invariance import is_invariant
+from sharpaudit.card.measures import role
 from sharpaudit.compare.records import Difference, Quadrant, QuadrantName, Verdict
 
 WORDS: dict[tuple[Verdict | None, Verdict | None], QuadrantName] = {
@@ -26,7 +27,7 @@ def quadrants(differences: Sequence[Difference]) -> list[Quadrant]:
             invariant=is_invariant(flatness.name, flatness.rescaling),
         )
         for flatness in differences
-        if is_geometric(flatness.name)
+        if role(flatness.name) == "flatness"
         for safety in differences
-        if is_safety(safety.name)
+        if role(safety.name) == "safety"
     ]

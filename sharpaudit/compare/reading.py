@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from sharpaudit.card import Interval
+from sharpaudit.card.invariance import is_invariant
+from sharpaudit.card.measures import find, role
 from sharpaudit.card.prose import fixed, interval, signed
-from sharpaudit.compare.geometry import SECOND_READINGS, is_geometric, is_invariant
 from sharpaudit.compare.records import Association, Difference, Fleet, Model, Pair, Quadrant
 from sharpaudit.errors import clean
 
@@ -88,7 +89,7 @@ def _safety(rows: Sequence[Difference]) -> Iterator[str]:
 
 
 def _flatness(rows: Sequence[Difference]) -> Iterator[str]:
-    geometric = [row for row in rows if is_geometric(row.name)]
+    geometric = [row for row in rows if role(row.name) == "flatness"]
     for word in ("sharper", "flatter"):
         shown = [f"{row.name} ({row.a:.3g} → {row.b:.3g})" for row in geometric if row.verdict == word]
         if shown:
@@ -96,7 +97,7 @@ def _flatness(rows: Sequence[Difference]) -> Iterator[str]:
     for word in ("identical", "undecided"):
         if names := [row.name for row in geometric if row.verdict == word]:
             yield f"{word.capitalize()}: {_listed(names)}."
-    if counted := [row for row in geometric if row.name not in SECOND_READINGS]:
+    if counted := [row for row in geometric if not ((known := find(row.name)) and known.is_second_reading)]:
         sharper, flatter = (sum(row.verdict == word for row in counted) for word in ("sharper", "flatter"))
         yield (
             f"Of {len(counted)} flatness measures, second readings of one quantity not counted, {sharper} say sharper, "
@@ -117,7 +118,7 @@ def _quadrants(quadrants: Sequence[Quadrant]) -> Iterator[str]:
 
 
 def _parametrisation(models: Sequence[Model], rows: Sequence[Difference]) -> Iterator[str]:
-    geometric = [row for row in rows if is_geometric(row.name)]
+    geometric = [row for row in rows if role(row.name) == "flatness"]
     tried = any(row.rescaling not in (None, "not tested") for row in geometric)
     invariant = [row.name for row in geometric if is_invariant(row.name, row.rescaling)]
     raw = [row.name for row in geometric if row.name not in invariant]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sharpaudit.card import Interval
-from sharpaudit.stats import t_interval
+from sharpaudit.stats import Estimate, t_interval
 
 USUAL_SKEWNESS = 2.5
 """Skewness over coefficient of variation of a sum Σ w z² of squared normal draws with weights of one sign: at least 2 by the
@@ -77,6 +77,11 @@ class Sampled:
     def interval(self, level: float = 0.95) -> Interval:
         """Student's interval with the skewness of the draws removed."""
         return t_interval(self.value, self.standard_error, self.freedom + 1, level, skewness=self.skewness)
+
+    @property
+    def estimate(self) -> Estimate:
+        """The mean with its interval, or with the reason why the draws give none."""
+        return Estimate(self.value, None if self.reason else self.interval(), self.reason)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ Reads stored cards: no model, no torch, under a second. A number that was not me
 straddles the limit is inconclusive, never passed; NaN never passes.
 
 - `validation`: whether a card can be believed
-- `policy`: the grammar; `vocabulary` knows the metrics
+- `policy`: the grammar; `card.measures` knows the metrics
 - `evidence`: what card, baseline and stored predictions say about a metric
 - `limits`: inside or outside, and how surely
 - `verdicts`: one rule on one measurement
@@ -20,13 +20,13 @@ from itertools import chain
 
 from sharpaudit.card import SCHEMA, Card, codec
 from sharpaudit.card.comparable import mismatches
+from sharpaudit.card.measures import matches
 from sharpaudit.errors import CardError, clean
 from sharpaudit.gate.evidence import Evidence
 from sharpaudit.gate.policy import Policy, require_known
 from sharpaudit.gate.records import Judgement, Verdict, nothing_judged
 from sharpaudit.gate.validation import require_credible
 from sharpaudit.gate.verdicts import clean_load, incompleteness, significance, suspicions, verdicts_of, waived
-from sharpaudit.gate.vocabulary import matches
 from sharpaudit.metrics.predictions import Predictions
 from sharpaudit.metrics.terms import terms_of, views_of
 from sharpaudit.store import Run

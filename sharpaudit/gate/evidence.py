@@ -10,9 +10,9 @@ from functools import cached_property
 import numpy as np
 
 from sharpaudit.card import Card, Failed, Interval, Measured, Measurement, Skipped
+from sharpaudit.card.measures import find, matches
 from sharpaudit.errors import CardError
 from sharpaudit.gate.limits import bounded, rescaled, subtract, usable
-from sharpaudit.gate.vocabulary import matches, meaning
 from sharpaudit.metrics.disagreement import disagreement
 from sharpaudit.metrics.predictions import Predictions
 from sharpaudit.metrics.recompute import source
@@ -98,7 +98,7 @@ class Evidence:
         return self._cache.setdefault(n, Resamples(n, seed=self.card.seed))
 
     def _absence(self, metric: str) -> str:
-        known = meaning(metric)
+        known = find(metric)
         if known is None:
             return "not measured"
         if known.probe == "disagreement":

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import date
 
+from sharpaudit.card.invariance import is_invariant
+from sharpaudit.card.measures import GEOMETRY, find
 from sharpaudit.errors import clean
 from sharpaudit.gate.policy import Policy, Rule
-from sharpaudit.gate.vocabulary import SCALE_DEPENDENT, meaning
 
 
 def doubts(policy: Policy, *, today: date) -> list[str]:
@@ -20,7 +21,7 @@ def doubts(policy: Policy, *, today: date) -> list[str]:
 
 
 def _of(rule: Rule) -> Iterator[str]:
-    known = meaning(rule.metric)
+    known = find(rule.metric)
     if known is None:
         yield "a plug-in measures this, and nothing is known of its range or its better direction"
         return
@@ -30,9 +31,9 @@ def _of(rule: Rule) -> Iterator[str]:
         yield "higher is better here, and the rule only limits it from above"
     if known.direction == "lower" and up is None:
         yield "lower is better here, and the rule only limits it from below"
-    if known.direction == "none" and rule.metric.startswith(("sharpness.", "flatness.")):
+    if known.direction == "none" and rule.metric.startswith(GEOMETRY):
         yield "sharpness has no better direction: a limit on it states a wish about geometry, not about safety"
-    if rule.metric.startswith("sharpness.") and rule.metric not in SCALE_DEPENDENT:
+    if rule.metric.startswith(GEOMETRY) and not known.scale_dependent and not is_invariant(rule.metric):
         yield "it changes when layers are rescaled without changing the function"
     if rule.metric == "calibration.ece" and rule.baseline is None:
         yield "ECE is biased upward by an amount that depends on n: calibration.ece_debiased takes its floor away"

@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from datetime import date
+from importlib.metadata import entry_points
 from itertools import permutations
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -28,10 +29,11 @@ from pydantic import (
 
 from sharpaudit import files, strict_yaml
 from sharpaudit.card import codec
+from sharpaudit.card.measures import MEASURES, find
 from sharpaudit.errors import UnknownName, UsageError, clean, closest
-from sharpaudit.gate.vocabulary import ACKNOWLEDGEMENT, MEANINGS, SCALE_DEPENDENT, meaning, plugins
 
 SCHEMA = "sharpaudit.policy/1"
+ACKNOWLEDGEMENT: Literal["scale-dependent"] = "scale-dependent"
 
 
 def _date(value: object) -> object:
@@ -96,7 +98,8 @@ class Rule(Strict):
             raise ValueError("test: significant compares with a baseline; use test: bound for a fixed limit")
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError(f"no value is at least {self.min} and at most {self.max}")
-        if self.metric in SCALE_DEPENDENT and self.acknowledge != ACKNOWLEDGEMENT:
+        known = find(self.metric)
+        if known and known.scale_dependent and self.acknowledge != ACKNOWLEDGEMENT:
             raise ValueError(
                 "this number changes when layers are rescaled without changing the function; "
                 f"to gate it all the same write acknowledge: {ACKNOWLEDGEMENT}"
@@ -194,11 +197,16 @@ def require_known(policy: Policy) -> None:
     Raises:
         UnknownName: with the nearest known name.
     """
-    strange = [rule.metric for rule in policy.rules if meaning(rule.metric) is None]
+    strange = [rule.metric for rule in policy.rules if find(rule.metric) is None]
     foreign = plugins() if strange else frozenset()
     for metric in strange:
         if metric.partition(".")[0] not in foreign:
-            raise UnknownName("metric", metric, [*MEANINGS, *(f"{plugin}.*" for plugin in foreign)])
+            raise UnknownName("metric", metric, [*(known.name for known in MEASURES), *(f"{plugin}.*" for plugin in foreign)])
+
+
+def plugins() -> frozenset[str]:
+    """The names of installed plug-ins, which are the families of what they measure; nothing of theirs is imported."""
+    return frozenset(entry.name for entry in entry_points(group="sharpaudit.probes"))
 
 
 def _require_sense(policy: Policy, source: str) -> None:
@@ -206,12 +214,13 @@ def _require_sense(policy: Policy, source: str) -> None:
         raise UsageError("no rule can fail", path=source, hint="give at least one rule the severity 'fail'")
     for number, rule in enumerate(policy.rules, 1):
         for key, limit in (("min", rule.min), ("max", rule.max)):
-            known = meaning(rule.metric)
-            if limit is not None and known and not known.low <= limit <= known.high:
+            known = find(rule.metric)
+            if limit is not None and known and not known.scale.low <= limit <= known.scale.high:
+                possible = f"{known.scale.low:g} to {known.scale.high:g}"
                 raise UsageError(
-                    f"rule {number} ({clean(rule.metric)}): {key} {limit:g} lies outside {known.low:g} to {known.high:g}",
+                    f"rule {number} ({clean(rule.metric)}): {key} {limit:g} lies outside {possible}",
                     path=source,
-                    hint="fractions are written as 0.92, not as 92" if known.high == 1 else None,
+                    hint="fractions are written as 0.92, not as 92" if known.scale.high == 1 else None,
                 )
     _require_no_contradiction(policy, source)
     metrics = [rule.metric for rule in policy.rules]

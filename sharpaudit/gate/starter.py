@@ -17,11 +17,7 @@ GATED = (
 )
 """What a first policy limits, where the card has it."""
 
-COMPARED = {
-    "clean.accuracy": "max_decrease: 0.01",
-    "clean.nll": "max_increase: 0.02",
-    "corruption.accuracy": "max_decrease: 0.01",
-}
+COMPARED = {"clean.accuracy": 0.01, "clean.nll": 0.02, "corruption.accuracy": 0.01}
 """What it can also compare with a baseline, once there is one, and how much worse than that is too much."""
 
 
@@ -33,7 +29,7 @@ def starting_policy(card: Card, *, compare: bool = True) -> str:
     """
     measured = [m for name in GATED if (m := card.measured(name)) is not None and m.direction != "none"]
     rules = [_rule(m) for m in measured]
-    compared = [name for name in COMPARED if card.measured(name)]
+    compared = [m for m in map(card.measured, COMPARED) if m is not None]
     return "\n".join(
         [
             f"# Limits from the intervals measured on {clean(card.subject.file)}, n = {card.data.n}.",
@@ -45,7 +41,7 @@ def starting_policy(card: Card, *, compare: bool = True) -> str:
             *(rules or ["  - {metric: clean.accuracy, min: 0.9, test: bound}"]),
             *(["  # These need --baseline RUN; without it nothing is judged:"] if compared and compare else []),
             *(["# For a gate with --baseline RUN:"] if compared and not compare else []),
-            *(_drift(name, COMPARED[name], "" if compare else "#") for name in compared),
+            *(_drift(m, "" if compare else "#") for m in compared),
             "defaults: {on_missing: fail, on_inconclusive: fail, confidence: 0.95, multiplicity: holm}",
             "",
         ]
@@ -61,6 +57,12 @@ def _rule(m: Measured) -> str:
     return f"  - metric: {m.name}\n    {key}: {limit:.3f}{test}\n    why: measured {m.value:.4g}"
 
 
-def _drift(name: str, allowed: str, mark: str) -> str:
-    lines = (f"  - metric: {name}", f"    baseline: {{{allowed}}}", "    test: significant", "    why: no worse than the release")
+def _drift(m: Measured, mark: str) -> str:
+    key = "max_decrease" if m.direction == "higher" else "max_increase"
+    lines = (
+        f"  - metric: {m.name}",
+        f"    baseline: {{{key}: {COMPARED[m.name]}}}",
+        "    test: significant",
+        "    why: no worse than the release",
+    )
     return "\n".join(mark + line for line in lines)

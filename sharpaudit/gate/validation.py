@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 
 from sharpaudit.card import Card, Measured, codec
+from sharpaudit.card.measures import MEASURES, OF_A_CLASS, find
 from sharpaudit.errors import CardError, clean
-from sharpaudit.gate.vocabulary import MEANINGS, meaning
 from sharpaudit.metrics.predictions import Predictions
 from sharpaudit.metrics.terms import Terms
 from sharpaudit.metrics.verification import contradictions
@@ -72,9 +72,9 @@ def faults(card: Card) -> Iterator[str]:
 def missing(card: Card) -> Iterator[str]:
     """What an audit that keeps its predictions would have put on the card, in words."""
     names = {m.name for m in card.measurements}
-    for name, known in MEANINGS.items():
-        if known.probe in WHOLE and known.probe in card.probes and "*" not in name and name not in names:
-            yield f"{name} is missing"
+    for known in MEASURES:
+        if known.probe in WHOLE and known.probe in card.probes and "*" not in known.name and known.name not in names:
+            yield f"{known.name} is missing"
 
 
 def _of_number(m: Measured) -> Iterator[str]:
@@ -87,16 +87,16 @@ def _of_number(m: Measured) -> Iterator[str]:
             yield f"has an interval of level {m.ci.level:g}"
         if not m.ci.low - slack <= m.value <= m.ci.high + slack:
             yield f"is {m.value:.6g}, outside its own interval [{m.ci.low:.6g}, {m.ci.high:.6g}]"
-    known = meaning(m.name)
+    known = find(m.name)
     if known is not None and m.direction != known.direction:
         yield f"has direction {m.direction}, not {known.direction}"
 
 
 def _range(m: Measured) -> tuple[float, float]:
     """The values that the measure, or else its unit, allows."""
-    known = meaning(m.name)
+    known = find(m.name)
     if known is not None:
-        return known.low, known.high
+        return known.scale.low, known.scale.high
     return (-1.0, 1.0) if m.unit == "fraction" else (-float("inf"), float("inf"))
 
 
@@ -107,6 +107,6 @@ def _of_origin(card: Card, name: str, probe: str, version: int) -> Iterator[str]
         yield f"was measured by '{clean(probe)}', which was not run"
     elif run.version != version:
         yield f"is of version {version} of the probe, which is {run.version}"
-    label = name.removeprefix("clean.accuracy/class/")
+    label = name.removeprefix(OF_A_CLASS)
     if label != name and label not in card.data.classes:
         yield "is about a class that the data lack"

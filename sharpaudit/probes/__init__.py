@@ -1,12 +1,12 @@
 """What is a probe? A function from a workbench to measurements, found by the name of its file.
 
-    @probe(needs={Need.PREDICTIONS}, version=1, measures=["clean.accuracy"], cost=no_passes)
+    @probe(needs={Need.PREDICTIONS}, version=1)
     def accuracy(bench: Workbench, options: AccuracyOptions) -> Iterator[Finding]: ...
 
 The file is the registry: `find("accuracy")` imports `sharpaudit.probes.accuracy` and takes the probe of that name. The module
-docstring is what ``sharpaudit probes NAME`` prints. Other packages add theirs through the entry-point group
-``sharpaudit.probes``: code of others, which runs only where it is asked for by name, never takes the place of ours, and stands on
-the card with its package.
+docstring is what ``sharpaudit probes NAME`` prints; what it measures stands in the catalogue, `sharpaudit.card.measures`. Other
+packages add theirs, with entries of their own, through the entry-point group ``sharpaudit.probes``: code of others, which runs
+only where it is asked for by name, never takes the place of ours, and stands on the card with its package.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from inspect import getdoc, signature
 from typing import Any
 
 from sharpaudit.card import Measured, Skipped, Table
+from sharpaudit.card.measures import MEASURES, Measure, measured_by
 from sharpaudit.errors import EnvironmentFailure, UnknownName, clean
+from sharpaudit.metrics.measured import measured
 from sharpaudit.metrics.terms import Terms
 from sharpaudit.workbench import Need, NotApplicable, Workbench
 
@@ -39,6 +41,7 @@ __all__ = [
     "Workbench",
     "Workload",
     "find",
+    "measured",
     "names",
     "plugins",
     "probe",
@@ -100,8 +103,8 @@ class Probe:
     options: type
     needs: frozenset[Need]
     version: int
-    measures: tuple[str, ...]
-    """Every name it may yield; ``*`` stands for a qualifier."""
+    entries: tuple[Measure, ...]
+    """Of every name it may yield."""
     cost: Callable[[Workload, Any], Passes]
     distribution: str | None = None
     """The package and version it came from; None for ours."""
@@ -109,6 +112,11 @@ class Probe:
     def __call__(self, bench: Workbench, options: Any) -> Iterator[Finding]:
         """Run on a bench narrowed to what was declared."""
         return self.function(bench, options)
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Every name it may yield; ``*`` stands for a qualifier."""
+        return tuple(entry.name for entry in self.entries)
 
     def declares(self, name: str) -> bool:
         """Whether `name` is one of the names in `measures`."""
@@ -130,9 +138,20 @@ class Probe:
 
 
 def probe(
-    *, needs: Collection[Need], version: int, measures: Sequence[str], cost: Callable[[Workload, Any], Passes] | None = None
+    *,
+    needs: Collection[Need],
+    version: int,
+    measures: Sequence[Measure | str] = (),
+    cost: Callable[[Workload, Any], Passes] | None = None,
 ) -> Callable[[Callable[[Workbench, Any], Iterator[Finding]]], Probe]:
-    """Declare the decorated function a probe; it bears the name of its file."""
+    """Declare the decorated function a probe; it bears the name of its file.
+
+    Args:
+        needs: what it may ask of the workbench.
+        version: one more whenever its numbers change.
+        measures: entries of a plug-in, or their names alone; ours have theirs in the catalogue.
+        cost: the examples it sends through the model; else none beyond the shared clean views.
+    """
 
     def declare(function: Callable[[Workbench, Any], Iterator[Finding]]) -> Probe:
         options = typing.get_type_hints(function)[list(signature(function).parameters)[1]]
@@ -142,7 +161,8 @@ def probe(
             options=options,
             needs=frozenset(needs),
             version=version,
-            measures=tuple(measures),
+            entries=tuple(each if isinstance(each, Measure) else Measure(each) for each in measures)
+            or measured_by(function.__name__),
             cost=cost or (lambda workload, options: Passes()),
         )
 
@@ -187,15 +207,14 @@ def _foreign(entry: EntryPoint, package: str) -> Probe:
         raise EnvironmentFailure(f"probe '{clean(entry.name)}' of {package} cannot be loaded: {reason}") from error
     if not isinstance(found, Probe) or found.name != entry.name:
         raise EnvironmentFailure(f"'{clean(entry.name)}' of {package} is no probe of that name", hint="declare it with @probe")
-    strange = next((measure for measure in found.measures if not measure.startswith(f"{entry.name}.")), None)
-    for ours in map(find, names()):
-        taken = [m for m in found.measures if ours.declares(m) or any(fnmatch.fnmatchcase(o, m) for o in ours.measures)]
-        if taken:
-            what = f"takes the name {clean(taken[0])}, which '{ours.name}' measures"
+    for name in found.measures:
+        for ours in MEASURES:
+            if fnmatch.fnmatchcase(name, ours.name) or fnmatch.fnmatchcase(ours.name, name):
+                what = f"takes the name {clean(name)}, which '{ours.probe}' measures"
+                raise EnvironmentFailure(f"probe '{clean(entry.name)}' of {package} {what}")
+        if not name.startswith(f"{entry.name}."):
+            what = f"measures {clean(name)}, whose name does not begin with '{clean(entry.name)}.'"
             raise EnvironmentFailure(f"probe '{clean(entry.name)}' of {package} {what}")
-    if strange is not None:
-        what = f"measures {clean(strange)}, whose name does not begin with '{clean(entry.name)}.'"
-        raise EnvironmentFailure(f"probe '{clean(entry.name)}' of {package} {what}")
     return dataclasses.replace(found, distribution=package)
 
 

@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 
 from sharpaudit.card import Measured, Skipped, Table
 from sharpaudit.metrics.predictions import Predictions
-from sharpaudit.probes import Finding, NamedTable, Need, Workbench, probe
-from sharpaudit.stats import Resamples, bootstrap, first_mean, newcombe, wilson
+from sharpaudit.probes import Finding, NamedTable, Need, Workbench, measured, probe
+from sharpaudit.stats import Estimate, Resamples, bootstrap, first_mean, newcombe, wilson
 
 PROPORTION = "top-1, one forward pass, no augmentation"
 
@@ -44,38 +44,25 @@ class AccuracyOptions:
 @probe(
     needs={Need.PREDICTIONS, Need.TRAIN, Need.RESAMPLES},
     version=1,
-    measures=[
-        "clean.accuracy",
-        "clean.nll",
-        "clean.brier",
-        "clean.accuracy/class/*",
-        "clean.worst_class_accuracy",
-        "clean.class_gap",
-        "clean.train_accuracy",
-        "clean.generalisation_gap",
-    ],
 )
 def accuracy(bench: Workbench, options: AccuracyOptions) -> Iterator[Finding]:
     """Yield accuracy, NLL, Brier score, per-class accuracies and the generalisation gap."""
     test = bench.predictions
     resamples = bench.resamples(len(test))
     yield _proportion("clean.accuracy", test.correct)
-    yield _mean("clean.nll", test.nll, "nats", "mean −log p of the label", resamples)
-    yield _mean("clean.brier", test.brier, "1", "mean squared distance to the one-hot label, in [0, 2]", resamples)
+    yield _mean("clean.nll", test.nll, "mean −log p of the label", resamples)
+    yield _mean("clean.brier", test.brier, "mean squared distance to the one-hot label, in [0, 2]", resamples)
     yield from _classes(test, bench.classes, options.smallest_class)
     yield from _gap(test, bench.train_predictions)
 
 
 def _proportion(name: str, correct: NDArray[np.bool_]) -> Measured:
     hits, n = int(correct.sum()), len(correct)
-    return Measured(name=name, value=hits / n, unit="fraction", direction="higher", n=n, ci=wilson(hits, n), method=PROPORTION)
+    return measured(name, Estimate(hits / n, wilson(hits, n)), n, PROPORTION)
 
 
-def _mean(name: str, values: NDArray[np.float64], unit: str, method: str, resamples: Resamples) -> Measured:
-    found = bootstrap(values, first_mean, resamples)
-    return Measured(
-        name=name, value=found.value, unit=unit, direction="lower", n=len(values), ci=found.ci, reason=found.reason, method=method
-    )
+def _mean(name: str, values: NDArray[np.float64], method: str, resamples: Resamples) -> Measured:
+    return measured(name, bootstrap(values, first_mean, resamples), len(values), method)
 
 
 def _classes(test: Predictions, classes: tuple[str, ...], smallest: int) -> Iterator[Finding]:
@@ -99,27 +86,12 @@ def _classes(test: Predictions, classes: tuple[str, ...], smallest: int) -> Iter
         yield Skipped(name="clean.class_gap", reason=reason)
         return
     chosen = "chosen after looking at every class: an interval of the chosen one would be too narrow"
-    method = f"over {len(shares)} classes with at least {smallest} images"
-    yield Measured(
-        name="clean.worst_class_accuracy",
-        value=min(shares),
-        unit="fraction",
-        direction="higher",
-        n=len(test),
-        reason=chosen,
-        method=f"lowest class accuracy {method}",
-        options={"smallest_class": smallest},
-    )
-    yield Measured(
-        name="clean.class_gap",
-        value=max(shares) - min(shares),
-        unit="fraction",
-        direction="lower",
-        n=len(test),
-        reason=chosen,
-        method=f"highest minus lowest class accuracy {method}",
-        options={"smallest_class": smallest},
-    )
+    method = f"class accuracy over {len(shares)} classes with at least {smallest} images"
+    for name, value, which in (
+        ("clean.worst_class_accuracy", min(shares), "lowest"),
+        ("clean.class_gap", max(shares) - min(shares), "highest minus lowest"),
+    ):
+        yield measured(name, Estimate(value, None, chosen), len(test), f"{which} {method}", {"smallest_class": smallest})
 
 
 def _gap(test: Predictions, train: Predictions | None) -> Iterator[Finding]:
@@ -129,12 +101,7 @@ def _gap(test: Predictions, train: Predictions | None) -> Iterator[Finding]:
         return
     found = _proportion("clean.train_accuracy", train.correct)
     yield found
-    yield Measured(
-        name="clean.generalisation_gap",
-        value=found.value - float(test.correct.mean()),
-        unit="fraction",
-        direction="lower",
-        n=len(test) + len(train),
-        ci=newcombe(int(train.correct.sum()), len(train), int(test.correct.sum()), len(test)),
-        method="training accuracy − test accuracy, both un-augmented; can be negative",
-    )
+    ci = newcombe(int(train.correct.sum()), len(train), int(test.correct.sum()), len(test))
+    method = "training accuracy − test accuracy, both un-augmented; can be negative"
+    gap = Estimate(found.value - float(test.correct.mean()), ci)
+    yield measured("clean.generalisation_gap", gap, len(test) + len(train), method)

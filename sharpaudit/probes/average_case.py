@@ -56,7 +56,7 @@ def cost(workload: Workload, options: AverageCaseOptions) -> Passes:
     return Passes(forward=workload.probe_set * (options.draws + 1) * len(list(options.forms())))
 
 
-@probe(needs={Need.OBJECTIVE}, version=1, measures=["sharpness.average/*"], cost=cost)
+@probe(needs={Need.OBJECTIVE}, version=1, cost=cost)
 def average_case(bench: Workbench, options: AverageCaseOptions) -> Iterator[Finding]:
     """Yield average-case sharpness for each radius, with the logits as they are and normalised."""
     objective, forms = bench.objective, list(options.forms())
@@ -72,7 +72,6 @@ def average_case(bench: Workbench, options: AverageCaseOptions) -> Iterator[Find
             yield from with_terms(
                 f"sharpness.average/{form.name(normalised=normalised)}",
                 sampled,
-                "nats",
                 "mean ½(L(θ+δ) + L(θ−δ)) − L(θ), frozen images; n and interval over ± pairs of draws, not over images",
                 {"radius": form.radius, "draws": options.draws, "examples": objective.num_examples},
                 "draws and images",

@@ -23,7 +23,7 @@ Sources
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,8 +33,8 @@ from sharpaudit.card import Interval, Measured, Skipped, Table
 from sharpaudit.errors import UsageError
 from sharpaudit.metrics import calibration as metric
 from sharpaudit.metrics.predictions import Predictions, softmax
-from sharpaudit.probes import Finding, NamedTable, Need, Workbench, probe
-from sharpaudit.stats import Resamples, absolute_bootstrap, bootstrap, first_mean, t_interval
+from sharpaudit.probes import Finding, NamedTable, Need, Workbench, measured, probe
+from sharpaudit.stats import Estimate, Resamples, absolute_bootstrap, bootstrap, first_mean, t_interval
 
 Floats = NDArray[np.float64]
 
@@ -59,19 +59,6 @@ class CalibrationOptions:
 @probe(
     needs={Need.PREDICTIONS, Need.RESAMPLES},
     version=1,
-    measures=[
-        "calibration.ece",
-        "calibration.ece_floor",
-        "calibration.ece_debiased",
-        "calibration.adaptive_ece",
-        "calibration.classwise_ece",
-        "calibration.mce",
-        "calibration.ks",
-        "calibration.smooth_ece",
-        "calibration.temperature",
-        "calibration.ece_after_temperature",
-        "calibration.nll_after_temperature",
-    ],
 )
 def calibration(bench: Workbench, options: CalibrationOptions) -> Iterator[Finding]:
     """Yield ECE with its floor, its variants, and the temperature with what it would mend."""
@@ -82,27 +69,18 @@ def calibration(bench: Workbench, options: CalibrationOptions) -> Iterator[Findi
     ece = _gaps("calibration.ece", test, equal_width, f"{bins} equal-width bins", bins, resamples)
     floor = metric.ece_floor(test.confidence, rng=bench.rng("floor"), bins=bins, draws=options.floor_draws)
     yield ece
-    yield _number(
+    yield measured(
         "calibration.ece_floor",
-        floor.value,
+        Estimate(floor.value, t_interval(floor.value, floor.standard_error, options.floor_draws)),
         len(test),
         f"mean ECE of {options.floor_draws} simulated data sets, calibrated by construction; interval of that mean",
-        ci=t_interval(floor.value, floor.standard_error, options.floor_draws),
-        options={"bins": bins, "upper_95": floor.upper},
-        direction="none",
+        {"bins": bins, "upper_95": floor.upper},
     )
     shifted = ece.ci and Interval(
         low=ece.ci.low - floor.value, high=ece.ci.high - floor.value, method=f"{ece.ci.method}, shifted"
     )
-    yield _number(
-        "calibration.ece_debiased",
-        ece.value - floor.value,
-        len(test),
-        "ECE minus its floor; can be negative",
-        ci=shifted,
-        reason=ece.reason,
-        options={"bins": bins},
-    )
+    debiased = Estimate(ece.value - floor.value, shifted, ece.reason)
+    yield measured("calibration.ece_debiased", debiased, len(test), "ECE minus its floor; can be negative", {"bins": bins})
     equal_mass = metric.equal_mass_bins(test.confidence, bins)
     yield _gaps("calibration.adaptive_ece", test, equal_mass, f"{bins} bins of equal mass", bins, resamples)
     yield _classwise(test, bins, resamples)
@@ -111,39 +89,9 @@ def calibration(bench: Workbench, options: CalibrationOptions) -> Iterator[Findi
     yield NamedTable("reliability", _reliability(test, bins))
 
 
-def _number(
-    name: str,
-    value: float,
-    n: int,
-    method: str,
-    *,
-    ci: Interval | None = None,
-    reason: str | None = None,
-    options: Mapping[str, float | int] | None = None,
-    unit: str = "fraction",
-    direction: str = "lower",
-    converged: bool | None = None,
-) -> Measured:
-    return Measured.model_validate(
-        {
-            "name": name,
-            "value": value,
-            "unit": unit,
-            "direction": direction,
-            "n": n,
-            "ci": ci,
-            "reason": None if ci else reason,
-            "method": method,
-            "options": options or {},
-            "converged": converged,
-        }
-    )
-
-
 def _gaps(name: str, test: Predictions, bin_of: NDArray[np.int64], method: str, bins: int, resamples: Resamples) -> Measured:
     found = absolute_bootstrap(metric.gap_columns(test.confidence, test.correct, bin_of), resamples)
-    method = f"Σ over bins of |mean confidence − accuracy| × share, {method}"
-    return _number(name, found.value, len(test), method, ci=found.ci, reason=found.reason, options={"bins": bins})
+    return measured(name, found, len(test), f"Σ over bins of |mean confidence − accuracy| × share, {method}", {"bins": bins})
 
 
 def _classwise(test: Predictions, bins: int, resamples: Resamples) -> Measured:
@@ -151,11 +99,11 @@ def _classwise(test: Predictions, bins: int, resamples: Resamples) -> Measured:
     probabilities = softmax(test.logits)
     name, method = "calibration.classwise_ece", f"mean over classes, {bins} equal-width bins of each class's probability"
     if probabilities.shape[1] > metric.MAX_CLASSES_RESAMPLED:
-        value = metric.classwise_ece(probabilities, test.labels, bins)
         reason = f"not resampled above {metric.MAX_CLASSES_RESAMPLED} classes"
-        return _number(name, value, len(test), method, reason=reason, options={"bins": bins})
-    found = absolute_bootstrap(metric.classwise_columns(probabilities, test.labels, bins), resamples)
-    return _number(name, found.value, len(test), method, ci=found.ci, reason=found.reason, options={"bins": bins})
+        found = Estimate(metric.classwise_ece(probabilities, test.labels, bins), None, reason)
+    else:
+        found = absolute_bootstrap(metric.classwise_columns(probabilities, test.labels, bins), resamples)
+    return measured(name, found, len(test), method, {"bins": bins})
 
 
 def _maxima(test: Predictions, bins: int, smallest_bin: int) -> Iterator[Finding]:
@@ -171,11 +119,11 @@ def _maxima(test: Predictions, bins: int, smallest_bin: int) -> Iterator[Finding
         method = (
             f"largest gap of the {len(kept)} bins with at least {smallest_bin} examples, which hold {kept.sum()} of {len(test)}"
         )
-        yield _number("calibration.mce", largest, len(test), method, reason=reason, options=settings)
-    running = metric.ks(test.confidence, test.correct)
-    yield _number("calibration.ks", running, len(test), "largest running mean of confidence − correct, no bins", reason=reason)
-    smooth = metric.smooth_ece(test.confidence, test.correct)
-    yield _number("calibration.smooth_ece", smooth, len(test), "kernel-smoothed gaps, self-consistent width", reason=reason)
+        yield measured("calibration.mce", Estimate(largest, None, reason), len(test), method, settings)
+    running = Estimate(metric.ks(test.confidence, test.correct), None, reason)
+    yield measured("calibration.ks", running, len(test), "largest running mean of confidence − correct, no bins")
+    smooth = Estimate(metric.smooth_ece(test.confidence, test.correct), None, reason)
+    yield measured("calibration.smooth_ece", smooth, len(test), "kernel-smoothed gaps, self-consistent width")
 
 
 def _temperature(bench: Workbench, test: Predictions, bins: int, resamples: Resamples) -> Iterator[Finding]:
@@ -185,15 +133,12 @@ def _temperature(bench: Workbench, test: Predictions, bins: int, resamples: Resa
         return
     fitted = metric.temperature_scaling(test, rng=bench.rng("temperature split"))
     first, second = fitted.temperatures
-    yield _number(
+    yield measured(
         "calibration.temperature",
-        math.sqrt(first * second),
+        Estimate(math.sqrt(first * second), None, f"two fits on disjoint halves: {first:.4g} and {second:.4g}"),
         len(test),
         "minimises the NLL of a half; geometric mean of the two halves' fits; above 1: overconfident",
-        reason=f"two fits on disjoint halves: {first:.4g} and {second:.4g}",
-        options={"first_half": first, "second_half": second},
-        unit="1",
-        direction="none",
+        {"first_half": first, "second_half": second},
         converged=not fitted.at_bound,
     )
     after = metric.equal_width_bins(fitted.scaled.confidence, bins)
@@ -201,9 +146,7 @@ def _temperature(bench: Workbench, test: Predictions, bins: int, resamples: Resa
     yield _gaps("calibration.ece_after_temperature", fitted.scaled, after, method, bins, resamples)
     found = bootstrap(fitted.scaled.nll, first_mean, resamples)
     method = "mean −log p of the label, each half at the other half's temperature"
-    yield _number(
-        "calibration.nll_after_temperature", found.value, len(test), method, ci=found.ci, reason=found.reason, unit="nats"
-    )
+    yield measured("calibration.nll_after_temperature", found, len(test), method)
 
 
 def _reliability(test: Predictions, bins: int) -> Table:

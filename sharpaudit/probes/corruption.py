@@ -25,7 +25,7 @@ Sources
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -34,13 +34,14 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator
 
 from sharpaudit import corruptions, store
-from sharpaudit.card import CorruptionSource, Direction, Measured, Skipped, Table
+from sharpaudit.card import CorruptionSource, Measured, Skipped, Table
+from sharpaudit.card.measures import OF_CORRUPTION
 from sharpaudit.errors import CardError, UnknownName, UsageError, clean
 from sharpaudit.metrics import calibration
 from sharpaudit.metrics.corruption import ALEXNET, FAMILY, STANDARD15, Cell, Reference, mean_corruption_error, mean_over_cells
 from sharpaudit.metrics.predictions import Predictions
-from sharpaudit.probes import Finding, NamedTable, Need, NotApplicable, Passes, Workbench, Workload, probe
-from sharpaudit.stats import bootstrap, evenly_spaced, first_mean, wilson
+from sharpaudit.probes import Finding, NamedTable, Need, NotApplicable, Passes, Workbench, Workload, measured, probe
+from sharpaudit.stats import Estimate, bootstrap, evenly_spaced, first_mean, wilson
 
 
 def _several(value: Any) -> Any:
@@ -117,26 +118,19 @@ class _Means:
     source: CorruptionSource
     n: int
 
-    def __call__(
-        self,
-        name: str,
-        per_image: NDArray[np.float64],
-        num_cells: int,
-        what: str,
-        unit: str = "fraction",
-        direction: Direction = "higher",
-    ) -> Measured:
+    def __call__(self, name: str, per_image: NDArray[np.float64], num_cells: int, what: str) -> Measured:
         found = bootstrap(per_image, first_mean, self.bench.resamples(self.n))
-        return Measured(
-            name=name,
-            value=found.value,
-            unit=unit,
-            direction=direction,
-            n=self.n,
-            ci=found.ci and found.ci.model_copy(update={"method": f"{found.ci.method}, images as clusters"}),
-            reason=found.reason,
-            method=f"{title(self.source)}, {what}, unweighted mean over {num_cells} cells",
-            options={"cells": num_cells, "samples": self.n, "source": self.source.label},
+        ci = found.ci and found.ci.model_copy(update={"method": f"{found.ci.method}, images as clusters"})
+        return self.of(name, replace(found, ci=ci), num_cells, what)
+
+    def of(self, name: str, found: Estimate, num_cells: int, what: str) -> Measured:
+        """The measurement of an estimate that is at hand."""
+        return measured(
+            name,
+            found,
+            self.n,
+            f"{title(self.source)}, {what}, unweighted mean over {num_cells} cells",
+            {"cells": num_cells, "samples": self.n, "source": self.source.label},
         )
 
 
@@ -148,15 +142,6 @@ def title(source: CorruptionSource) -> str:
 @probe(
     needs={Need.PREDICTIONS, Need.CORRUPTED, Need.RESAMPLES},
     version=2,
-    measures=[
-        "corruption.accuracy",
-        "corruption.accuracy_standard15",
-        "corruption.accuracy/*",
-        "corruption.ece",
-        "corruption.nll",
-        "corruption.flip_rate",
-        "corruption.mce",
-    ],
     cost=cost,
 )
 def corruption(bench: Workbench, options: CorruptionOptions) -> Iterator[Finding]:
@@ -168,51 +153,37 @@ def corruption(bench: Workbench, options: CorruptionOptions) -> Iterator[Finding
         raise NotApplicable(f"{source.label} holds none of the cells that were asked for")
     cells = {cell: bench.corrupted(*cell, options.samples) for cell in wanted}
     n = len(next(iter(cells.values())))
-    measured = _Means(bench, source, n)
+    means = _Means(bench, source, n)
 
     def accuracy(name: str, chosen: Collection[Cell]) -> Measured:
-        return measured(name, mean_over_cells([cells[cell].correct for cell in chosen]), len(chosen), "top-1 accuracy")
+        return means(name, mean_over_cells([cells[cell].correct for cell in chosen]), len(chosen), "top-1 accuracy")
 
     yield accuracy("corruption.accuracy", cells)
     yield _standard15(cells, accuracy)
     groups: dict[str, list[Cell]] = {}
     for name, severity in cells:
         for qualifier in (name, f"family/{FAMILY[name]}", f"*/{severity}"):
-            groups.setdefault(f"corruption.accuracy/{qualifier}", []).append((name, severity))
+            groups.setdefault(f"{OF_CORRUPTION}{qualifier}", []).append((name, severity))
     for name, chosen in groups.items():
         yield accuracy(name, chosen)
     for (name, severity), seen in cells.items():
         hits = int(seen.correct.sum())
-        yield Measured(
-            name=f"corruption.accuracy/{name}/{severity}",
-            value=hits / n,
-            unit="fraction",
-            direction="higher",
-            n=n,
-            ci=wilson(hits, n),
-            method=f"{title(source)}, top-1 accuracy",
-        )
+        share = Estimate(hits / n, wilson(hits, n))
+        yield measured(f"{OF_CORRUPTION}{name}/{severity}", share, n, f"{title(source)}, top-1 accuracy")
     nll = mean_over_cells([seen.nll for seen in cells.values()])
-    yield measured("corruption.nll", nll, len(cells), "mean −log p of the label", "nats", "lower")
+    yield means("corruption.nll", nll, len(cells), "mean −log p of the label")
     before = clean_predictions.prediction[evenly_spaced(len(clean_predictions), n)] if source.paired else None
     if before is None:
         yield Skipped(name="corruption.flip_rate", reason="it is not known which clean image each corrupted one comes from")
     else:
         flips = mean_over_cells([seen.prediction != before for seen in cells.values()])
         words = "share of predictions that differ from the clean one"
-        yield measured("corruption.flip_rate", flips, len(cells), words, direction="lower")
+        yield means("corruption.flip_rate", flips, len(cells), words)
     eces = {cell: calibration.ece(seen.confidence, seen.correct) for cell, seen in cells.items()}
-    yield Measured(
-        name="corruption.ece",
-        value=float(np.mean(list(eces.values()))),
-        unit="fraction",
-        direction="lower",
-        n=n,
-        reason="a mean of per-cell ECEs, each biased upward at this n; compare it between models on the same images",
-        method=f"{title(source)}, ECE of 15 equal-width bins, unweighted mean over {len(cells)} cells",
-        options={"cells": len(cells), "samples": n, "source": source.label},
-    )
-    yield _mce(cells, options.reference, measured)
+    reason = "a mean of per-cell ECEs, each biased upward at this n; compare it between models on the same images"
+    ece = Estimate(float(np.mean(list(eces.values()))), None, reason)
+    yield means.of("corruption.ece", ece, len(cells), "ECE of 15 equal-width bins")
+    yield _mce(cells, options.reference, means)
     hashes = {cell: bench.corrupted_hash(*cell) for cell in cells}
     yield NamedTable("corruption", _table(cells, eces, before, hashes))
 
@@ -227,9 +198,9 @@ def _standard15(cells: Collection[Cell], accuracy: Callable[[str, Collection[Cel
     return accuracy("corruption.accuracy_standard15", [cell for cell in cells if cell[0] in STANDARD15])
 
 
-def _mce(cells: Mapping[Cell, Predictions], reference: Reference | None, measured: _Means) -> Finding:
+def _mce(cells: Mapping[Cell, Predictions], reference: Reference | None, means: _Means) -> Finding:
     """The mean corruption error, where a reference was named that fits."""
-    name, label = "corruption.mce", measured.source.label
+    name, label = "corruption.mce", means.source.label
     if reference is None:
         return Skipped(name=name, reason="no reference model was named (--set corruption.reference=RUN)")
     if reference.source != label:
@@ -240,7 +211,7 @@ def _mce(cells: Mapping[Cell, Predictions], reference: Reference | None, measure
     except ValueError as error:
         return Skipped(name=name, reason=str(error))
     words = f"error relative to {reference.name}"
-    return measured(name, per_image, len(standard), words, unit="1", direction="lower")
+    return means(name, per_image, len(standard), words)
 
 
 def _table(

@@ -23,10 +23,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sharpaudit.card import Measured
 from sharpaudit.curvature.first_order import first_order as steepest
 from sharpaudit.errors import UsageError
-from sharpaudit.probes import Finding, Need, Passes, Terms, Workbench, Workload, probe
+from sharpaudit.probes import Finding, Need, Passes, Terms, Workbench, Workload, measured, probe
+from sharpaudit.stats import Estimate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ def cost(workload: Workload, options: FirstOrderOptions) -> Passes:
     return Passes(forward=passes, backward=passes, hvp=workload.probe_set * calls)
 
 
-@probe(needs={Need.OBJECTIVE}, version=1, measures=["sharpness.first_order"], cost=cost)
+@probe(needs={Need.OBJECTIVE}, version=1, cost=cost)
 def first_order(bench: Workbench, options: FirstOrderOptions) -> Iterator[Finding]:
     """Yield first-order flatness."""
     objective = bench.objective
@@ -62,15 +62,12 @@ def first_order(bench: Workbench, options: FirstOrderOptions) -> Iterator[Findin
         seed=bench.seed_for("start"),
         on_progress=bench.progress(0.0, 1.0),
     )
-    yield Measured(
-        name="sharpness.first_order",
-        value=found.value,
-        unit="nats",
-        direction="none",
-        n=objective.num_examples,
-        reason="no interval over images: a maximum over the ball, on this probe set",
-        method="ρ times the steepest slope found in the ℓ2 ball, by Auto-PGD on ‖∇L‖",
-        options={"radius": options.radius, "per_squared_radius": found.curvature, "examples": objective.num_examples},
+    yield measured(
+        "sharpness.first_order",
+        Estimate(found.value, None, "no interval over images: a maximum over the ball, on this probe set"),
+        objective.num_examples,
+        "ρ times the steepest slope found in the ℓ2 ball, by Auto-PGD on ‖∇L‖",
+        {"radius": options.radius, "per_squared_radius": found.curvature, "examples": objective.num_examples},
         converged=found.converged,
         iterations=options.iterations,
         residual=found.residual,

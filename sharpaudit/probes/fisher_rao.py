@@ -22,11 +22,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from sharpaudit.card import Measured
 from sharpaudit.curvature import fisher_rao as norm
-from sharpaudit.probes import Finding, Need, Passes, Terms, Workbench, Workload, probe
+from sharpaudit.probes import Finding, Need, Passes, Terms, Workbench, Workload, measured, probe
 from sharpaudit.stats import Resamples, bootstrap, first_mean
 
 
@@ -43,7 +42,6 @@ def cost(workload: Workload, options: FisherRaoOptions) -> Passes:
 @probe(
     needs={Need.OBJECTIVE, Need.RESAMPLES},
     version=1,
-    measures=["flatness.fisher_rao", "flatness.fisher_rao_paper"],
     cost=cost,
 )
 def fisher_rao(bench: Workbench, options: FisherRaoOptions) -> Iterator[Finding]:
@@ -63,14 +61,5 @@ def _measured(name: str, found: norm.FisherRao, method: str, resamples: Resample
     ci = estimate.ci and estimate.ci.model_copy(
         update={"low": math.sqrt(max(0.0, estimate.ci.low)), "high": math.sqrt(estimate.ci.high)}
     )
-    yield Measured(
-        name=name,
-        value=found.value,
-        unit="logits",
-        direction="none",
-        n=len(found.squares),
-        ci=ci,
-        reason=estimate.reason,
-        method=method,
-    )
+    yield measured(name, replace(estimate, value=found.value, ci=ci), len(found.squares), method)
     yield Terms.around(name, found.value, found.squares / (2 * found.value or 1.0))

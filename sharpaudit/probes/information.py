@@ -42,9 +42,9 @@ from sharpaudit.curvature.objective import Objective
 from sharpaudit.curvature.soft_rank import WEIGHT_DECAY
 from sharpaudit.curvature.spectrum import Sum
 from sharpaudit.errors import UsageError
-from sharpaudit.probes import Finding, Need, Passes, Workbench, Workload, probe
-from sharpaudit.probes.spectrum import soft_rank_of
-from sharpaudit.stats import Resamples, bootstrap, first_mean
+from sharpaudit.probes import Finding, Need, Passes, Workbench, Workload, measured, probe
+from sharpaudit.probes.spectrum import ALL_KNOWN, soft_rank_of
+from sharpaudit.stats import Estimate, Resamples, bootstrap, first_mean
 
 INTERPOLATES = 0.999
 """Training accuracy from which a network counts as fitting the training data."""
@@ -106,7 +106,6 @@ def cost(workload: Workload, options: InformationOptions) -> Passes:
 @probe(
     needs={Need.OBJECTIVE, Need.TRAIN, Need.RESAMPLES},
     version=1,
-    measures=["estimate.tic", "estimate.soft_rank_gap", "estimate.iic_gaussian_linearised"],
     cost=cost,
 )
 def information(bench: Workbench, options: InformationOptions) -> Iterator[Finding]:
@@ -147,16 +146,12 @@ def _takeuchi(
         return Skipped(name="estimate.tic", reason="the network does not end in a linear layer")
     norms = takeuchi.norms(objective, options.damping, method, head, progress)
     estimate = bootstrap(norms / n, first_mean, resamples)
-    return Measured(
-        name="estimate.tic",
-        value=estimate.value,
-        unit="nats",
-        direction="none",
-        n=objective.num_examples,
-        ci=estimate.ci,
-        reason=estimate.reason,
-        method=f"tr(C(G+dI)⁻¹)/N, {WORDS[method]}; interval over images with G held fixed",
-        options={"damping": options.damping, "train_examples": n},
+    return measured(
+        "estimate.tic",
+        estimate,
+        objective.num_examples,
+        f"tr(C(G+dI)⁻¹)/N, {WORDS[method]}; interval over images with G held fixed",
+        {"damping": options.damping, "train_examples": n},
     )
 
 
@@ -175,16 +170,13 @@ def _soft_rank_gap(bench: Workbench, objective: Objective, options: InformationO
 def _gap(name: str, found: Sum, method: str, objective: Objective, options: InformationOptions, n: int) -> Measured:
     """A sum over the spectrum, divided by the number of training images."""
     ends = found.interval
-    return Measured(
-        name=name,
-        value=found.sampled.value / n,
-        unit="nats",
-        direction="none",
-        n=objective.num_examples,
-        ci=Interval(low=max(0.0, ends.low) / n, high=ends.high / n, level=ends.level, method=ends.method) if ends else None,
-        reason=None if ends else found.sampled.reason or "all eigenvalues on this probe set are known; no interval over images",
-        method=method,
-        options={"damping": options.damping, "train_examples": n},
+    ci = Interval(low=max(0.0, ends.low) / n, high=ends.high / n, level=ends.level, method=ends.method) if ends else None
+    return measured(
+        name,
+        Estimate(found.sampled.value / n, ci, found.sampled.reason or ALL_KNOWN),
+        objective.num_examples,
+        method,
+        {"damping": options.damping, "train_examples": n},
         converged=found.converged,
         residual=found.relative_error,
     )
@@ -203,14 +195,11 @@ def _interpolation(
     if not affordable(chosen):
         return Skipped(name=name, reason=f"the derivative of the outputs on {chosen.num_examples} images takes too much memory")
     found = interpolation(chosen, bench.progress(0.8, 1.0))
-    return Measured(
-        name=name,
-        value=found.value,
-        unit="1",
-        direction="none",
-        n=chosen.num_examples,
-        reason="one network's evidence; nothing is sampled",
-        method=f"log ‖θ‖² + (1/M) log det(DDᵀ) − log M, M = {found.num_outputs} outputs; converged: jitter does not decide",
-        options={"jitter": JITTER, "condition": found.condition},
+    return measured(
+        name,
+        Estimate(found.value, None, "one network's evidence; nothing is sampled"),
+        chosen.num_examples,
+        f"log ‖θ‖² + (1/M) log det(DDᵀ) − log M, M = {found.num_outputs} outputs; converged: jitter does not decide",
+        {"jitter": JITTER, "condition": found.condition},
         converged=found.condition < 0.1 / JITTER,
     )

@@ -27,8 +27,7 @@ from sharpaudit.curvature.ball import Ball
 from sharpaudit.curvature.worst_case import ITERATIONS, SEARCHES
 from sharpaudit.curvature.worst_case import worst_case as search
 from sharpaudit.errors import UsageError
-from sharpaudit.probes import Finding, Need, Passes, Terms, Workbench, Workload, probe
-from sharpaudit.probes.perturbation import measured
+from sharpaudit.probes import Finding, Need, Passes, Terms, Workbench, Workload, measured, probe
 from sharpaudit.probes.worst_case import with_search
 
 
@@ -53,7 +52,7 @@ def cost(workload: Workload, options: KeskarOptions) -> Passes:
     return Passes(forward=workload.probe_set * (calls + 3), backward=workload.probe_set * calls)
 
 
-@probe(needs={Need.OBJECTIVE}, version=1, measures=["sharpness.keskar"], cost=cost)
+@probe(needs={Need.OBJECTIVE}, version=1, cost=cost)
 def keskar(bench: Workbench, options: KeskarOptions) -> Iterator[Finding]:
     """Yield Keskar's sharpness."""
     objective = bench.objective
@@ -70,8 +69,8 @@ def keskar(bench: Workbench, options: KeskarOptions) -> Iterator[Finding]:
     percent = replace(found.rise, value=scale * found.rise.value, standard_error=scale * found.rise.standard_error)
     value = measured(
         "sharpness.keskar",
-        percent,
-        "percent",
+        percent.estimate,
+        percent.n,
         "100·(largest L found in the box − L(θ))/(1 + L(θ)), by Auto-PGD; n and interval over images, for the perturbation found",
         {"epsilon": options.epsilon, "examples": objective.num_examples},
     )

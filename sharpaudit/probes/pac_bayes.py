@@ -25,10 +25,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sharpaudit.card import Measured, Skipped
+from sharpaudit.card import Skipped
 from sharpaudit.curvature.pac_bayes import noise_tolerance
 from sharpaudit.errors import UsageError
-from sharpaudit.probes import Finding, Need, Passes, Terms, Workbench, Workload, probe
+from sharpaudit.probes import Finding, Need, Passes, Terms, Workbench, Workload, measured, probe
+from sharpaudit.stats import Estimate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +58,7 @@ def cost(workload: Workload, options: PacBayesOptions) -> Passes:
     return Passes(forward=workload.probe_set * (options.draws * (options.steps + 2) + 1))
 
 
-@probe(needs={Need.OBJECTIVE}, version=1, measures=["sharpness.pac_bayes_sigma"], cost=cost)
+@probe(needs={Need.OBJECTIVE}, version=1, cost=cost)
 def pac_bayes(bench: Workbench, options: PacBayesOptions) -> Iterator[Finding]:
     """Yield σ of PAC-Bayes flatness."""
     objective = bench.objective
@@ -74,21 +75,18 @@ def pac_bayes(bench: Workbench, options: PacBayesOptions) -> Iterator[Finding]:
         yield Skipped(name="sharpness.pac_bayes_sigma", reason=found.reason or "")
         return
     form = "variance σ²w² + 0.001² for a weight w" if options.magnitude else "variance σ² for every weight"
-    yield Measured(
-        name="sharpness.pac_bayes_sigma",
-        value=found.sigma,
-        unit="1" if options.magnitude else "weight distance",
-        direction="none",
-        n=found.pairs,
-        ci=found.interval,
-        reason=found.reason,
-        method=f"noise at which mean accuracy is {options.target:g} lower, {form}; n and interval over ± pairs of draws",
-        options={
+    yield measured(
+        "sharpness.pac_bayes_sigma",
+        Estimate(found.sigma, found.interval, found.reason),
+        found.pairs,
+        f"noise at which mean accuracy is {options.target:g} lower, {form}; n and interval over ± pairs of draws",
+        {
             "target": options.target,
             "draws": options.draws,
             "magnitude": options.magnitude,
             "examples": objective.num_examples,
         },
+        unit="1" if options.magnitude else None,
         iterations=options.steps,
     )
     if found.influence is not None:

@@ -32,9 +32,7 @@ from sharpaudit.curvature.perturbation import paper_protocol, random_sharpness, 
 from sharpaudit.curvature.records import Sampled
 from sharpaudit.errors import UsageError
 from sharpaudit.metrics.terms import Over
-from sharpaudit.probes import Finding, Need, Passes, Terms, Workbench, Workload, probe
-
-NATS_PER_DISTANCE = "nats per unit weight distance"
+from sharpaudit.probes import Finding, Need, Passes, Terms, Workbench, Workload, measured, probe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,13 +71,6 @@ def cost(workload: Workload, options: PerturbationOptions) -> Passes:
 @probe(
     needs={Need.OBJECTIVE},
     version=1,
-    measures=[
-        "sharpness.random",
-        "sharpness.random_antithetic",
-        "sharpness.random_paper_protocol",
-        "sharpness.random_null",
-        "sharpness.sam",
-    ],
     cost=cost,
 )
 def perturbation(bench: Workbench, options: PerturbationOptions) -> Iterator[Finding]:
@@ -89,13 +80,10 @@ def perturbation(bench: Workbench, options: PerturbationOptions) -> Iterator[Fin
         objective, radius=options.radius, draws=options.draws, seed=bench.seed_for("random"), on_progress=bench.progress(0.0, 0.8)
     )
     shared = {"radius": options.radius, "draws": options.draws, "examples": objective.num_examples}
-    yield from _over_draws(
-        "sharpness.random", frozen.absolute, NATS_PER_DISTANCE, "mean |L(θ+ε) − L(θ)|/ρ, frozen images, ±ε pairs", shared
-    )
+    yield from _over_draws("sharpness.random", frozen.absolute, "mean |L(θ+ε) − L(θ)|/ρ, frozen images, ±ε pairs", shared)
     if frozen.resolved:
-        yield from _over_draws(
-            "sharpness.random_antithetic", frozen.antithetic, "nats", "mean ½(L(θ+ε) + L(θ−ε)) − L(θ), frozen images", shared
-        )
+        method = "mean ½(L(θ+ε) + L(θ−ε)) − L(θ), frozen images"
+        yield from _over_draws("sharpness.random_antithetic", frozen.antithetic, method, shared)
     else:
         yield Skipped(
             name="sharpness.random_antithetic",
@@ -128,7 +116,6 @@ def perturbation(bench: Workbench, options: PerturbationOptions) -> Iterator[Fin
         yield from _over_draws(
             "sharpness.random_paper_protocol",
             published.sharpness,
-            NATS_PER_DISTANCE,
             f"published procedure: shuffled batches, mean of batch means, BatchNorm statistics perturbed too{lost}",
             shared,
             "draws",
@@ -138,21 +125,14 @@ def perturbation(bench: Workbench, options: PerturbationOptions) -> Iterator[Fin
             f"the loss is undefined in {published.undefined} of {options.paper_draws} draws: a running variance turned negative"
         )
         yield Skipped(name="sharpness.random_paper_protocol", reason=reason)
-    yield from _over_draws(
-        "sharpness.random_null",
-        published.null,
-        NATS_PER_DISTANCE,
-        "the published procedure with nothing perturbed",
-        shared,
-        "draws",
-    )
+    method = "the published procedure with nothing perturbed"
+    yield from _over_draws("sharpness.random_null", published.null, method, shared, "draws")
     if objective.num_examples < 2:
         yield Skipped(name="sharpness.sam", reason="of a single example there is no interval over examples")
         return
     yield from with_terms(
         "sharpness.sam",
         sam_sharpness(objective, radius=options.sam_radius),
-        "nats",
         "L(θ + ρg/‖g‖) − L(θ), interval over examples for this direction",
         {"radius": options.sam_radius, "examples": objective.num_examples},
         "images",
@@ -160,30 +140,13 @@ def perturbation(bench: Workbench, options: PerturbationOptions) -> Iterator[Fin
 
 
 def _over_draws(
-    name: str, found: Sampled, unit: str, method: str, options: dict[str, float | int], over: Over = "draws and images"
+    name: str, found: Sampled, method: str, options: Mapping[str, Scalar], over: Over = "draws and images"
 ) -> Iterator[Finding]:
-    return with_terms(name, found, unit, f"{method}; n and interval over draws, not over images", options, over)
+    return with_terms(name, found, f"{method}; n and interval over draws, not over images", options, over)
 
 
-def with_terms(
-    name: str, found: Sampled, unit: str, method: str, options: Mapping[str, Scalar], over: Over
-) -> Iterator[Measured | Terms]:
-    """`measured`, and the terms that `found` is the mean of."""
-    yield measured(name, found, unit, method, options)
+def with_terms(name: str, found: Sampled, method: str, options: Mapping[str, Scalar], over: Over) -> Iterator[Measured | Terms]:
+    """The measurement of a mean over whatever `method` says, and the terms that it is the mean of."""
+    yield measured(name, found.estimate, found.n, method, options)
     if found.terms is not None:
         yield Terms.around(name, found.value, found.terms, over)
-
-
-def measured(name: str, found: Sampled, unit: str, method: str, options: Mapping[str, Scalar]) -> Measured:
-    """A sharpness with its interval, over whatever `method` says, or the reason why there is none."""
-    return Measured(
-        name=name,
-        value=found.value,
-        unit=unit,
-        direction="none",
-        n=found.n,
-        ci=None if found.reason else found.interval(),
-        reason=found.reason,
-        method=method,
-        options=dict(options),
-    )

@@ -24,10 +24,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sharpaudit.card import Measured
 from sharpaudit.curvature.relative_flatness import normalised, normalised_influence, relative_lambda, relative_trace
-from sharpaudit.probes import Finding, Need, Terms, Workbench, probe
-from sharpaudit.stats import bootstrap, first_mean
+from sharpaudit.probes import Finding, Need, Terms, Workbench, measured, probe
+from sharpaudit.stats import Estimate, bootstrap, first_mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +37,6 @@ class RelativeFlatnessOptions:
 @probe(
     needs={Need.FEATURES, Need.RESAMPLES},
     version=1,
-    measures=["flatness.relative_trace", "flatness.relative_trace_normalised", "flatness.relative_lambda"],
 )
 def relative_flatness(bench: Workbench, options: RelativeFlatnessOptions) -> Iterator[Finding]:
     """Yield κ_Tr plain and normalised, and κ_λ."""
@@ -57,25 +55,9 @@ def relative_flatness(bench: Workbench, options: RelativeFlatnessOptions) -> Ite
     ]
     for name, contributions, influence, method in variants:
         estimate = bootstrap(contributions, first_mean, resamples)
-        yield Measured(
-            name=name,
-            value=estimate.value,
-            unit="1",
-            direction="none",
-            n=len(contributions),
-            ci=estimate.ci,
-            reason=estimate.reason,
-            method=method,
-        )
+        yield measured(name, estimate, len(contributions), method)
         yield Terms.around(name, estimate.value, influence)
     along = relative_lambda(seen.values, seen.probabilities, seen.weight)
-    yield Measured(
-        name="flatness.relative_lambda",
-        value=float(along.mean()),
-        unit="1",
-        direction="none",
-        n=len(seen.values),
-        reason="a sum of largest eigenvalues, which resampling biases upward",
-        method="Σ_s ‖w_s‖² λ_max(H_ss), dense eigenvalues",
-    )
+    mean = Estimate(float(along.mean()), None, "a sum of largest eigenvalues, which resampling biases upward")
+    yield measured("flatness.relative_lambda", mean, len(seen.values), "Σ_s ‖w_s‖² λ_max(H_ss), dense eigenvalues")
     yield Terms.around("flatness.relative_lambda", float(along.mean()), along)

@@ -33,11 +33,13 @@ from torch import Tensor, nn
 
 from sharpaudit import probes
 from sharpaudit.card import Measured, Scalar, Skipped, Table
-from sharpaudit.card.invariance import COLUMNS, FAMILIES, TABLE, Verdict
+from sharpaudit.card.invariance import COLUMNS, TABLE, Verdict
+from sharpaudit.card.measures import GEOMETRY
 from sharpaudit.curvature.copies import copied
 from sharpaudit.curvature.reparametrisation import rescale
 from sharpaudit.errors import SharpauditError, UsageError
-from sharpaudit.probes import Finding, NamedTable, Need, NotApplicable, Passes, Probe, Workbench, Workload, probe
+from sharpaudit.probes import Finding, NamedTable, Need, NotApplicable, Passes, Probe, Workbench, Workload, measured, probe
+from sharpaudit.stats import Estimate
 
 FEW: Mapping[str, Mapping[str, Any]] = {
     "average_case": {"draws": 4},
@@ -107,7 +109,6 @@ def cost(workload: Workload, options: ReparametrisationOptions) -> Passes:
 @probe(
     needs={Need.OBJECTIVE},
     version=1,
-    measures=["reparametrisation.pairs", "reparametrisation.logit_change", "reparametrisation.moved"],
     cost=cost,
 )
 def reparametrisation(bench: Workbench, options: ReparametrisationOptions) -> Iterator[Finding]:
@@ -133,16 +134,8 @@ def reparametrisation(bench: Workbench, options: ReparametrisationOptions) -> It
         ("logit_change", max(layers.change, units.change), len(objective.inputs[:VERIFIED]), "a largest rounding error"),
         ("moved", *_count(rows), "a count"),
     ):
-        yield Measured(
-            name=f"reparametrisation.{name}",
-            value=value,
-            unit="1" if name == "logit_change" else "count",
-            direction="none",
-            n=n,
-            reason=reason,
-            method=METHODS[name],
-            options={"alpha": options.alpha, "examples": few.test},
-        )
+        settings = {"alpha": options.alpha, "examples": few.test}
+        yield measured(f"reparametrisation.{name}", Estimate(value, None, reason), n, METHODS[name], settings)
 
 
 METHODS = {
@@ -155,7 +148,7 @@ METHODS = {
 def _geometric() -> list[Probe]:
     """The probes that measure sharpness or flatness."""
     found = [probes.find(name) for name in probes.names() if name != "reparametrisation"]
-    return [each for each in found if any(name.startswith(FAMILIES) for name in each.measures)]
+    return [each for each in found if any(name.startswith(GEOMETRY) for name in each.measures)]
 
 
 def _tried(few: Workload, options: ReparametrisationOptions) -> list[Probe]:
@@ -187,7 +180,7 @@ def _readings(
             except (NotApplicable, SharpauditError) as refusal:
                 reason = getattr(refusal, "message", str(refusal))
                 findings = [Skipped(name=name, reason=reason) for name in found.measures]
-            readings |= {f.name: f for f in findings if isinstance(f, Measured | Skipped) and f.name.startswith(FAMILIES)}
+            readings |= {f.name: f for f in findings if isinstance(f, Measured | Skipped) and f.name.startswith(GEOMETRY)}
     return readings
 
 

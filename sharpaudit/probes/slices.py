@@ -59,7 +59,7 @@ def cost(workload: Workload, options: SlicesOptions) -> Passes:
     return Passes(forward=workload.probe_set * (options.points + options.plane**2))
 
 
-@probe(needs={Need.OBJECTIVE}, version=1, measures=["sharpness.slice_curvature"], cost=cost)
+@probe(needs={Need.OBJECTIVE}, version=1, cost=cost)
 def slices(bench: Workbench, options: SlicesOptions) -> Iterator[Finding]:
     """Yield the curvature of the slice, its table, and that of the plane if asked for."""
     objective, seed, extent = bench.objective, bench.seed_for("direction"), options.extent
@@ -68,7 +68,6 @@ def slices(bench: Workbench, options: SlicesOptions) -> Iterator[Finding]:
     yield from with_terms(
         "sharpness.slice_curvature",
         line.curvature,
-        "nats per squared filter norm",
         "second difference of the loss along a filter-normalised random direction; n and interval over images",
         {"step": 2 * extent / (options.points - 1), "examples": objective.num_examples},
         "images",

@@ -58,14 +58,12 @@ from sharpaudit.curvature.spectrum import Spectrum, Sum
 from sharpaudit.curvature.trace import hutchinson
 from sharpaudit.device import is_out_of_memory
 from sharpaudit.errors import UsageError, clean
-from sharpaudit.probes import Finding, NamedTable, Need, Passes, Terms, Workbench, Workload, probe
-from sharpaudit.stats import bootstrap, first_mean
+from sharpaudit.probes import Finding, NamedTable, Need, Passes, Terms, Workbench, Workload, measured, probe
+from sharpaudit.stats import Estimate, bootstrap, first_mean
 
 PRODUCT = 6
 """Forward passes that take as long as a Hessian product: an exact trace may cost as much as the random products it replaces."""
 
-UNIT = "nats per squared weight"
-SHARE = "fraction"
 OF_THE_PROBE_SET = "no interval over images; the residual bounds the numerical error on this probe set"
 ALL_KNOWN = "all eigenvalues on this probe set are known; no interval over images"
 
@@ -130,17 +128,6 @@ def cost(workload: Workload, options: SpectrumOptions) -> Passes:
 @probe(
     needs={Need.OBJECTIVE, Need.RESAMPLES},
     version=5,
-    measures=[
-        "sharpness.lambda_max",
-        "sharpness.lambda_min",
-        "sharpness.lambda_ratio_1_5",
-        "sharpness.trace",
-        "sharpness.trace_ggn",
-        "sharpness.frobenius",
-        "sharpness.negative_mass",
-        "sharpness.soft_rank",
-        "sharpness.logdet_damped",
-    ],
     cost=cost,
 )
 def spectrum(bench: Workbench, options: SpectrumOptions) -> Iterator[Finding]:
@@ -169,13 +156,13 @@ def _eigenvalues(bench: Workbench, found: HessianSpectrum, objective: Objective,
     ends = found.extremes
     cut = "" if all(e.converged for e in ends.top + ends.bottom) else shortfall(options.max_iterations, found.allowed)
     method = f"Lanczos, {{}} algebraic eigenvalue of the Hessian of the mean loss{cut}"
-    largest = _eigenvalue("sharpness.lambda_max", ends.top[0], UNIT, method.format("largest"), objective, options)
+    largest = _eigenvalue("sharpness.lambda_max", ends.top[0], method.format("largest"), objective, options)
     yield from _over_images(largest, found.space.leading(), bench, objective) if largest.converged else [largest]
     if not options.all_extremes:
         for name in ("sharpness.lambda_min", "sharpness.lambda_ratio_1_5"):
             yield Skipped(name=name, reason="not asked for: spectrum.all_extremes is off")
         return
-    yield _eigenvalue("sharpness.lambda_min", ends.bottom[0], UNIT, method.format("smallest"), objective, options)
+    yield _eigenvalue("sharpness.lambda_min", ends.bottom[0], method.format("smallest"), objective, options)
     rows: list[list[Scalar]] = [
         [end, rank, e.value, e.residual, e.converged]
         for end, found in (("largest", ends.top), ("smallest", ends.bottom))
@@ -185,9 +172,8 @@ def _eigenvalues(bench: Workbench, found: HessianSpectrum, objective: Objective,
     if len(ends.top) == 5 and ends.top[4].value > 0:
         worst = max(ends.top, key=lambda e: e.residual)
         ratio = replace(worst, value=ends.top[0].value / ends.top[4].value, converged=all(e.converged for e in ends.top))
-        yield _eigenvalue(
-            "sharpness.lambda_ratio_1_5", ratio, "1", "largest over fifth; worst residual of the five", objective, options
-        )
+        method = "largest over fifth; worst residual of the five"
+        yield _eigenvalue("sharpness.lambda_ratio_1_5", ratio, method, objective, options)
     else:
         yield Skipped(name="sharpness.lambda_ratio_1_5", reason="the fifth eigenvalue is not positive")
 
@@ -207,16 +193,13 @@ def _over_images(largest: Measured, direction: Tensor, bench: Workbench, objecti
     yield Terms.around(largest.name, largest.value, along.cpu())
 
 
-def _eigenvalue(name: str, found: Eigenvalue, unit: str, method: str, objective: Objective, options: SpectrumOptions) -> Measured:
-    return Measured(
-        name=name,
-        value=found.value,
-        unit=unit,
-        direction="none",
-        n=objective.num_examples,
-        reason=OF_THE_PROBE_SET,
-        method=method,
-        options={"tolerance": options.tolerance},
+def _eigenvalue(name: str, found: Eigenvalue, method: str, objective: Objective, options: SpectrumOptions) -> Measured:
+    return measured(
+        name,
+        Estimate(found.value, None, OF_THE_PROBE_SET),
+        objective.num_examples,
+        method,
+        {"tolerance": options.tolerance},
         converged=found.converged,
         iterations=found.iterations,
         residual=found.residual,
@@ -232,10 +215,9 @@ def _density(density: Spectrum | None, objective: Objective, options: SpectrumOp
     method = "all eigenvalues" if density.whole else sampled + shortfall(options.density_steps, density.allowed)
     shared = {} if density.whole else {"starts": options.density_starts, "max_steps": options.density_steps}
     square, mass = density.sums["square"], negative_mass(density)
-    yield from _sum("sharpness.frobenius", square, UNIT, f"‖H‖_F; {method}", objective, density.products, shared, np.sqrt)
-    yield from _sum(
-        "sharpness.negative_mass", mass, SHARE, f"Σ_{{λ<0}}λ²/Σλ²; {method}", objective, density.products, shared, _share
-    )
+    yield from _sum("sharpness.frobenius", square, f"‖H‖_F; {method}", objective, density.products, shared, np.sqrt)
+    method = f"Σ_{{λ<0}}λ²/Σλ²; {method}"
+    yield from _sum("sharpness.negative_mass", mass, method, objective, density.products, shared, _share)
     rows: list[list[Scalar]] = [[b.node, b.weight, b.low, b.high] for b in bins(density)]
     yield NamedTable("spectrum", Table(columns=["node", "weight", "low", "high"], rows=rows))
 
@@ -277,16 +259,13 @@ def _sums_of_ggn(found: SoftRank | None, objective: Objective, options: Spectrum
             yield Skipped(name=name, reason="not asked for: spectrum.soft_rank_starts is 0")
         return
     shared = {"damping": options.damping, "parameters": objective.num_parameters}
-    yield from _sum("sharpness.soft_rank", found.rank, "directions", f"Σλ/(λ+d); {found.method}", objective, found.steps, shared)
-    yield from _sum(
-        "sharpness.logdet_damped", found.logdet, "nats", f"Σ log(λ+d); {found.method}", objective, found.steps, shared
-    )
+    yield from _sum("sharpness.soft_rank", found.rank, f"Σλ/(λ+d); {found.method}", objective, found.steps, shared)
+    yield from _sum("sharpness.logdet_damped", found.logdet, f"Σ log(λ+d); {found.method}", objective, found.steps, shared)
 
 
 def _sum(
     name: str,
     found: Sum,
-    unit: str,
     method: str,
     objective: Objective,
     products: int,
@@ -301,19 +280,15 @@ def _sum(
     if ci is not None and transform is not float:
         ci = Interval(low=float(transform(max(0.0, ci.low))), high=float(transform(ci.high)), level=ci.level, method=ci.method)
     value = float(transform(found.sampled.value))
-    yield Measured(
-        name=name,
-        value=value,
-        unit=unit,
-        direction="none",
-        n=objective.num_examples,
-        ci=ci,
-        reason=None if ci else found.sampled.reason or ALL_KNOWN,
-        method=method,
-        options=dict(options),
+    yield measured(
+        name,
+        Estimate(value, ci, found.sampled.reason or ALL_KNOWN),
+        objective.num_examples,
+        method,
+        options,
         converged=found.converged,
         iterations=products,
-        residual=found.steps_error if unit == SHARE else found.relative_error,
+        residual=found.steps_error if transform is _share else found.relative_error,
     )
     if found.sampled.terms is not None:
         yield Terms.around(name, value, [transform(start) for start in found.sampled.terms], "draws")
@@ -330,29 +305,19 @@ def _traces(bench: Workbench, objective: Objective, options: SpectrumOptions, fo
         yield from _trace_of_ggn("sharpness.trace", ggn, method, bench)
     elif found.density is not None and found.density.whole:
         density = found.density
-        yield from _sum("sharpness.trace", density.sums["trace"], UNIT, "sum of all eigenvalues", objective, density.products, {})
+        yield from _sum("sharpness.trace", density.sums["trace"], "sum of all eigenvalues", objective, density.products, {})
     else:
         yield from _sampled_trace(bench, objective, options, found)
 
 
 def _trace_of_ggn(name: str, trace: GgnTrace, method: str, bench: Workbench) -> Iterator[Finding]:
     if trace.draws is None:
-        estimate = bootstrap(trace.examples, first_mean, bench.resamples(len(trace.examples)))
-        ci, reason, how = estimate.ci, estimate.reason, "exact; interval over images"
+        estimate, how = bootstrap(trace.examples, first_mean, bench.resamples(len(trace.examples))), "exact; interval over images"
     else:
         drawn = Sampled.crossed(trace.draws)
-        ci, reason = drawn.interval() if drawn.reason is None else None, drawn.reason
+        estimate = drawn.estimate
         how = f"from {drawn.n} classes drawn for each image, with its probabilities; interval over the draws"
-    yield Measured(
-        name=name,
-        value=trace.value,
-        unit=UNIT,
-        direction="none",
-        n=len(trace.examples),
-        ci=ci,
-        reason=reason,
-        method=f"{method}, {how}",
-    )
+    yield measured(name, replace(estimate, value=trace.value), len(trace.examples), f"{method}, {how}")
     if trace.draws is None:
         yield Terms.around(name, trace.value, trace.examples)
     else:
@@ -379,15 +344,8 @@ def _sampled_trace(bench: Workbench, objective: Objective, options: SpectrumOpti
         device=objective.inputs.device,
         on_progress=bench.progress(0.95, 1.0),
     )
-    yield Measured(
-        name="sharpness.trace",
-        value=trace.value,
-        unit=UNIT,
-        direction="none",
-        n=objective.num_examples,
-        ci=trace.interval(),
-        method=f"Hutchinson, {trace.n} random sign vectors outside a known Krylov space; interval over them",
-        options={"trace_probes": options.trace_probes},
-    )
+    method = f"Hutchinson, {trace.n} random sign vectors outside a known Krylov space; interval over them"
+    estimate = Estimate(trace.value, trace.interval())
+    yield measured("sharpness.trace", estimate, objective.num_examples, method, {"trace_probes": options.trace_probes})
     if trace.terms is not None:
         yield Terms.around("sharpness.trace", trace.value, trace.terms, "draws")

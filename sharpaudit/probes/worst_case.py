@@ -34,8 +34,7 @@ from sharpaudit.curvature.ball import Radii
 from sharpaudit.curvature.worst_case import GROUP, ITERATIONS, SEARCHES, WorstCase
 from sharpaudit.curvature.worst_case import worst_case as search
 from sharpaudit.errors import UsageError
-from sharpaudit.probes import Finding, Need, Passes, Terms, Workbench, Workload, probe
-from sharpaudit.probes.perturbation import measured
+from sharpaudit.probes import Finding, Need, Passes, Terms, Workbench, Workload, measured, probe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +64,7 @@ def cost(workload: Workload, options: WorstCaseOptions) -> Passes:
     return Passes(forward=workload.probe_set * searches * (calls + 2), backward=workload.probe_set * searches * calls)
 
 
-@probe(needs={Need.OBJECTIVE}, version=1, measures=["sharpness.worst/*"], cost=cost)
+@probe(needs={Need.OBJECTIVE}, version=1, cost=cost)
 def worst_case(bench: Workbench, options: WorstCaseOptions) -> Iterator[Finding]:
     """Yield worst-case sharpness for each radius, and again with normalised logits if asked for."""
     objective = bench.objective
@@ -83,7 +82,7 @@ def worst_case(bench: Workbench, options: WorstCaseOptions) -> Iterator[Finding]
         over = "groups" if found.groups > 1 else "images, for the perturbation found"
         method = f"largest rise of the loss found in the ball by Auto-PGD, mean over groups; n and interval over {over}"
         name = f"sharpness.worst/{form.name(normalised=normalised)}"
-        yield with_search(measured(name, found.rise, "nats", method, settings), found, options.iterations)
+        yield with_search(measured(name, found.rise.estimate, found.rise.n, method, settings), found, options.iterations)
         yield Terms.around(name, found.rise.value, found.terms)
 
 

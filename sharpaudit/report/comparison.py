@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from rich.console import RenderableType
 from rich.text import Text
 
+from sharpaudit.card.invariance import is_invariant
+from sharpaudit.card.measures import OF_A_CLASS, OF_CORRUPTION, listed, role
 from sharpaudit.card.prose import signed
 from sharpaudit.compare import Comparison
 from sharpaudit.compare.differences import LEVEL
-from sharpaudit.compare.geometry import is_geometric, is_invariant, is_safety
 from sharpaudit.compare.records import Association, Difference, Fleet, Pair, Quadrant
 from sharpaudit.report import fleet_figures, outline, wording
 from sharpaudit.report import html as page
@@ -30,8 +31,6 @@ MOST_RANKED = 100
 """Lines of the leaderboard; a page of a thousand models stays one that can be read."""
 
 REST = "comparison.json (--json) holds"
-
-LEADERBOARD = ("clean.accuracy", "calibration.ece", "corruption.accuracy", "flatness.fisher_rao", "sharpness.lambda_max")
 
 Row = tuple[str, ...]
 
@@ -114,25 +113,25 @@ def sheets(comparison: Comparison) -> list[Sheet]:
 
 
 def _pair(pair: Pair) -> Iterator[Sheet]:
-    rows = [row for row in pair.differences if not row.name.startswith(("clean.accuracy/class/", "corruption.accuracy/"))]
-    flat = [row for row in rows if is_geometric(row.name)]
+    rows = [row for row in pair.differences if not row.name.startswith(outline.TABLED)]
+    flat = [row for row in rows if role(row.name) == "flatness"]
     yield _differences(
         "Flatness, unmoved by rescaling",
         [row for row in flat if is_invariant(row.name, row.rescaling)],
         wording.NO_GOOD_DIRECTION,
     )
     yield _differences("Flatness, moved by rescaling", [row for row in flat if not is_invariant(row.name, row.rescaling)])
-    yield _differences("Safety", [row for row in rows if is_safety(row.name)])
+    yield _differences("Safety", [row for row in rows if role(row.name) == "safety"])
     yield Sheet(
         "Flatness read against safety", ("by", "and safer by", "and less safe by", "B is"), _quadrants(pair.quadrants), "llll"
     )
     yield _disagreement(pair)
     yield _views(pair)
     yield _changed(pair)
-    yield _differences("Other numbers", [row for row in rows if not is_geometric(row.name) and not is_safety(row.name)])
-    corruptions = [row for row in pair.differences if row.name.startswith("corruption.accuracy/") and row.name.count("/") == 1]
+    yield _differences("Other numbers", [row for row in rows if role(row.name) == "neither"])
+    corruptions = [row for row in pair.differences if row.name.startswith(OF_CORRUPTION) and row.name.count("/") == 1]
     yield _differences("Accuracy by corruption", corruptions)
-    labels = [row for row in pair.differences if row.name.startswith("clean.accuracy/class/")]
+    labels = [row for row in pair.differences if row.name.startswith(OF_A_CLASS)]
     labels.sort(key=lambda row: -abs(row.difference))
     more = f"The {FEW} of {wording.count(len(labels))} classes that changed most." if len(labels) > FEW else ""
     yield _differences("Accuracy by class", labels[:FEW], more)
@@ -238,7 +237,7 @@ def _fleet(comparison: Comparison, fleet: Fleet) -> Iterator[Sheet]:
 
 def _leaderboard(comparison: Comparison, fleet: Fleet, numbers: dict[str, str]) -> Sheet:
     conditions = {model.label: model.condition for model in comparison.models}
-    known = [name for name in LEADERBOARD if any(name in row.values for row in fleet.leaderboard)]
+    known = [name for name in listed("leaderboard") if any(name in row.values for row in fleet.leaderboard)]
     rows: list[Row] = [
         (
             Name(f"{numbers[row.label]}. {row.label}"),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sharpaudit.card import Card, Measured
+from sharpaudit.card.measures import OF_CORRUPTION
 from sharpaudit.report import tables, wording
 
 LABEL = re.compile(r"[a-z0-9-]{1,30}")
@@ -53,14 +54,14 @@ def corruption(card: Card) -> Grid | None:
     severities = sorted({cell.severity for cell in table})
     cells = {(cell.corruption, cell.severity): cell.accuracy for cell in table}
     families = {cell.corruption: cell.family for cell in table}
-    by_name = {m.name: m for m in card.measurements if isinstance(m, Measured) and m.name.startswith("corruption.accuracy/")}
+    by_name = {m.name: m for m in card.measurements if isinstance(m, Measured) and m.name.startswith(OF_CORRUPTION)}
     widths = [m.ci.high - m.ci.low for name, m in by_name.items() if name.count("/") == 2 and m.ci]
     clean = card.measured("clean.accuracy")
     label = card.corruptions.label if card.corruptions else ""
     return Grid(
         severities=severities,
         rows=[
-            GridRow(name, family, [cells.get((name, s)) for s in severities], by_name.get(f"corruption.accuracy/{name}"))
+            GridRow(name, family, [cells.get((name, s)) for s in severities], by_name.get(f"{OF_CORRUPTION}{name}"))
             for name, family in families.items()
         ],
         n=sorted({cell.n for cell in table}),

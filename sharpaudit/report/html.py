@@ -19,6 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from sharpaudit.card import Card, Measured, codec
+from sharpaudit.card.measures import listed, role
 from sharpaudit.report import figures, fleet_figures, grids, outline, provenance, tables, wording
 from sharpaudit.report.tables import ClassAccuracy
 
@@ -33,19 +34,8 @@ FEWEST_POINTS = 3
 LONGEST = 4000
 """Longest piece of text that is shown whole."""
 
-OVERVIEW = (
-    "clean.accuracy",
-    "calibration.ece",
-    "corruption.accuracy",
-    "flatness.fisher_rao",
-    "flatness.relative_trace_normalised",
-    "sharpness.lambda_max",
-)
-"""Columns of the overview of several cards."""
-
-ACROSS = ("flatness.fisher_rao", "flatness.relative_trace_normalised", "sharpness.lambda_max")
-UPWARD = ("clean.accuracy", "calibration.ece", "corruption.accuracy")
-"""What the scatter of several cards sets against what."""
+OVERVIEW = listed("overview")
+"""Columns of the overview of several cards, whose scatter sets flatness across and safety upward."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +131,7 @@ def _scatter(cards: Sequence[Card]) -> Markup | None:
         found = [fleet_figures.Axis(wording.title(name), [card.measured(name) for card in cards]) for name in names]
         return [axis for axis in found if sum(m is not None for m in axis.measured) >= FEWEST_POINTS]
 
-    across, upward = axes(ACROSS), axes(UPWARD)
+    across, upward = (axes([name for name in OVERVIEW if role(name) == side]) for side in ("flatness", "safety"))
     return Markup(fleet_figures.scatter(across, upward, salt="scatter")) if across and upward else None
 
 

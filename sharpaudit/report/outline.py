@@ -10,71 +10,28 @@ from dataclasses import dataclass
 
 from sharpaudit.card import Card, Failed, Measured, Skipped
 from sharpaudit.card.invariance import verdicts
+from sharpaudit.card.measures import OF_A_CLASS, OF_CORRUPTION, listed, matches
 from sharpaudit.card.reading import worst_class
 from sharpaudit.compare.records import Difference
 from sharpaudit.report import wording
 
-FLATNESS = (
-    "flatness.fisher_rao",
-    "flatness.relative_trace",
-    "flatness.relative_trace_normalised",
-    "flatness.relative_lambda",
-    "sharpness.average/",
-    "sharpness.worst/",
-    "sharpness.lambda_max",
-    "sharpness.lambda_min",
-    "sharpness.trace",
-    "sharpness.soft_rank",
-    "sharpness.random",
-    "sharpness.sam",
-    "sharpness.pac_bayes_sigma",
-    "sharpness.first_order",
-)
-"""The left column: one number for each idea of flatness, functions first. Their variants stand in the full list.
+FLATNESS, SAFETY, CALIBRATION = listed("flatness"), listed("safety"), listed("calibration")
+"""The columns of a card. Flatness: one number for each idea of it, functions first; variants stand in the full list."""
 
-A name that ends in a slash stands for its qualifiers, one of each kind.
-"""
-
-SAFETY = (
-    "clean.accuracy",
-    "clean.worst_class_accuracy",
-    "clean.generalisation_gap",
-    "clean.nll",
-    "calibration.ece",
-    "corruption.accuracy",
-    "corruption.ece",
-    "adversarial.accuracy/",
-    "adversarial.median_epsilon",
-    "disagreement.rate",
-    "disagreement.negative_flips",
-)
-"""The right column."""
-
-CALIBRATION = (
-    "calibration.ece",
-    "calibration.ece_floor",
-    "calibration.ece_debiased",
-    "calibration.adaptive_ece",
-    "calibration.classwise_ece",
-    "calibration.smooth_ece",
-    "calibration.mce",
-    "calibration.ks",
-    "clean.brier",
-    "calibration.temperature",
-    "calibration.ece_after_temperature",
-)
+TABLED = (OF_A_CLASS, OF_CORRUPTION)
+"""What has tables of its own."""
 
 FEW = 6
 """How many names of one kind are spelled out."""
 
 
 def numbers(card: Card, names: Iterable[str]) -> list[Measured]:
-    """The measurements among `names` for which a number was obtained, in that order."""
+    """The measurements among `names` for which a number was obtained, in that order; of forms, one of each kind."""
     by_name = {m.name: m for m in card.measurements if isinstance(m, Measured)}
     found: list[Measured] = []
     for name in names:
-        if name.endswith("/"):
-            found += _plainest([m for key, m in by_name.items() if key.startswith(name)])
+        if "*" in name:
+            found += _plainest([m for key, m in by_name.items() if matches(name, key)])
         elif name in by_name:
             found.append(by_name[name])
     return found
@@ -90,8 +47,8 @@ def _plainest(family: Iterable[Measured]) -> list[Measured]:
 
 def others(card: Card, said: Iterable[str]) -> list[Measured]:
     """All numbers but those already `said`, and but single classes and single corruptions, which have tables of their own."""
-    known, tabled = set(said), ("clean.accuracy/class/", "corruption.accuracy/")
-    return [m for m in card.measurements if isinstance(m, Measured) and m.name not in known and not m.name.startswith(tabled)]
+    known = set(said)
+    return [m for m in card.measurements if isinstance(m, Measured) and m.name not in known and not m.name.startswith(TABLED)]
 
 
 def marks(card: Card) -> dict[str, str]:

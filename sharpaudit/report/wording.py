@@ -11,85 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sharpaudit.card import Interval, Measured
+from sharpaudit.card.measures import find
 from sharpaudit.card.prose import fixed
 from sharpaudit.errors import clean
-
-TITLES: Mapping[str, str] = {
-    "clean.accuracy": "Accuracy",
-    "clean.accuracy/class": "Accuracy of class",
-    "clean.nll": "Negative log-likelihood",
-    "clean.brier": "Brier score",
-    "clean.worst_class_accuracy": "Accuracy of the worst class",
-    "clean.class_gap": "Best minus worst class",
-    "clean.train_accuracy": "Accuracy on training images",
-    "clean.generalisation_gap": "Generalisation gap",
-    "calibration.ece": "Calibration error (ECE)",
-    "calibration.ece_floor": "ECE floor",
-    "calibration.ece_debiased": "ECE, debiased",
-    "calibration.adaptive_ece": "ECE, equal-mass bins",
-    "calibration.classwise_ece": "ECE, class-wise",
-    "calibration.mce": "Largest bin error (MCE)",
-    "calibration.ks": "Kolmogorov-Smirnov error",
-    "calibration.smooth_ece": "ECE, smoothed",
-    "calibration.temperature": "Best temperature",
-    "calibration.ece_after_temperature": "ECE at best temperature",
-    "calibration.nll_after_temperature": "NLL at best temperature",
-    "corruption.accuracy": "Corruption accuracy",
-    "corruption.accuracy_standard15": "Corruption accuracy, 15",
-    "corruption.ece": "ECE under corruption",
-    "corruption.nll": "NLL under corruption",
-    "corruption.flip_rate": "Predictions that change",
-    "corruption.mce": "Mean corruption error",
-    "disagreement.rate": "Disagreement",
-    "disagreement.negative_flips": "Right-to-wrong flips",
-    "disagreement.positive_flips": "Wrong-to-right flips",
-    "disagreement.error_consistency": "Error consistency",
-    "disagreement.js_divergence": "Jensen-Shannon divergence",
-    "disagreement.softmax_l2": "Softmax distance",
-    "disagreement.cka": "Feature similarity (CKA)",
-    "sharpness.lambda_max": "Largest curvature λ max",
-    "sharpness.lambda_min": "Smallest curvature λ min",
-    "sharpness.lambda_ratio_1_5": "Ratio λ₁ / λ₅",
-    "sharpness.trace": "Hessian trace",
-    "sharpness.trace_ggn": "Gauss-Newton trace",
-    "sharpness.frobenius": "Hessian Frobenius norm",
-    "sharpness.soft_rank": "Soft rank",
-    "sharpness.logdet_damped": "Damped log-determinant",
-    "sharpness.negative_mass": "Negative curvature mass",
-    "sharpness.random": "Random sharpness",
-    "sharpness.random_paper_protocol": "Random sharpness, paper",
-    "sharpness.random_null": "Random sharpness, null",
-    "sharpness.random_antithetic": "Random sharpness, even",
-    "sharpness.sam": "SAM sharpness",
-    "sharpness.average": "Average-case",
-    "sharpness.worst": "Worst-case",
-    "sharpness.pac_bayes_sigma": "PAC-Bayes flatness",
-    "sharpness.keskar": "Keskar sharpness",
-    "sharpness.first_order": "First-order flatness (GAM)",
-    "sharpness.slice_curvature": "Curvature of the slice",
-    "flatness.fisher_rao": "Fisher-Rao norm",
-    "flatness.fisher_rao_paper": "Fisher-Rao norm, paper",
-    "flatness.relative_trace": "Relative flatness κ",
-    "flatness.relative_trace_normalised": "Relative flatness κ, norm.",
-    "flatness.relative_lambda": "Relative flatness κ, λ",
-    "estimate.tic": "Gap estimate (TIC)",
-    "estimate.soft_rank_gap": "Gap estimate (soft rank)",
-    "estimate.iic_gaussian_linearised": "Gap estimate (IIC)",
-    "features.stable_rank": "Stable rank of features",
-    "features.participation_ratio": "Participation ratio",
-    "features.entropy_rank": "Entropy rank of features",
-    "features.nc1": "Neural collapse NC1",
-    "features.nc2": "Neural collapse NC2",
-    "features.nc3": "Neural collapse NC3",
-    "adversarial.accuracy": "Adversarial",
-    "adversarial.median_epsilon": "Median adversarial ε",
-    "reparametrisation.pairs": "Layers rescaled",
-    "reparametrisation.logit_change": "Logits moved by rescaling",
-    "reparametrisation.moved": "Measures moved by rescaling",
-    "path.barrier": "Loss barrier",
-    "path.barrier_bn_reset": "Loss barrier, BN reset",
-}
-"""Measurement names in words; qualifiers follow after a comma."""
 
 NO_GOOD_DIRECTION = "Sharpness has no good direction: these numbers describe the function that was learned, they do not grade it."
 
@@ -113,10 +37,8 @@ def foreign(text: str, limit: int = 120) -> str:
 
 def title(name: str) -> str:
     """The measurement called `name` in words: ``corruption.accuracy/fog/3`` is *Corruption accuracy, fog 3*."""
-    base, _, qualifier = name.partition("/")
-    if base not in TITLES:
-        return foreign(name)
-    return foreign(", ".join([TITLES[base], qualifier.replace("/", " ").replace("_", " ")]) if qualifier else TITLES[base])
+    known, qualifier = find(name), name.partition("/")[2].replace("/", " ").replace("_", " ")
+    return foreign(", ".join(filter(None, [known.title, qualifier])) if known else name)
 
 
 def value(measured: Measured) -> str:

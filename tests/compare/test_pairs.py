@@ -15,8 +15,8 @@ from torch.nn import functional
 
 from sharpaudit import probes
 from sharpaudit.card import Card, Measured
+from sharpaudit.card.measures import role
 from sharpaudit.compare import compare_runs
-from sharpaudit.compare.geometry import is_geometric
 from sharpaudit.compare.records import Comparison
 from sharpaudit.data import ImageSet, open_images
 from sharpaudit.execute import finish
@@ -130,7 +130,7 @@ def test_against_itself_every_interval_is_zero(three: Three) -> None:
         assert found.pair is not None
         for row in found.pair.differences:
             assert row.ci is not None and (row.difference, row.ci.low, row.ci.high) == (0, 0, 0), (SEED, row)
-            assert row.verdict == (None if row.direction == "none" and not is_geometric(row.name) else "identical"), (SEED, row)
+            assert row.verdict == (None if row.direction == "none" and role(row.name) != "flatness" else "identical"), (SEED, row)
         names = {m.name for m in three.first.card.measurements if isinstance(m, Measured)}
         assert {row.name for row in found.pair.differences} == names
         assert not any("ndecided" in sentence for sentence in found.reading), found.reading
@@ -140,7 +140,7 @@ def test_against_itself_every_interval_is_zero(three: Three) -> None:
 def test_every_flatness_measure_keeps_its_terms(three: Three) -> None:
     """Without any, a measure has a paired interval only where it equals itself."""
     kept = terms_of(three.first.columns)
-    measured = {m.name: m for m in three.first.card.measurements if isinstance(m, Measured) and is_geometric(m.name)}
+    measured = {m.name: m for m in three.first.card.measurements if isinstance(m, Measured) and role(m.name) == "flatness"}
     assert len(measured) > 20
     lacking = sorted(set(measured) - kept.keys())
     assert set(lacking) <= KNOWN_WHOLE, f"seed {SEED}"
@@ -157,10 +157,10 @@ def test_a_copy_with_one_weight_moved_is_compared_to_a_tenth_of_the_unpaired_wid
     widths = {row.name: row.ci.high - row.ci.low for row in alone.differences if row.ci and row.name in sampled}
     seen = set()
     for row in paired.differences:
-        if is_geometric(row.name) and row.over and row.name in widths:
+        if role(row.name) == "flatness" and row.over and row.name in widths:
             assert row.ci and row.ci.high - row.ci.low <= 0.1 * widths[row.name], (SEED, row)
             seen.add(row.name)
-    assert {name for name in widths if is_geometric(name)} - seen <= COUNTED, f"seed {SEED}"
+    assert {name for name in widths if role(name) == "flatness"} - seen <= COUNTED, f"seed {SEED}"
 
 
 def test_where_the_function_differs_nothing_is_called_identical(three: Three) -> None:

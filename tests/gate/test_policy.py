@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from datetime import date
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
 
-from sharpaudit import probes
 from sharpaudit.card import Interval
+from sharpaudit.card.measures import find, matches
 from sharpaudit.errors import CardError, ExitCode, UnknownName, UsageError
 from sharpaudit.gate import judge
 from sharpaudit.gate.lint import doubts
 from sharpaudit.gate.policy import Policy, parse, read
 from sharpaudit.gate.starter import starting_policy
-from sharpaudit.gate.vocabulary import MEANINGS, matches, meaning
-from sharpaudit.metrics.disagreement import disagreement
 from tests.compare.cases import audit, measured
 
 TODAY = date(2026, 6, 1)
@@ -135,17 +132,16 @@ def test_unknown_metrics_name_the_nearest() -> None:
     assert refused.value.exit_code == ExitCode.USAGE
 
 
-def test_the_vocabulary_knows_the_families() -> None:
+def test_the_catalogue_knows_the_families() -> None:
     for name in (
         "corruption.accuracy/fog/3",
         "corruption.accuracy/*/5",
         "clean.accuracy/class/dog/puppy",
         "sharpness.worst/linf/adaptive/0.001",
     ):
-        assert meaning(name) is not None, name
+        assert find(name) is not None, name
     for name in ("clean", "clean.accuracy/", "corruption.accuracy/a/b/c", "cleanXaccuracy", "clean.accuracy\n"):
-        assert meaning(name) is None, name
-    assert meaning("calibration.ece") == MEANINGS["calibration.ece"] and MEANINGS["calibration.ece"].direction == "lower"
+        assert find(name) is None, name
 
 
 def test_patterns() -> None:
@@ -228,7 +224,7 @@ def test_starting_limits_are_rounded_away_from_the_value() -> None:
 @pytest.mark.parametrize("name", ["release.yaml", "nightly.yaml"])
 def test_sample_policies_are_sound(name: str) -> None:
     found = read(SAMPLES / name)
-    assert all(meaning(rule.metric) for rule in found.rules)
+    assert all(find(rule.metric) for rule in found.rules)
     assert not [doubt for doubt in doubts(found, today=TODAY) if "better" in doubt]
 
 
@@ -259,13 +255,3 @@ rules:
     assert [found.line(rule) for rule in (0, 1, 2, 3, 4)] == [1, 5, 8, 10, 1]
     assert [v.line for v in judge(audit(1).card, found, today=TODAY).verdicts] == [5, 8, 10]
     assert found.digest == parse(text.replace(b"# a policy\n", b""), source="moved").digest, "where it stands is not what it says"
-
-
-def test_the_vocabulary_is_what_the_probes_measure() -> None:
-    declared = {name for probe in map(probes.find, probes.names()) for name in probe.measures}
-    known = {name for name, found in MEANINGS.items() if found.probe != "disagreement"}
-    assert {name for name in declared if meaning(name) is None} == set()
-    assert {name for name in known if not any(fnmatchcase(name, pattern) for pattern in declared)} == set()
-    a, b = audit(1), audit(2)
-    found = {m.name for m in disagreement(a.views, b.views, seed=0)}
-    assert found == {name for name, known in MEANINGS.items() if known.probe == "disagreement"}

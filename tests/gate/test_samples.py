@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from sharpaudit import store
 from sharpaudit.card import Measured, ProbeRun, Skipped
-from sharpaudit.gate.vocabulary import MEANINGS, meaning
+from sharpaudit.card.measures import MEASURES, find
 from sharpaudit.metrics.predictions import Predictions
 from sharpaudit.metrics.verification import Recomputation
 from tests.compare.cases import CLASSES, audit, measured
@@ -67,10 +67,10 @@ def save(folder: Path, change: Callable[[Logits], Logits] = lambda logits: logit
     card = base.model_copy(update={"probes": probes, "data": base.data.model_copy(update={"n": N})})
     found: list[Measured | Skipped] = []
     again = Recomputation(card, views)
-    plain = [name for name, known in MEANINGS.items() if known.probe in probes and "*" not in name]
+    plain = [known.name for known in MEASURES if known.probe in probes and "*" not in known.name]
     means = [f"corruption.accuracy/{of}" for of in ("fog", "fog/5", "*/5", "family/weather")]
     for name in (*plain, *means, *(f"clean.accuracy/class/{label}" for label in CLASSES)):
-        estimate, known = again.estimate(name, {}), meaning(name)
+        estimate, known = again.estimate(name, {}), find(name)
         assert known is not None
         if estimate is None:
             found.append(Skipped(name=name, reason="no training data, or no reference", probe=known.probe, version=1))

@@ -15,8 +15,8 @@ from tests.report import cards
 
 
 def test_numbers_keep_the_asked_order_and_expand_qualifiers(full: Card) -> None:
-    names = [m.name for m in outline.numbers(full, ("clean.nll", "adversarial.accuracy/", "clean.accuracy", "disagreement.rate"))]
-    assert names == ["clean.nll", "adversarial.accuracy/pgd/linf/0.03137", "clean.accuracy"]
+    names = [m.name for m in outline.numbers(full, ("clean.nll", "sharpness.worst/*", "clean.accuracy", "disagreement.rate"))]
+    assert names == ["clean.nll", "sharpness.worst/linf/adaptive/0.002", "clean.accuracy"]
 
 
 @pytest.mark.parametrize(

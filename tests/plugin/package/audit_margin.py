@@ -21,8 +21,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import binom
 
-from sharpaudit.card import Interval, Measured
-from sharpaudit.probes import Finding, Need, Workbench, probe
+from sharpaudit.card import Interval
+from sharpaudit.card.measures import Measure, Scale
+from sharpaudit.probes import Finding, Need, Workbench, measured, probe
+from sharpaudit.stats import Estimate
+
+QUANTILE = Measure("margin.quantile", "Quantile of the margins", Scale("logits"), "higher")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,19 +37,12 @@ class MarginOptions:
     """Which quantile of the margins."""
 
 
-@probe(needs={Need.PREDICTIONS}, version=1, measures=["margin.quantile"])
+@probe(needs={Need.PREDICTIONS}, version=1, measures=[QUANTILE])
 def margin(bench: Workbench, options: MarginOptions) -> Iterator[Finding]:
     """Yield the quantile of the margins."""
     margins = np.sort(bench.predictions.margin)
     n, q = len(margins), options.quantile
     low, high = (int(np.clip(binom.ppf(level, n, q), 0, n - 1)) for level in (0.025, 0.975))
-    yield Measured(
-        name="margin.quantile",
-        value=float(np.quantile(margins, q)),
-        unit="logits",
-        direction="higher",
-        n=n,
-        ci=Interval(low=float(margins[low]), high=float(margins[high]), method="order statistics"),
-        method="logit of the label less the largest other",
-        options={"quantile": q},
-    )
+    ci = Interval(low=float(margins[low]), high=float(margins[high]), method="order statistics")
+    found = Estimate(float(np.quantile(margins, q)), ci)
+    yield measured(QUANTILE, found, n, "logit of the label less the largest other", {"quantile": q})
