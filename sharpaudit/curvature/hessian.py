@@ -7,13 +7,16 @@ of the run also takes most of the variance out of a sampled trace (`trace.hutchi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sharpaudit.card import Interval
 from sharpaudit.curvature.lanczos import Extremes, Krylov, affordable
+from sharpaudit.curvature.moments import METHOD, Part, factors
 from sharpaudit.curvature.objective import Objective
 from sharpaudit.curvature.quadrature import Floats, Function
 from sharpaudit.curvature.records import Sampled
@@ -92,24 +95,48 @@ def negative_mass(density: Spectrum) -> Sum:
     on a ResNet-20 it still doubles between 20 and 64. A ratio of two sums over the same starts; its standard error is that of its
     linearisation.
     """
-    square, negative = (np.array([rule.integral(f) for rule in density.rules]) for f in (np.square, _negative))
-    if not square.any():
-        return Sum.exact(0.0)
-    ratio = float(negative.sum() / square.sum())
     if density.whole:
-        return Sum.exact(ratio - FLOOR)
-    found = Sampled.of(ratio - FLOOR + (negative - ratio * square) / square.mean())
+        values = density.rules[0].nodes
+        return Sum.exact(float(_below(values).sum() / (np.square(values).sum() or 1.0)))
+    below, above = (Part.of(density.rules, density.num_known, density.size, f) for f in (_below, _above))
+    square = below.total + above.total
+    if square == 0:
+        return Sum.exact(0.0)
+    share = below.total / square
     error = density.sums["negative"].steps_error / density.sums["square"].sampled.value
     converged = density.sums["negative"].converged
-    if converged:  # the error is a bound: added to each interval it would make 98 % of them cover
-        return Sum(found, found, found, error, converged)
-    low, high = (replace(found, value=found.value + sign * error) for sign in (-1, 1))
-    return Sum(found, low, high, error, converged)
+    each = np.array(
+        [(rule.integral(_below) - share * rule.integral(np.square)) * density.size / square for rule in density.rules]
+    )
+    spread = math.sqrt((1 - share) ** 2 * below.variance + share**2 * above.variance) / square
+    informative = below.total > 0 and above.total > 0 and below.variance + above.variance > 0
+    reason = None if informative else "the starts did not see curvature of both signs"
+    found = Sampled(share, spread, len(each), len(each) - 1, reason=reason, terms=share + each)
+    ci = None
+    if informative:
+        low, high = (1 / (1 + above.total / (factor * below.total)) for factor in factors(below, above))
+        if not converged:  # the error is a bound: added to each interval it would make 98 % of them cover
+            low, high = max(0.0, low - error), min(1.0, high + error)
+        ci = Interval(low=low, high=high, method=METHOD)
+    lower, higher = (replace(found, value=share + sign * (0.0 if converged else error)) for sign in (-1, 1))
+    return Sum(found, lower, higher, error, converged, ci)
+
+
+def _below(values: Floats) -> Floats:
+    """The square of a negative value."""
+    squares: Floats = values.clip(max=0) ** 2
+    return squares
+
+
+def _above(values: Floats) -> Floats:
+    """The square of a positive value."""
+    squares: Floats = values.clip(min=0) ** 2
+    return squares
 
 
 def _negative(values: Floats) -> Floats:
     """The square of a negative value, and `FLOOR` times that of any: a relative tolerance is then on the share plus `FLOOR`."""
-    weighed: Floats = values.clip(max=0) ** 2 + FLOOR * values**2
+    weighed: Floats = _below(values) + FLOOR * values**2
     return weighed
 
 

@@ -32,8 +32,6 @@ class SoftRank:
     """rank_d(G), 0 to P."""
     logdet: Sum
     """logdet_d(G)."""
-    trace: Sum
-    """tr G; free, since two steps give it."""
     steps: int
     """Gauss-Newton products spent; 0 where all eigenvalues come from the Gram matrix."""
     method: str
@@ -60,7 +58,7 @@ def ggn_soft_rank(
     on_progress: Callable[[float], None] = lambda fraction: None,
 ) -> SoftRank:
     """Soft rank and log-determinant of G: from all its eigenvalues where those are cheaper, else by quadrature with brackets."""
-    functions: dict[str, Function] = {"rank": soft_rank(damping), "log": damped_log(damping), "trace": np.positive}
+    functions: dict[str, Function] = {"rank": soft_rank(damping), "log": damped_log(damping)}
     if cheaper(objective, starts * max_steps):
         values = Factor.of(objective, on_progress=on_progress).eigenvalues
         sums = {name: Sum.exact(float(function(values).sum())) for name, function in functions.items()}
@@ -84,10 +82,12 @@ def ggn_soft_rank(
         whole = "all eigenvalues of the Gauss–Newton matrix, from Lanczos to the end"
         method = whole if found.whole else sampled + shortfall(max_steps, found.allowed)
     offset = objective.num_parameters * float(np.log(damping))
-    return SoftRank(sums["rank"], _shifted(sums["log"], offset), sums["trace"], steps, method)
+    return SoftRank(sums["rank"], _shifted(sums["log"], offset), steps, method)
 
 
 def _shifted(found: Sum, offset: float) -> Sum:
     """The same estimate of the sum plus a constant; the verdict stays that of the part that was estimated."""
     low, middle, high = (replace(part, value=part.value + offset) for part in (found.low, found.sampled, found.high))
-    return replace(found, sampled=middle, low=low, high=high)
+    ci = found.interval
+    moved = ci and ci.model_copy(update={"low": ci.low + offset, "high": ci.high + offset})
+    return replace(found, sampled=middle, low=low, high=high, interval=moved)

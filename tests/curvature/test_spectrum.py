@@ -79,8 +79,11 @@ def test_sums_lie_within_their_errors() -> None:
         assert found.sums[name].steps_error == 0
         assert error_is_within(found.sums[name], function(values).sum())
         interval = found.sums[name].interval
-        assert interval is not None and interval.method.startswith("t")
-        assert interval.low < found.sums[name].sampled.value < interval.high
+        if name == "trace":
+            assert interval is None and found.sums[name].sampled.reason == "the terms of the sum have both signs"
+        else:
+            assert interval is not None and interval.method == "power scale, by moments"
+            assert interval.low < found.sums[name].sampled.value < interval.high
 
 
 def test_known_eigenvectors_take_their_variance_away() -> None:
