@@ -29,11 +29,17 @@ from pydantic import (
 
 from sharpaudit import files, strict_yaml
 from sharpaudit.card import codec
-from sharpaudit.card.measures import MEASURES, find
+from sharpaudit.card.measures import MEASURES, OF_CORRUPTION, find, matches
 from sharpaudit.errors import UnknownName, UsageError, clean, closest
+from sharpaudit.metrics.corruption import FAMILY
 
 SCHEMA = "sharpaudit.policy/1"
 ACKNOWLEDGEMENT: Literal["scale-dependent"] = "scale-dependent"
+
+
+MEANS = (*FAMILY, *(f"family/{each}" for each in dict.fromkeys(FAMILY.values())), *(f"*/{severity}" for severity in range(1, 6)))
+CELLS = tuple(f"{name}/{severity}" for name in FAMILY for severity in range(1, 6))
+"""All that can follow ``corruption.accuracy/``."""
 
 
 def _date(value: object) -> object:
@@ -197,6 +203,10 @@ def require_known(policy: Policy) -> None:
     Raises:
         UnknownName: with the nearest known name.
     """
+    for rule in policy.rules:
+        corruption = rule.metric.removeprefix(OF_CORRUPTION)
+        if corruption != rule.metric and not any(matches(corruption, each) for each in (*MEANS, *CELLS)):
+            raise UnknownName("corruption", corruption, MEANS)
     strange = [rule.metric for rule in policy.rules if find(rule.metric) is None]
     foreign = plugins() if strange else frozenset()
     for metric in strange:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -33,6 +35,7 @@ from sharpaudit.metrics.predictions import Predictions
 from tests.benches import bench
 
 PACKAGE = Path(sharpaudit.__file__).parent
+ROOMS = ("card", "compare", "gate", "metrics", "probes", "report")
 
 
 def test_entries_are_whole() -> None:
@@ -48,6 +51,17 @@ def test_entries_are_whole() -> None:
         assert geometric or entry.role != "flatness", entry
         assert entry.role != "safety" or entry.direction != "none", entry
         assert not (entry.invariant and entry.scale_dependent), entry
+
+
+def test_no_room_names_what_is_not_in_the_catalogue() -> None:
+    families = {entry.name.partition(".")[0] for entry in MEASURES} | {"adversarial", "features"}
+    like_a_name = re.compile(rf"({'|'.join(families)})\.[a-z_0-9]+(/[a-z_0-9*/]*)?")
+    for path in (path for room in ROOMS for path in sorted((PACKAGE / room).rglob("*.py"))):
+        texts = [
+            n.value for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Constant) and isinstance(n.value, str)
+        ]
+        for name in filter(like_a_name.fullmatch, texts):
+            assert find(name) or any(entry.name.startswith(name) for entry in MEASURES), f"{path}: {name}"
 
 
 def test_every_entry_has_a_probe_and_every_probe_an_entry() -> None:

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from sharpaudit.card import Interval
+from sharpaudit import probes
+from sharpaudit.card import Interval, Measured, Skipped
 from sharpaudit.card.measures import find, matches
 from sharpaudit.errors import CardError, ExitCode, UnknownName, UsageError
 from sharpaudit.gate import judge
 from sharpaudit.gate.lint import doubts
 from sharpaudit.gate.policy import Policy, parse, read
 from sharpaudit.gate.starter import starting_policy
+from tests.benches import bench
 from tests.compare.cases import audit, measured
 
 TODAY = date(2026, 6, 1)
@@ -130,6 +132,21 @@ def test_unknown_metrics_name_the_nearest() -> None:
         policy("  - {metric: clean.acuracy, min: 0.9}")
     assert refused.value.message == "unknown metric 'clean.acuracy'; did you mean 'clean.accuracy'?"
     assert refused.value.exit_code == ExitCode.USAGE
+
+
+@pytest.mark.parametrize("of", ["fgo", "fgo/3", "fog/6", "fog/0", "family/nois", "*/9", "fog/3/1", "family/noise/2"])
+def test_no_rule_is_about_a_corruption_that_there_is_not(of: str) -> None:
+    with pytest.raises(UnknownName, match=r"unknown (corruption|metric)"):
+        policy(f"  - {{metric: 'corruption.accuracy/{of}', min: 0.5}}")
+
+
+def test_every_number_of_the_corruption_probe_can_be_gated() -> None:
+    probe, on = probes.find("corruption"), bench()
+    findings = probe(on.narrowed(probe.name, probe.needs), probe.options(samples=4))
+    names = [m.name for m in findings if isinstance(m, Measured | Skipped)]
+    assert len(names) > 120
+    for name in (*names, "corruption.accuracy/*", "corruption.accuracy/*_blur/3", "corruption.accuracy/fog/*"):
+        policy(f"  - {{metric: '{name}', min: 0.5}}")
 
 
 def test_the_catalogue_knows_the_families() -> None:
