@@ -94,7 +94,7 @@ def unit_costs(model: LoadedModel, test: ImageSet, settings: BenchSettings, prec
 def _with_curvature(costs: UnitCosts, objective: Objective, examples: int) -> UnitCosts:
     n, direction = objective.num_examples, torch.ones_like(objective.parameters)
     backward = _best(objective.gradient) / n
-    again = backward * max(0.0, 1 - objective.within.graph_bytes / (objective.memory * examples / n))
+    again = backward * max(0.0, 1 - objective.shards.within.graph_bytes / (objective.shards.memory * examples / n))
     return replace(
         costs,
         loss=_best(objective.losses) / n,

@@ -54,7 +54,7 @@ def test_every_probe_finds_what_it_finds_on_the_cpu(name: str) -> None:
 def test_all_examples_are_in_one_graph() -> None:
     c = case("conv-bn", n=512)
     o = Objective(c.module.to(GPU), c.inputs.to(GPU), c.labels.to(GPU), batch_size=512)
-    assert o._shard_size == 512
+    assert o.shards.size == 512
     free, _ = torch.cuda.mem_get_info(GPU)
     assert free / 4 < sizes(torch.device(GPU)).graph_bytes < free
 

@@ -75,10 +75,10 @@ def test_half_as_much_is_half_of_what_was_used() -> None:
     """Not of a bound that was far away: a ResNet would be tried eight times more."""
     c = case("conv", n=40)
     o = Objective(*c, batch_size=40)
-    assert o.held == Sizes(SHARD, GRAPH_BYTES), "nothing is kept yet"
+    assert o.shards.held == Sizes(SHARD, GRAPH_BYTES), "nothing is kept yet"
     o.hvp(torch.ones(o.num_parameters))
-    assert o.held == Sizes(32, o.memory) and o.memory < 10**6
-    assert o.held.halved() == Sizes(16, o.memory // 2)
+    assert o.shards.held == Sizes(32, o.shards.memory) and o.shards.memory < 10**6
+    assert o.shards.held.halved() == Sizes(16, o.shards.memory // 2)
 
 
 def test_a_dry_run_too_makes_do_with_less() -> None:
@@ -97,8 +97,8 @@ def test_an_accelerator_takes_all_examples_at_once() -> None:
     assert sizes(torch.device("cpu")) == Sizes(32, 1 << 30)
     accelerator = sizes(torch.device("meta"))
     c = case("conv-bn", n=40)
-    assert Objective(*c, batch_size=40, within=accelerator)._shard_size == 40
-    assert Objective(*c, batch_size=40)._shard_size == 32
+    assert Objective(*c, batch_size=40, within=accelerator).shards.size == 40
+    assert Objective(*c, batch_size=40).shards.size == 32
     sides = (32, 64, 224, 8000)
     assert [batch_size(torch.device("meta"), (3, side, side)) for side in sides] == [1024, 1024, 222, 1]
     assert [batch_size(torch.device("cpu"), (3, side, side)) for side in sides] == [256] * 4

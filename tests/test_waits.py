@@ -94,7 +94,7 @@ def test_a_product_waits_never_and_a_step_of_lanczos_once() -> None:
         for product in (objective.hvp, objective.ggn_product, objective.logit_jvp):
             product(v)
         objective.gradient()
-        objective.release()
+        objective.shards.release()
         objective.hvp(v)
         assert not device.waits
         space = Krylov(objective.hvp, objective.num_parameters, 0, objective.dtype, DEVICE)

@@ -28,8 +28,8 @@ def curvature_along(objective: Objective, v: Tensor) -> Tensor:
     With z the logits, p their softmax and r = p − e_y: (Jv)ᵀ(diag p − ppᵀ)(Jv) + r·z̈, where z̈ is the second derivative of the
     logits along v. Each derivative along v is the derivative, with respect to a dummy cotangent, of a vector-Jacobian product.
     """
-    room = objective.within.graph_bytes // (DEPTH * objective.bytes_per_example)
-    size = max(1, min(objective.within.shard, objective.batch_size, room))
+    room = objective.shards.within.graph_bytes // (DEPTH * objective.shards.cost.per_example)
+    size = max(1, min(objective.shards.within.shard, objective.batch_size, room))
     found = []
     for images, labels in zip(torch.split(objective.inputs, size), torch.split(objective.labels, size), strict=True):
         with thrice_differentiable():

@@ -12,13 +12,12 @@ we measured. Finite differences of gradients are wrong by 20 % and more on train
 
 from __future__ import annotations
 
-import gc
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -28,10 +27,10 @@ from torch.autograd import grad
 from torch.nn import functional
 
 from sharpaudit.curvature.caches import caches, forget
-from sharpaudit.curvature.crew import Crew
 from sharpaudit.curvature.differentiable import twice_differentiable
 from sharpaudit.curvature.draws import gaussian
 from sharpaudit.curvature.folding import foldable, folded
+from sharpaudit.curvature.shards import GraphBytes, Shards, graph_bytes
 from sharpaudit.curvature.soundness import check
 from sharpaudit.curvature.substitution import substituted
 from sharpaudit.device import Sizes, sizes
@@ -44,10 +43,6 @@ TRIED = 4
 
 ASYMMETRY = 10
 """Largest asymmetry of the Hessian that rounding may cause, in square roots of the floating type's precision."""
-
-LIGHT = 2
-"""Shards whose graphs take less than so many times the weights' memory are not shared between threads: two shards of 8 images
-cost 1.26 times the processor time of one of 16 on a ResNet-18, 0.93 on a ViT with a quarter of the weights."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +73,7 @@ class Objective:
         within: Bounds on the graphs; by default what suits the device. What is not kept is built again for each vector (9
             instead of 6 forwards' cost).
         trainable_only: Hold constant the parameters that do not require a gradient.
+        reduce: The sum over all examples, from the sum over `inputs`: where several processes have some each.
 
     Raises:
         ArchitectureError: the network is not a fixed function of single images (see `soundness.check`).
@@ -93,6 +89,7 @@ class Objective:
         batch_size: int,
         within: Sizes | None = None,
         trainable_only: bool = False,
+        reduce: Callable[[Tensor], Tensor] = lambda part: part,
     ) -> None:
         chosen = {name: p for name, p in module.named_parameters() if _counts(p, trainable_only=trainable_only)}
         if not chosen:
@@ -120,16 +117,16 @@ class Objective:
         self.theta = [p.detach().requires_grad_() for p in self._own]
         """The parameters as leaves of every graph, in the order of `names`."""
         self._buffers: dict[str, Tensor] = {}
-        self.within = within or sizes(inputs.device)
-        """Bounds on the graphs."""
-        self._kept: dict[int, _Graph] = {}
-        self._retain = True
+        self._reduce = reduce
+        self.total = self._count()
+        """The number n of examples of the probe set, here and elsewhere."""
+        self._within = within or sizes(inputs.device)
+        self._shards: Shards[_Graph] | None = None
         self._symmetric = False
         check(module, self.inputs[:4])
         self._folds = foldable(module, self.inputs[:4])
         self._caches = caches(module)
         forget(self._caches)
-        self._threads = torch.get_num_threads() if self.inputs.device.type == "cpu" else 1
         with torch.enable_grad():
             logits = self.forward(self.inputs[:1])
         if not logits.requires_grad:
@@ -149,9 +146,30 @@ class Objective:
         return [t for p, t in zip(self._own, self.theta, strict=True) if id(p) in wanted]
 
     @property
+    def shards(self) -> Shards[_Graph]:
+        """How sums over the examples are computed, and the graphs that are kept for them."""
+        if self._shards is None:
+            self._shards = Shards(
+                self.num_examples,
+                most=self.batch_size,
+                within=self._within,
+                cost=self._cost,
+                weight_bytes=self.num_parameters * self.dtype.itemsize,
+                num_threads=torch.get_num_threads() if self.inputs.device.type == "cpu" else 1,
+            )
+        return self._shards
+
+    @cached_property
+    def _cost(self) -> GraphBytes:
+        return graph_bytes(self._build, self.num_examples, self.theta)
+
+    @property
     def num_examples(self) -> int:
-        """The number n of examples of the probe set."""
+        """How many examples there are here."""
         return len(self.labels)
+
+    def _count(self) -> int:
+        return round(self._reduce(torch.tensor(float(self.num_examples), dtype=torch.float64)).item())
 
     @property
     def parameters(self) -> Tensor:
@@ -171,14 +189,14 @@ class Objective:
 
         θ itself is not written to, so leaving restores it bit for bit and retained graphs stay valid.
         """
-        saved = self.theta, self._buffers, self._kept, self._retain
+        saved = self.theta, self._buffers, self._shards
         self.theta = [(t.detach() + d).requires_grad_() for t, d in zip(self.theta, self.split(delta), strict=True)]
         self._buffers = {**self._buffers, **(buffers or {})}
-        self._kept, self._retain = {}, False
+        self._shards = self._shards and self._shards.unkept()
         try:
             yield
         finally:
-            self.theta, self._buffers, self._kept, self._retain = saved
+            self.theta, self._buffers, self._shards = saved
 
     def variant(
         self, examples: slice | NDArray[np.int64] = slice(None), readout: Callable[[Tensor], Tensor] | None = None
@@ -187,25 +205,13 @@ class Objective:
 
         Its passes are counted with those of this objective.
         """
-        assert self.bytes_per_example and self._crew.size  # once, for all variants
         other = copy(self)
         rows = examples if isinstance(examples, slice) else sent(torch.from_numpy(examples), self.inputs.device)
         other.inputs, other.labels = self.inputs[rows].contiguous(), self.labels[rows]
         other._readout = readout or self._readout
-        other._kept = {}
-        other.__dict__.pop("_shard_size", None)
+        other.total = other._count()
+        other._shards = self.shards.over(other.num_examples)
         return other
-
-    @property
-    def held(self) -> Sizes:
-        """What of `within` is made use of."""
-        kept = sum(self._held_by(len(graph.logits)) for graph in self._kept.values())
-        largest = max((len(graph.logits) for graph in self._kept.values()), default=self.within.shard)
-        return Sizes(largest, kept or self.within.graph_bytes)
-
-    def release(self) -> None:
-        """Let go of the retained graphs; the next product builds them again."""
-        self._kept.clear()
 
     @torch.no_grad()
     def logits(self, limit: int | None = None) -> Tensor:
@@ -229,7 +235,7 @@ class Objective:
 
     def loss(self) -> float:
         """L, the mean of `losses`."""
-        return self.losses().mean().item()
+        return self._reduce(self.losses().sum()).item() / self.total
 
     def gradient(self) -> Tensor:
         """The gradient g = ∇L (P,)."""
@@ -238,11 +244,10 @@ class Objective:
     def losses_and_gradient(self) -> tuple[Tensor, Tensor]:
         """`losses` and `gradient` from one pass there and back."""
         total, logits = self._zeros(), []
-        for start in range(0, self.num_examples, self._shard_size):
-            graph = self._kept.get(start) or self._build(start, create_graph=False)
+        for _, graph in self.shards.built(partial(self._build, create_graph=False)):
             total += _flat(graph.gradient).detach()
             logits.append(graph.logits.detach())
-        return _cross_entropy(torch.cat(logits), self.labels), total.to(self.dtype)
+        return _cross_entropy(torch.cat(logits), self.labels), self._reduce(total).to(self.dtype)
 
     def hvp(self, v: Tensor) -> Tensor:
         """Hv (P,), the Hessian of L times `v`.
@@ -286,7 +291,7 @@ class Objective:
         def product(graph: _Graph) -> Tensor:
             p = graph.logits.detach().double().softmax(1)
             q = p * _push(graph, tangent).double()
-            w = (q - p * q.sum(1, keepdim=True)) / self.num_examples
+            w = (q - p * q.sum(1, keepdim=True)) / self.total
             return _pull([graph.logits], self.theta, [w.to(self.dtype)])
 
         return self._sum(product)
@@ -294,109 +299,32 @@ class Objective:
     def logit_vjp(self, w: Tensor) -> Tensor:
         """Jᵀw (P,) for weights w (n, classes) on the logits."""
         self.passes["backward"] += self.num_examples
-        pairs = zip(self._graphs(), torch.split(w.to(self.dtype), self._shard_size), strict=True)
+        pairs = zip(self.shards.graphs(self._build), torch.split(w.to(self.dtype), self.shards.size), strict=True)
         total = self._zeros()
-        for part in self._crew.map(lambda pair: _pull([pair[0].logits], self.theta, [pair[1]]), pairs):
+        for part in self.shards.threads.map(lambda pair: _pull([pair[0].logits], self.theta, [pair[1]]), pairs):
             total += part
-        return total.to(self.dtype)
+        return self._reduce(total).to(self.dtype)
 
     def logit_jvp(self, v: Tensor) -> Tensor:
         """Jv (n, classes): how fast each example's logits change when the parameters move along `v`."""
         tangent = self.split(v)
         self.passes["jvp"] += self.num_examples
-        return torch.cat(list(self._each(lambda graph: _push(graph, tangent))))
+        return torch.cat(list(self.shards.map(self._build, lambda graph: _push(graph, tangent))))
 
     @torch.enable_grad()
-    def _build(self, start: int, *, create_graph: bool = True, size: int | None = None) -> _Graph:
-        """The gradient of one shard; attached to θ if `create_graph`."""
-        stop = start + (size or self._shard_size)
+    def _build(self, start: int, stop: int, *, create_graph: bool = True) -> _Graph:
+        """The gradient of the examples from `start` up to `stop`; attached to θ if `create_graph`."""
         labels = self.labels[start:stop]
         logits = self.forward(self.inputs[start:stop])
         onehot = functional.one_hot(labels, self.num_classes)
-        residual = ((logits.double().softmax(1) - onehot) / self.num_examples).to(self.dtype)
+        residual = ((logits.double().softmax(1) - onehot) / self.total).to(self.dtype)
         gradient = grad([logits], self.theta, [residual], create_graph=create_graph, materialize_grads=True)
         self.passes["backward"] += len(labels)
         return _Graph(logits, residual, gradient)
 
-    def _graphs(self) -> Iterator[_Graph]:
-        """The gradient graph of each shard, from memory where it was kept."""
-        room = self.within.graph_bytes // self._held_by(self._shard_size) - self._crew.size
-        everything = self.memory <= self.within.graph_bytes
-        for start in range(0, self.num_examples, self._shard_size):
-            graph = self._kept.get(start) or self._build(start)
-            if self._retain and (everything or len(self._kept) < room):
-                self._kept[start] = graph
-            yield graph
-
-    def _each(self, function: Callable[[_Graph], Tensor]) -> Iterator[Tensor]:
-        """`function` of the graph of each shard, in order; as many at a time as there are threads."""
-        return self._crew.map(function, self._graphs())
-
     def _sum(self, function: Callable[[_Graph], Tensor]) -> Tensor:
-        """The sum of `function` over the shards, in their order, in float64."""
-        parts = self._each(function)
-        total = next(parts)
-        for part in parts:
-            total = total.double().add_(part)
-        return total.to(self.dtype)
-
-    @cached_property
-    def _crew(self) -> Crew:
-        """Threads with a shard each; but where shards are light beside the weights, one at a time, all threads in its operations.
-
-        Every shard costs as much as its weights, whatever its images cost.
-        """
-        shard = self._fitting(self._threads) * self.bytes_per_example
-        return Crew(self._threads if shard >= LIGHT * self.num_parameters * self.dtype.itemsize else 1)
-
-    @cached_property
-    def _shard_size(self) -> int:
-        return self._fitting(self._crew.size)
-
-    def _fitting(self, threads: int) -> int:
-        """At least two shards for each of several threads, one for a single one; none beyond what memory and batch size allow."""
-        shares = 2 * threads if threads > 1 else 1
-        wanted = min(self.within.shard, max(8, self.num_examples // shares), self.batch_size)
-        allowed = self.within.graph_bytes // (2 * threads) - self._held_by(0)
-        return max(1, min(wanted, allowed // self.bytes_per_example))
-
-    @property
-    def memory(self) -> int:
-        """Bytes that the graphs of all examples would take."""
-        whole, rest = divmod(self.num_examples, self._shard_size)
-        return whole * self._held_by(self._shard_size) + (self._held_by(rest) if rest else 0)
-
-    @property
-    def bytes_per_example(self) -> int:
-        """Memory that each example adds to a graph."""
-        (small, less), (large, more) = self._measured
-        return max(1, (more - less) // (large - small) if large > small else less // small)
-
-    def _held_by(self, examples: int) -> int:
-        """Bytes of a graph: what each example adds, and what there is of the weights in any, such as folded ones."""
-        small, less = self._measured[0]
-        return max(0, less - small * self.bytes_per_example) + examples * self.bytes_per_example
-
-    @cached_property
-    def _measured(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """The sizes of two graphs, in examples and in bytes."""
-        small, large = min(2, self.num_examples), min(4, self.num_examples)
-        return (small, self._bytes_of(small)), (large, self._bytes_of(large))
-
-    def _bytes_of(self, size: int) -> int:
-        """Memory of the graph of the first `size` examples, measured by building it."""
-        held: dict[int, int] = {}
-
-        def pack(tensor: Tensor) -> Tensor:
-            storage = tensor.untyped_storage()
-            held[storage.data_ptr()] = storage.nbytes()
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            self._build(0, size=size)
-        gc.collect(1)  # the hooks tie the graph in a reference cycle; young objects suffice, all of them take 0.3 s each time
-        parameters = {t.data_ptr() for t in self.theta}
-        return sum(nbytes for at, nbytes in held.items() if at not in parameters)
+        """The sum of `function` over all examples."""
+        return self._reduce(self.shards.sum(self._build, function)).to(self.dtype)
 
     def _zeros(self) -> Tensor:
         return torch.zeros(self.num_parameters, dtype=torch.float64, device=self.inputs.device)

@@ -2,6 +2,9 @@
 
 import copy
 import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from sharpaudit.checkpoints import zoo
 from sharpaudit.curvature.differentiable import twice_differentiable
 from sharpaudit.curvature.objective import Objective
+from sharpaudit.curvature.shards import bytes_held
 from sharpaudit.device import Sizes
 from sharpaudit.errors import ArchitectureError, DataError
 from tests import oracles
@@ -99,16 +103,18 @@ def test_a_graph_that_does_not_fit_is_built_again_and_gives_the_same() -> None:
     starved.hvp(v), o.hvp(v)
     assert o.passes["forward"] == fixed, "kept graphs need no forward pass"
     assert 0 < starved.passes["forward"] - before < 40, "some graphs fit, some do not"
-    o.release()
+    o.shards.release()
     torch.testing.assert_close(o.hvp(v), starved.hvp(v))
 
 
 def test_the_memory_of_all_graphs_is_foretold_from_small_ones() -> None:
     c = case("conv-bn", n=40)
     o = objective(c, batch_size=40)
-    assert o._shard_size == 32
-    assert o.memory == pytest.approx(o._bytes_of(32) + o._bytes_of(8), rel=0.02)
-    assert o.bytes_per_example * 40 < 0.98 * o.memory, "the folded weights are in every graph, however many its examples"
+    assert o.shards.size == 32
+    built = [bytes_held(partial(o._build, 0, size), o.theta) for size in (32, 8)]
+    assert o.shards.memory == pytest.approx(sum(built), rel=0.02)
+    fixed = o.shards.memory - o.shards.cost.per_example * 40
+    assert fixed > 0.02 * o.shards.memory, "the folded weights are in every graph, however many its examples"
 
 
 def test_passes_count_examples() -> None:
@@ -338,3 +344,29 @@ def test_agrees_with_curvlinops_on_a_transformer_a_convnext_and_a_mobile_network
         for found, operator in [(o.hvp(v), HessianLinearOperator), (o.ggn_product(v), GGNLinearOperator)]:
             truth = operator(module, nn.CrossEntropyLoss(), list(module.parameters()), batches) @ v
             assert (found - truth).norm() <= 1e-5 * truth.norm()
+
+
+def test_parts_of_the_examples_in_several_places_sum_to_the_whole() -> None:
+    """As in a group of processes: each has its own examples, and sums are added up in the order of the places."""
+    c, cuts, lock = case("conv-bn", n=37), (slice(0, 20), slice(20, 25), slice(25, 37)), threading.Barrier(3)
+    parts: list[Tensor] = [torch.empty(0)] * 3
+
+    def place(rank: int) -> list[Tensor]:
+        def reduce(part: Tensor) -> Tensor:
+            parts[rank] = part
+            lock.wait(20)
+            found = parts[0] + parts[1] + parts[2]
+            lock.wait(20)
+            return found
+
+        here = Objective(copy.deepcopy(c.module), c.inputs[cuts[rank]], c.labels[cuts[rank]], batch_size=8, reduce=reduce)
+        assert here.total == 37
+        v = direction(here)
+        return [torch.tensor(here.loss()), here.gradient(), here.hvp(v), here.ggn_product(v)]
+
+    o = objective(c)
+    whole = [torch.tensor(o.loss()), o.gradient(), o.hvp(direction(o)), o.ggn_product(direction(o))]
+    with ThreadPoolExecutor(3) as pool:
+        for found in pool.map(place, range(3)):
+            for ours, theirs in zip(found, whole, strict=True):
+                torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-14)

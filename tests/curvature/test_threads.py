@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from sharpaudit.curvature.crew import Crew
 from sharpaudit.curvature.objective import Objective
+from sharpaudit.curvature.threads import Threads
 from tests.cases import case
 
 
@@ -28,7 +28,7 @@ def test_results_come_in_order_and_few_items_are_taken_ahead(size: int) -> None:
             taken.append(i)
             yield i
 
-    results = Crew(size).map(lambda i: (i * i, len(taken)), items())
+    results = Threads(size).map(lambda i: (i * i, len(taken)), items())
     found = list(results)
     assert [square for square, _ in found] == [i * i for i in range(7)]
     assert all(ahead <= i + size for i, (_, ahead) in enumerate(found))
@@ -49,7 +49,7 @@ def test_products_have_the_same_bits_on_two_threads_and_on_one() -> None:
 @pytest.mark.usefixtures("two_threads")
 def test_an_error_in_a_thread_reaches_the_caller() -> None:
     with pytest.raises(ZeroDivisionError):
-        list(Crew(2).map(lambda i: 1 // i, [1, 0]))
+        list(Threads(2).map(lambda i: 1 // i, [1, 0]))
 
 
 @pytest.mark.usefixtures("two_threads")
@@ -58,5 +58,5 @@ def test_shards_that_are_light_beside_the_weights_are_not_shared() -> None:
     module = nn.Sequential(nn.Flatten(), nn.Linear(16, 2000), nn.ReLU(), nn.Linear(2000, 3)).double().eval()
     inputs, labels = case("conv-bn", n=37)[1:]
     wide, narrow = Objective(module, inputs, labels, batch_size=64), Objective(*case("conv-bn", n=37), batch_size=64)
-    assert (wide._crew.size, wide._shard_size) == (1, 32)
-    assert (narrow._crew.size, narrow._shard_size) == (2, 9)
+    assert (wide.shards.threads.size, wide.shards.size) == (1, 32)
+    assert (narrow.shards.threads.size, narrow.shards.size) == (2, 9)
