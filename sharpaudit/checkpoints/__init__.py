@@ -145,11 +145,11 @@ class _Evidence:
     @property
     def normalisation(self) -> Normalisation | None:
         """Mean and standard deviation, where the user or the file states both."""
-        from sharpaudit.checkpoints.plain import inference as plain
+        from sharpaudit.checkpoints.plain import normalisations
 
         stated, flags = self.stated.preprocessing, self.overrides or PreprocessingOverrides()
         mean, std = flags.mean or stated.get("mean"), flags.std or stated.get("std")
-        return plain.stated(mean, std) if mean and std else None
+        return normalisations.stated(mean, std) if mean and std else None
 
 
 @dataclass(frozen=True)
@@ -204,6 +204,7 @@ def _looked_for(weights: state_dict.Weights, evidence: _Evidence, image_size: in
     """
     from sharpaudit.checkpoints import fitting
     from sharpaudit.checkpoints.plain import inference as plain
+    from sharpaudit.checkpoints.plain import normalisations
     from sharpaudit.checkpoints.plain.geometry import MAX_CONVS
 
     chains = plain.chains_of(weights)
@@ -235,7 +236,7 @@ def _looked_for(weights: state_dict.Weights, evidence: _Evidence, image_size: in
             evidence.overrides,
             evidence.images,
             given=evidence.normalisation,
-            first=[plain.published(fit) for fit in fits[:1]],
+            first=[normalisations.published(fit) for fit in fits[:1]],
             allow_nonfinite=evidence.allow_nonfinite,
         )
     except ArchitectureError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import isqrt
@@ -12,9 +11,11 @@ from sharpaudit.checkpoints.functions import same_function, takes
 from sharpaudit.checkpoints.plain.build import bind, resolve
 from sharpaudit.checkpoints.plain.chain import Chain, chains
 from sharpaudit.checkpoints.plain.description import Description, Parsed, written
-from sharpaudit.checkpoints.plain.search import Verdict, overturned, search, settled
+from sharpaudit.checkpoints.plain.normalisations import OWN, candidates, published, within_chance
+from sharpaudit.checkpoints.plain.search import overturned, search, settled
 from sharpaudit.checkpoints.plain.suggestions import plainest, suggestions
-from sharpaudit.checkpoints.plain.trial import LabelledImages, Normalisation, Score, Trial, values_of
+from sharpaudit.checkpoints.plain.trial import LabelledImages, Normalisation, Score, Trial, enough, values_of
+from sharpaudit.checkpoints.plain.verdict import Verdict
 from sharpaudit.checkpoints.preprocessing import Defaults
 from sharpaudit.checkpoints.state_dict import Weights
 from sharpaudit.checkpoints.weights import fill
@@ -24,25 +25,10 @@ from sharpaudit.request import PreprocessingOverrides
 MAX_CHANCE = 7
 """Layers with weights up to which a network of the zoo may be fitted by chance."""
 
-Size = tuple[int, int, int]
+SHOWN = 3
+"""Networks that are named where images do not tell them apart."""
 
-KNOWN = {
-    1: (
-        Normalisation("that of MNIST", (0.1307,), (0.3081,)),
-        Normalisation("that of Fashion-MNIST", (0.286,), (0.353,)),
-    ),
-    3: (
-        Normalisation("that of CIFAR-10", (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)),
-        Normalisation("that of ImageNet", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    ),
-}
-"""Usual ones, tried where they are near the statistics of the images."""
-NEAR = 0.05
-OWN = "that of these images"
-ALIKE = 0.01
-"""Normalisations that are nearer to each other than this are not told apart."""
-MEASURED = 2048
-"""Images from which a mean and a standard deviation are taken."""
+Size = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -99,12 +85,12 @@ def described(
     if size is None:
         raise ArchitectureError("the size of the images is unknown", hint="give --input-size")
     resolve(parsed.description, chain, weights, _defaults(size, None, ""))  # refuses what images of that size do not pass
-    normalisations = [given] if given else _normalisations(size, images)
+    normalisations = [given] if given else candidates(size, images)
     if given or images is None:
         return Inferred(resolve(parsed.description, chain, weights, _defaults(size, given, "flags")), "--arch")
     trial = _trial([chain], parsed.description, weights, size, images, allow_nonfinite=allow_nonfinite)
     verdict = settled(trial, chain, parsed.description, normalisations)
-    source, doubts = _normalised(verdict)
+    source, doubts = _normalised(verdict, trial, images, size)
     defaults = _defaults(size, verdict.best.normalisation, source)
     return Inferred(resolve(parsed.description, chain, weights, defaults), "--arch", doubts=doubts)
 
@@ -133,7 +119,7 @@ def infer(
     start = next((d for chain in found for d in plainest(chain, *size[1:], 1)), None)
     if start is None:
         raise _nothing_fits(found[0], size)
-    normalisations = [given] if given else [*first, *_normalisations(size, images)]
+    normalisations = [given] if given else [*first, *candidates(size, images)]
     trial = _trial(found, start, weights, size, images, allow_nonfinite=allow_nonfinite)
     verdict = search(found, trial, size[1:], normalisations)
     if verdict is None:
@@ -146,12 +132,14 @@ def infer(
             hint=f"choose one: {shown}",
         )
     best = verdict.best
-    source, doubts = ("flags", []) if given else _normalised(verdict)
+    source, doubts = ("flags", []) if given else _normalised(verdict, trial, images, size)
     same = {h.description for h in verdict.rivals} - {best.description}
     if same:
-        others = "; ".join(sorted(written(description, best.chain.inputs) for description in same))
+        others = sorted((written(description, best.chain.inputs) for description in same), key=lambda text: (len(text), text))
+        more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
         doubts.append(
-            f"the images do not tell {written(best.description, best.chain.inputs)} from {others}: confirm it with --arch"
+            f"the images do not tell {written(best.description, best.chain.inputs)} from {'; '.join(others[:SHOWN])}{more}, "
+            f"which answer up to {verdict.differing:,} of {verdict.images:,} images otherwise: confirm it with --arch"
         )
     step = f"inferred from shapes and labelled images among {verdict.tried:,} networks: {verdict.told}"
     defaults = _defaults(size, best.normalisation, source)
@@ -231,37 +219,25 @@ def _defaults(size: Size, normalisation: Normalisation | None, source: str) -> D
     return Defaults(mean, std, size, source=source or "assumed: pixels in [0, 1]")
 
 
-def _normalisations(size: Size, images: LabelledImages | None) -> list[Normalisation]:
-    """What may have been done to the pixels, the likeliest first."""
-    channels = size[0]
-    found = [Normalisation("none", (0.0,) * channels, (1.0,) * channels)]
-    if images:
-        pixels, _ = images.sample(size, MEASURED, 0)
-        mean, std = pixels.mean((0, 2, 3)).tolist(), pixels.std((0, 2, 3)).clamp_min(1e-3).tolist()
-        known = [n for n in KNOWN.get(channels, ()) if _apart(n, mean, std) < NEAR]
-        own = Normalisation(OWN, tuple(round(v, 4) for v in mean), tuple(round(v, 4) for v in std))
-        found += [own, *known] if all(_apart(n, mean, std) >= ALIKE for n in known) else known
-    found.append(Normalisation("mean 0.5, std 0.5", (0.5,) * channels, (0.5,) * channels))
-    found.append(Normalisation("pixels 0 to 255", (0.0,) * channels, (1 / 255,) * channels))
-    return found
-
-
-def _apart(known: Normalisation, mean: Sequence[float], std: Sequence[float]) -> float:
-    pairs = zip((*known.mean, *known.std), (*mean, *std), strict=True)
-    return max(math.fabs(one - other) for one, other in pairs)
-
-
-def _normalised(verdict: Verdict) -> tuple[str, list[str]]:
+def _normalised(verdict: Verdict, trial: Trial, images: LabelledImages, size: Size) -> tuple[str, list[str]]:
     """Where mean and standard deviation come from, and what is open about them."""
     best, doubts = verdict.best.normalisation, []
     others = dict.fromkeys(h.normalisation for h in verdict.rivals if h.normalisation != best)
     if others:
         flags = " or ".join(f"--mean {_values(n.mean)} --std {_values(n.std)} ({n.name})" for n in others)
         doubts.append(
-            f"normalisation taken: {best.name}; the images do not tell it from {flags}: confirm it with --mean and --std"
+            f"normalisation taken: {best.name}; the images do not tell it from {flags}, with which up to "
+            f"{verdict.differing:,} of {verdict.images:,} answers differ: confirm it with --mean and --std"
         )
     if best.name == OWN:  # near what the trainer took, but not the same numbers
-        doubts.append(f"--mean {_values(best.mean)} --std {_values(best.std)} were measured on these images: pass the trainer's")
+        pixels, _ = images.sample(size, enough(size), 0)
+        moved = [verdict.best, *(replace(verdict.best, normalisation=n) for n in within_chance(pixels, best))]
+        answers = [score.logits.argmax(1) for score in trial.scores(moved, len(trial)) if score]
+        differing = max(int((other != answers[0]).sum()) for other in answers)
+        doubts.append(
+            f"--mean {_values(best.mean)} --std {_values(best.std)} were measured on these images, and the trainer's may be "
+            f"so far from them that {differing:,} of {len(trial):,} answers differ: pass the trainer's"
+        )
     return f"labelled images ({best.name})", doubts
 
 
@@ -281,25 +257,8 @@ def _trial(
     chain, _ = _fitting(start, found)
     assert chain
     filled = fill(resolve(start, chain, weights, None), allow_nonfinite=allow_nonfinite)
-    pixels, labels = images.sample(size, Trial.LARGEST, chain.num_classes)
+    pixels, labels = images.sample(size, enough(size), chain.num_classes)
     return Trial(values_of(filled.module, bind(start, chain)), pixels, labels)
-
-
-def stated(mean: Sequence[float], std: Sequence[float]) -> Normalisation:
-    """The normalisation that a user or a file states."""
-    return Normalisation("as stated", tuple(map(float, mean)), tuple(map(float, std)))
-
-
-def published(fit: Resolved) -> Normalisation:
-    """The normalisation of a known network, for as many channels as these weights take."""
-    defaults = fit.architecture.defaults(fit.outline)
-    assert defaults, "every network of the zoo has them"
-    channels = fit.settings.get("in_channels", defaults.input_size[0])
-    mean, std = (
-        values if len(values) == channels else (math.fsum(values) / len(values),) * channels
-        for values in (defaults.mean, defaults.std)
-    )
-    return Normalisation(f"that of {fit.architecture.spec}", mean, std)
 
 
 def undecided(found: Sequence[Chain], size: tuple[int, int] | None) -> ArchitectureError:

@@ -5,6 +5,7 @@ Hypotheses mostly agree in their first layers, so these are computed once for al
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -19,15 +20,16 @@ from sharpaudit.checkpoints.architectures import REFUSALS
 from sharpaudit.checkpoints.plain.build import Bound, bind, keys, network, part
 from sharpaudit.checkpoints.plain.chain import Chain
 from sharpaudit.checkpoints.plain.description import Description
+from sharpaudit.checkpoints.plain.stationarity import Stationarity, stationarity
 
-GROUPS = 32
-"""Of images, between which gradients vary."""
-MAX_GRADIENT = 1 << 20
-"""Elements of the largest tensor whose gradient is looked at."""
+MOST_IMAGES, LEAST_IMAGES, MOST_NUMBERS = 10_000, 1024, 50_000_000
+"""Images that are asked for, fewer of larger ones: so many numbers in all, but not less than a thousand images."""
 CHUNK = 256
 """Images that go through a layer at once."""
-SHARPNESS = np.geomspace(0.1, 30, 12)
-"""Factors of the logits, in units of their spread, among which the best is taken before losses are compared."""
+SHARPNESS = (0.05, 50.0)
+"""Least and largest factor of the logits, in units of their spread, before losses are compared."""
+NEWTON = 12
+"""Steps to the best of them: the loss is convex in it."""
 
 
 class LabelledImages(Protocol):
@@ -79,44 +81,8 @@ class Score:
         return float(self.loss.mean())
 
 
-@dataclass(frozen=True, eq=False)
-class Unrest:
-    """How the gradient of the loss in the weights differs from zero, where training leaves it.
-
-    The share of a mean gradient that does not come from which images were drawn: its squared length, without bias, in units of
-    the variance between groups of images. A wrong padding or activation leaves accuracy and loss nearly as they are, or betters
-    them by chance, and yet the weights are at rest only in the network in which they were trained.
-    """
-
-    products: NDArray[np.float64]
-    """Of the gradients of all pairs of groups of images."""
-
-    @property
-    def value(self) -> float:
-        """The estimate from all groups: about 0 at rest, and below that by chance."""
-        return _unrest(self.products)
-
-    def above(self, other: Unrest) -> float:
-        """By how many standard errors it is above another one of the same images (jackknife over groups)."""
-        count = len(self.products)
-        kept = [np.delete(np.arange(count), group) for group in range(count)]
-        left_out = np.array([_unrest(self.products[np.ix_(k, k)]) - _unrest(other.products[np.ix_(k, k)]) for k in kept])
-        error = float(np.sqrt((count - 1) * left_out.var()))
-        return (self.value - other.value) / error if error > 0 else 0.0
-
-
-def _unrest(products: NDArray[np.float64]) -> float:
-    count = len(products)
-    own, all_pairs = float(np.trace(products)), float(products.sum())
-    variance = (own - all_pairs / count) / (count - 1)
-    return float((all_pairs - own) / (count - 1) / variance) if variance > 0 else 0.0
-
-
 class Trial:
     """Scores of hypotheses; layers are built once and shared."""
-
-    LARGEST = 4096
-    """Images that are ever asked for."""
 
     def __init__(self, values: dict[str, dict[str, Tensor]], images: Tensor, labels: Tensor) -> None:
         self._values = values
@@ -153,21 +119,13 @@ class Trial:
             found |= {hypothesis: self._score(outputs) for hypothesis, outputs in logits.items()}
         return [found[hypothesis] for hypothesis in hypotheses]
 
-    def unrest(self, hypothesis: Hypothesis, n: int) -> Unrest:
+    def stationarity(self, hypothesis: Hypothesis, score: Score, n: int) -> Stationarity:
         """How far the weights are from where training of this network would leave them, from the first `n` images."""
-        module = self.network(hypothesis)
-        parameters = [parameter for parameter in module.parameters() if parameter.numel() <= MAX_GRADIENT]
+        n = min(n, len(self)) // 2 * 2
         mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (hypothesis.normalisation.mean, hypothesis.normalisation.std))
-        score = self.scores([hypothesis], n)[0]
-        assert score, "a network that is asked again answers"
-        gradients = []
-        for images, labels in zip(self._images[:n].chunk(GROUPS), self._labels[:n].chunk(GROUPS), strict=True):
-            loss = functional.cross_entropy(module((images - mean) / std) * score.sharpness, labels)
-            gradients.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)]))
-        stacked = torch.stack(gradients)
-        return Unrest((stacked @ stacked.T).double().numpy())
+        return stationarity(self.network(hypothesis), (self._images[:n] - mean) / std, self._labels[:n], score.sharpness)
 
-    def network(self, hypothesis: Hypothesis) -> nn.Module:
+    def network(self, hypothesis: Hypothesis) -> nn.Sequential:
         """The network with its weights."""
         bound = bind(hypothesis.description, hypothesis.chain)
         module = network(bound)
@@ -178,7 +136,8 @@ class Trial:
             for role, tensor in self._values[each.weighted.stem].items()
         }
         module.load_state_dict(state)
-        return module.eval()
+        module.eval()
+        return module
 
     @torch.inference_mode()
     def _through(self, bound: list[Bound], behind: list[tuple[object, Tensor]]) -> Tensor | None:
@@ -219,10 +178,28 @@ class Trial:
             return None
         right = logits.argmax(1) == labels
         centred = logits - logits.mean(1, keepdim=True)
-        spread = float(centred.std()) or 1.0
-        losses = [functional.cross_entropy(logits * (s / spread), labels, reduction="none") for s in SHARPNESS]
-        best = min(range(len(losses)), key=lambda index: float(losses[index].mean()))
-        return Score(right.numpy(), losses[best].numpy(), centred.numpy(), float(SHARPNESS[best]) / spread)
+        sharpness = _sharpness(centred, labels)
+        loss = functional.cross_entropy(centred * sharpness, labels, reduction="none")
+        return Score(right.numpy(), loss.numpy(), centred.numpy(), sharpness)
+
+
+def _sharpness(logits: Tensor, labels: Tensor) -> float:
+    """The factor of the logits at which their loss is least."""
+    spread = float(logits.std()) or 1.0
+    least, most = (bound / spread for bound in SHARPNESS)
+    wanted, factor = logits[torch.arange(len(labels)), labels], 1 / spread
+    for _ in range(NEWTON):
+        shares = functional.softmax(logits * factor, 1)
+        mean = (shares * logits).sum(1)
+        slope = float((mean - wanted).mean())
+        bend = float(((shares * logits**2).sum(1) - mean**2).mean())
+        factor = min(max(factor - slope / bend if bend > 0 else least, factor / 3, least), factor * 3, most)
+    return factor
+
+
+def enough(size: tuple[int, int, int]) -> int:
+    """How many images of that size to ask for."""
+    return min(MOST_IMAGES, max(LEAST_IMAGES, MOST_NUMBERS // math.prod(size)))
 
 
 def values_of(module: nn.Module, bound: list[Bound]) -> dict[str, dict[str, Tensor]]:
