@@ -164,7 +164,7 @@ class _Found:
 
 def _find(flag: str | None, weights: state_dict.Weights, evidence: _Evidence, *, allow_code: bool) -> _Found:
     """The networks that the weights fit."""
-    from sharpaudit.checkpoints import architectures, fitting
+    from sharpaudit.checkpoints import architectures, fitting, structure
     from sharpaudit.checkpoints.matching import rival_prefix
     from sharpaudit.checkpoints.plain import description
     from sharpaudit.checkpoints.plain import inference as plain
@@ -186,6 +186,8 @@ def _find(flag: str | None, weights: state_dict.Weights, evidence: _Evidence, *,
     # A stated name is foreign text: it may name a network, never a file of code.
     named = architectures.parse(spec, allow_code=allow_code and flag is not None)
     resolved = fitting.sized(fitting.resolve(named, weights), image_size)
+    if not resolved.fit.exact:
+        resolved = next((fit for fit in structure.renamed(weights) if fit.architecture.spec == named.spec), resolved)
     fitting.refuse_headless(resolved)
     if not resolved.fit.exact:
         message, hint = resolved.fit.explain(named.spec, len(resolved.shapes))
@@ -202,7 +204,7 @@ def _looked_for(weights: state_dict.Weights, evidence: _Evidence, image_size: in
 
     A few layers in a row may fit a network of the zoo by chance: then it is one of the plain networks that images decide about.
     """
-    from sharpaudit.checkpoints import fitting
+    from sharpaudit.checkpoints import fitting, structure
     from sharpaudit.checkpoints.plain import inference as plain
     from sharpaudit.checkpoints.plain import normalisations
     from sharpaudit.checkpoints.plain.geometry import MAX_CONVS
@@ -211,7 +213,10 @@ def _looked_for(weights: state_dict.Weights, evidence: _Evidence, image_size: in
     try:
         fits = [fitting.sized(fit, image_size) for fit in fitting.identify(weights)]
     except ArchitectureError as error:
-        known = chains and len(chains[0].main) > plain.MAX_CHANCE and fitting.nearest(weights)
+        large = not chains or len(chains[0].main) > plain.MAX_CHANCE
+        if large and (found := structure.renamed(weights)):
+            return _renamed(found, evidence)
+        known = large and fitting.nearest(weights)
         if known or not chains or len(chains[0].convs) > MAX_CONVS:
             raise
         if evidence.images is None or evidence.images.shape is None:
@@ -247,6 +252,30 @@ def _looked_for(weights: state_dict.Weights, evidence: _Evidence, image_size: in
     if named := plain.among(inferred.resolved, fits):
         return _Found([named], "fingerprint, confirmed by labelled images", inferred.steps, inferred.doubts)
     return _Found([inferred.resolved], inferred.origin, inferred.steps, inferred.doubts)
+
+
+def _renamed(fits: list[Resolved], evidence: _Evidence) -> _Found:
+    """Networks whose layers the weights have under other names, as far as labelled images confirm it.
+
+    Raises:
+        ArchitectureError: no images, or they are not answered better than by chance.
+    """
+    from sharpaudit.checkpoints import structure
+
+    spec = fits[0].architecture.spec
+    message = f"no architecture was named; order and shapes of the layers are those of {spec}, the names are not"
+    if evidence.images is None or evidence.images.shape is None:
+        raise ArchitectureError(message, hint=f"--arch {spec} takes them as they stand; labelled images would confirm it")
+    found = [(fit, structure.answers(fit, evidence.images, allow_nonfinite=evidence.allow_nonfinite)) for fit in fits]
+    good = [(fit, right, n) for fit, (right, n, better) in found if better]
+    if not good:
+        right, n, _ = found[0][1]
+        raise ArchitectureError(f"{message}; of {n} labelled images it answers {right} rightly", hint="name another with --arch")
+    _, right, n = good[0]
+    doubt = (
+        f"recognised by order and shapes of the layers, not by names ({right} of {n} images right): confirm it with --arch {spec}"
+    )
+    return _Found([fit for fit, _, _ in good], "structure, confirmed by labelled images", doubts=[doubt])
 
 
 def _sides(evidence: _Evidence) -> tuple[int, int] | None:

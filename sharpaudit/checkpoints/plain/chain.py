@@ -168,7 +168,7 @@ def _bias_fits(layer: Weighted, shapes: Shapes) -> bool:
 
 def _orders(layers: Sequence[Weighted]) -> Iterator[Sequence[Weighted]]:
     """Orders worth a look, the likeliest first."""
-    natural = sorted(layers, key=lambda layer: _natural(layer.stem))
+    natural = sorted(layers, key=lambda layer: natural_order(layer.stem))
     yield layers
     yield natural
     main = [*(layer for layer in natural if layer.kind == "conv"), *(layer for layer in natural if layer.kind == "linear")]
@@ -204,7 +204,7 @@ def _interleaved(main: Sequence[Weighted], others: Sequence[Weighted]) -> Iterat
     return placed(0, 0)
 
 
-def _natural(stem: str) -> list[tuple[int, str]]:
+def natural_order(stem: str) -> list[tuple[int, str]]:
     """A key by which ``conv10`` comes after ``conv2``."""
     return [(int(part), "") if part.isascii() and part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", stem)]
 

@@ -28,8 +28,8 @@ CHUNK = 256
 """Images that go through a layer at once."""
 SHARPNESS = (0.05, 50.0)
 """Least and largest factor of the logits, in units of their spread, before losses are compared."""
-NEWTON = 12
-"""Steps to the best of them: the loss is convex in it."""
+NEWTON, ENOUGH = 12, 1e-3
+"""Steps to the best of them, in which the loss is convex, and the relative step below which no more is made."""
 
 
 class LabelledImages(Protocol):
@@ -193,7 +193,9 @@ def _sharpness(logits: Tensor, labels: Tensor) -> float:
         mean = (shares * logits).sum(1)
         slope = float((mean - wanted).mean())
         bend = float(((shares * logits**2).sum(1) - mean**2).mean())
-        factor = min(max(factor - slope / bend if bend > 0 else least, factor / 3, least), factor * 3, most)
+        before, factor = factor, min(max(factor - slope / bend if bend > 0 else least, factor / 3, least), factor * 3, most)
+        if abs(factor - before) < ENOUGH * factor:
+            break
     return factor
 
 

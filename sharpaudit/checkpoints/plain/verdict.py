@@ -25,7 +25,7 @@ SIGNIFICANCE = 1e-3
 CLEAR_LOSS, CLEAR_NATS = 5.0, 25.0
 """Standard errors, and nats on all images, of a difference in loss that decides where accuracies agree. Small changes of an
 activation may better the loss of a trained network without chance: by 9 nats and 7 standard errors in one of 60 networks."""
-CLEAR, LIKELY = 3.0, 2.0
+CLEAR, LIKELY = 3.0, 1.64
 """Standard errors of a difference of all evidence by which a network is told from a rival, and by which it is taken, flagged."""
 MATTERS = 5.0
 """Nats below which such a difference counts for nothing, however certain it is."""
