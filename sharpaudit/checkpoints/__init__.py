@@ -186,12 +186,13 @@ def _find(flag: str | None, weights: state_dict.Weights, evidence: _Evidence, *,
     # A stated name is foreign text: it may name a network, never a file of code.
     named = architectures.parse(spec, allow_code=allow_code and flag is not None)
     resolved = fitting.sized(fitting.resolve(named, weights), image_size)
-    if not resolved.fit.exact:
+    rival = None if resolved.fit.exact else rival_prefix(weights.tensors, resolved.shapes)
+    if not resolved.fit.exact and not rival:
         resolved = next((fit for fit in structure.renamed(weights) if fit.architecture.spec == named.spec), resolved)
     fitting.refuse_headless(resolved)
     if not resolved.fit.exact:
         message, hint = resolved.fit.explain(named.spec, len(resolved.shapes))
-        if rival := rival_prefix(weights.tensors, resolved.shapes):
+        if rival:
             message += f"; {rival}"
         if known := fingerprint.candidates({name: tensor.shape for name, tensor in weights.tensors.items()}):
             hint = f"they fit {', '.join(candidate.spec for candidate in known[:5])}"

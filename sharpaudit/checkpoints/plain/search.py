@@ -26,7 +26,7 @@ MIN_GEOMETRIES = 48
 """Geometries that are shown the first images."""
 SCREENING_PRODUCTS = 3e11
 """Multiplications that showing them may take, about."""
-SCREENS = ((16, 2500), (64, 300))
+SCREENS = ((16, 2500), (64, 300), (256, 100))
 """Images for a first look, and how many networks are left after it."""
 CLIMB = 512
 """Images for improvement."""

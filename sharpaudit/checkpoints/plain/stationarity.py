@@ -60,7 +60,11 @@ def stationarity(network: nn.Sequential, images: Tensor, labels: Tensor, sharpne
         labels: the right classes, (n,).
         sharpness: a factor of the logits.
     """
-    products = gradient_products(network, images, labels, sharpness)
+    return from_products(gradient_products(network, images, labels, sharpness))
+
+
+def from_products(products: Products) -> Stationarity:
+    """The same from the inner products of the gradients of an even number of images."""
     own, every = float(np.trace(products)), float(products.sum())
     folds = _whitened(products)
     block = block_of(len(products))[::2]

@@ -34,9 +34,11 @@ RESTLESS = 8.0
 to 31; three wrong networks, taken because the truth was not tried, had 10 to 25."""
 WEIGHED = 2048
 """Images that tell the unrest."""
-MAX_WEIGHED = 16
+MAX_WEIGHED = 12
 """Networks of which it is asked: those of the lowest loss."""
-ALMOST_ALL = 0.02
+FAR = 50.0
+"""Nats of loss and strangeness together by which a network may be above another and still be thought of."""
+ALMOST_ALL = 0.03
 """Share of images that networks may answer differently without it being asked which is right: then either will do, flagged."""
 SAME = 1e-4
 """Largest difference of logits, relative to their spread, that is rounding."""
@@ -94,9 +96,9 @@ class Race:
         return {h: score for h in hypotheses if (score := self._known[h, n]) is not None}
 
     def best(self, hypotheses: Sequence[Hypothesis], n: int) -> list[Hypothesis]:
-        """Those that can take the images, the best first."""
+        """Those that can take the images, the likeliest first."""
         scores = self.scores(hypotheses, n)
-        return sorted(scores, key=lambda hypothesis: scores[hypothesis].mean)  # sorted is stable: the first named wins a tie
+        return sorted(scores, key=lambda h: _unlikeliness(h, scores[h]))  # sorted is stable: the first named wins a tie
 
     def verdict(self, best: Hypothesis, others: Sequence[Hypothesis]) -> Verdict:
         """Whether one is clearly ahead of all others, asked of more and more images as long as some are close."""
@@ -117,7 +119,10 @@ class Race:
             return self._open(min(clearly_odd, key=lambda h: scores[h].mean), [best], scores)
         if not beaten(mine, guessing(mine, self._trial), comparisons):
             return self._open(best, usual[1:], scores)
-        weighed = {h: self._weighed(h) for h in sorted(usual, key=lambda h: scores[h].mean)[:MAX_WEIGHED]}
+        usual = sorted(usual, key=lambda h: _unlikeliness(h, scores[h]))
+        nearest = _unlikeliness(usual[0], scores[usual[0]])
+        usual = [h for h in usual if _unlikeliness(h, scores[h]) < nearest + FAR]
+        weighed = {h: self._weighed(h) for h in usual[:MAX_WEIGHED]}
         taken = min(weighed, key=lambda h: weighed[h].nats + strangeness(h))
 
         def within(deviations: float, hypotheses: list[Hypothesis]) -> list[Hypothesis]:
@@ -166,6 +171,11 @@ class Race:
         shown = [best, *rivals][:6]
         told = "; ".join(f"{int(scores[h].right.sum()):,} in {h.description}{_fed(h, best)}" for h in shown)
         return Verdict(best, rivals, f"of {n:,} images right: {told}", len(self.tried), n)
+
+
+def _unlikeliness(hypothesis: Hypothesis, score: Score) -> float:
+    """What speaks against a network at first sight, in nats: its loss on all images, and that few would make it."""
+    return float(score.loss.sum()) + strangeness(hypothesis)
 
 
 def _fed(hypothesis: Hypothesis, best: Hypothesis) -> str:
