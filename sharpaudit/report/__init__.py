@@ -1,6 +1,6 @@
 """How is a card shown? Cards in; text, Markdown, HTML and exports out. Nothing here measures, judges or writes files.
 
-`outline` says what a report holds and in which order, `wording` how a number is said; each renderer only draws, and encodes
-foreign text for its own sink: `terminal`, `markdown`, `html` (with `figures`), `export`, `notebook`; `comparison` shows two cards
-or more.
+A report is a `document`: `outline` says what that of a card holds and in which order, `comparison` that of two cards or more;
+`wording` says a number. `terminal`, `markdown` and `html` (with `figures`) only draw documents, and encode foreign text for their
+own sinks; `export` and `notebook` take what they need of a card.
 """

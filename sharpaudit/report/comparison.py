@@ -1,15 +1,11 @@
 """How is a comparison shown? Two models side by side or a fleet of them, as Markdown, in the terminal and as a page.
 
-A comparison becomes sheets (a title, a header, rows); each writer only draws them and encodes what is foreign for its own sink.
+It becomes a document, as a card does, whose sections are sheets: a header and rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-
-from rich.console import RenderableType
-from rich.text import Text
+from collections.abc import Iterator, Sequence
 
 from sharpaudit.card.invariance import is_invariant
 from sharpaudit.card.measures import OF_A_CLASS, OF_CORRUPTION, listed, role
@@ -21,6 +17,7 @@ from sharpaudit.report import fleet_figures, outline, wording
 from sharpaudit.report import html as page
 from sharpaudit.report import markdown as md
 from sharpaudit.report import terminal as tty
+from sharpaudit.report.document import Document, Name, Row, Section, Sheet
 
 CORRECTED = "†: the interval excludes zero, but among so many numbers one like it is expected by chance."
 
@@ -32,87 +29,48 @@ MOST_RANKED = 100
 
 REST = "comparison.json (--json) holds"
 
-Row = tuple[str, ...]
-
-
-class Name(str):
-    """Text from outside: a file name, a class."""
-
-    __slots__ = ()
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """A titled table; cells are words and numbers of ours, or a `Name`."""
-
-    title: str
-    header: Row
-    rows: list[Row]
-    align: str
-    """``l`` or ``r`` for each column."""
-    note: str = ""
-    matrix: list[list[float]] | None = None
-    """The numbers behind the rows, where they are a square that a page can draw."""
-
 
 def markdown(comparison: Comparison) -> str:
     """The comparison as Markdown, ending in a newline."""
-    parts = [
-        md.heading(" ".join(_written(piece, md.quote) for piece in title(comparison)), "="),
-        _data(comparison, md.quote),
-        md.bullets(md.prose(sentence) for sentence in comparison.reading),
-    ]
-    for sheet in sheets(comparison):
-        rows = [[_written(cell, md.quote) for cell in row] for row in sheet.rows]
-        parts.append(md.section(sheet.title, md.table(sheet.header, rows, sheet.align), md.prose(sheet.note)))
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return md.draw(document(comparison))
 
 
 def terminal(comparison: Comparison, width: int = 80, *, colour: bool = False) -> str:
     """The comparison as lines of at most `width` characters."""
-
-    def parts() -> Iterator[RenderableType]:
-        yield Text(" ".join(_written(piece, wording.foreign) for piece in title(comparison)), "bold")
-        yield Text(_data(comparison, wording.foreign))
-        yield Text()
-        for sentence in comparison.reading:
-            yield tty.text(sentence, limit=tty.MANY)
-        for sheet in sheets(comparison):
-            rows = [[_written(cell, wording.foreign) for cell in row] for row in sheet.rows]
-            note = tty.text(sheet.note, "italic", tty.MANY) if sheet.note else None
-            yield from tty.section(sheet.title, note, tty.sheet(sheet.header, rows, sheet.align, width))
-
-    return tty.render(parts(), width, colour=colour)
+    return tty.draw(document(comparison), width, colour=colour)
 
 
 def html(comparison: Comparison) -> str:
     """The comparison as one self-contained page."""
-    return page.render(
-        "comparison.html.j2",
-        comparison=comparison,
-        title=title(comparison),
-        sheets=sheets(comparison),
-        draw=fleet_figures,
-        foreign=lambda piece: isinstance(piece, Name),
+    return page.comparison(document(comparison), comparison.schema_, [model.sha256 for model in comparison.models])
+
+
+def document(comparison: Comparison) -> Document:
+    """What every renderer of a comparison draws."""
+    names = [Name(model.label) for model in comparison.models]
+    pair = ["B =", names[1], "against A =", names[0]]
+    return Document(
+        title=pair if comparison.pair else [f"{wording.count(len(names))} checkpoints compared"],
+        meta=[Name(comparison.data), f"n = {wording.count(comparison.n)}", f"seed {comparison.seed}"],
+        reading=comparison.reading,
+        sections=sections(comparison),
     )
 
 
-def title(comparison: Comparison) -> list[str]:
-    """What is compared with what, in pieces."""
-    names = [Name(model.label) for model in comparison.models]
-    if comparison.pair:
-        return ["B =", names[1], "against A =", names[0]]
-    return [f"{wording.count(len(names))} checkpoints compared"]
-
-
-def sheets(comparison: Comparison) -> list[Sheet]:
+def sections(comparison: Comparison) -> list[Section]:
     """The tables of a comparison, those without rows left out."""
     pair, fleet = comparison.pair, comparison.fleet
     found = [*(_pair(pair) if pair else []), *(_fleet(comparison, fleet) if fleet else [])]
-    return [sheet for sheet in found if sheet.rows]
+    return [section for section in found if section.blocks]
 
 
-def _pair(pair: Pair) -> Iterator[Sheet]:
+def _section(
+    title: str, header: Row, rows: list[Row], align: str, note: str = "", matrix: list[list[float]] | None = None
+) -> Section:
+    return Section(title, [Sheet(header, rows, align, matrix)] if rows else [], note)
+
+
+def _pair(pair: Pair) -> Iterator[Section]:
     rows = [row for row in pair.differences if not row.name.startswith(outline.TABLED)]
     flat = [row for row in rows if role(row.name) == "flatness"]
     yield _differences(
@@ -122,7 +80,7 @@ def _pair(pair: Pair) -> Iterator[Sheet]:
     )
     yield _differences("Flatness, moved by rescaling", [row for row in flat if not is_invariant(row.name, row.rescaling)])
     yield _differences("Safety", [row for row in rows if role(row.name) == "safety"])
-    yield Sheet(
+    yield _section(
         "Flatness read against safety", ("by", "and safer by", "and less safe by", "B is"), _quadrants(pair.quadrants), "llll"
     )
     yield _disagreement(pair)
@@ -137,7 +95,7 @@ def _pair(pair: Pair) -> Iterator[Sheet]:
     yield _differences("Accuracy by class", labels[:FEW], more)
 
 
-def _differences(title: str, rows: Sequence[Difference], note: str = "") -> Sheet:
+def _differences(title: str, rows: Sequence[Difference], note: str = "") -> Section:
     """Both values, their difference with its interval, and the word for B; in the note why intervals are missing."""
     why = outline.bare(rows)
     lines: list[Row] = [
@@ -153,7 +111,7 @@ def _differences(title: str, rows: Sequence[Difference], note: str = "") -> Shee
     ]
     if any(_corrected(row) for row in rows):
         why.append(CORRECTED)
-    return Sheet(title, ("", "A", "B", "B − A", "n", "B is"), lines, "lrrrrl", " ".join(filter(None, [note, *why])))
+    return _section(title, ("", "A", "B", "B − A", "n", "B is"), lines, "lrrrrl", " ".join(filter(None, [note, *why])))
 
 
 def _corrected(row: Difference) -> bool:
@@ -180,15 +138,15 @@ def _quadrants(quadrants: Sequence[Quadrant]) -> list[Row]:
     return [(Name("; ".join(measures)), Name(safer), Name(less), word) for (safer, less, word), measures in readings.items()]
 
 
-def _disagreement(pair: Pair) -> Sheet:
+def _disagreement(pair: Pair) -> Section:
     rows: list[Row] = [
         (wording.title(m.name), f"{wording.estimate(m)} {wording.unit(m)}".rstrip(), wording.count(m.n))
         for m in pair.disagreement
     ]
-    return Sheet("Disagreement", ("", "value", "n"), rows, "lrr")
+    return _section("Disagreement", ("", "value", "n"), rows, "lrr")
 
 
-def _views(pair: Pair) -> Sheet:
+def _views(pair: Pair) -> Section:
     views = sorted(pair.views, key=lambda view: -view.disagreements / max(view.n, 1))
     more = f"The {FEW} of {len(views)} views on which they disagree most." if len(views) > FEW else ""
     rows: list[Row] = [
@@ -199,10 +157,10 @@ def _views(pair: Pair) -> Sheet:
         )
         for view in views[:FEW]
     ]
-    return Sheet("Flips by view", ("view", "differ", "right to wrong", "wrong to right", "n"), rows, "lrrrr", more)
+    return _section("Flips by view", ("view", "differ", "right to wrong", "wrong to right", "n"), rows, "lrrrr", more)
 
 
-def _changed(pair: Pair) -> Sheet:
+def _changed(pair: Pair) -> Section:
     rows: list[Row] = [
         (
             str(change.index),
@@ -214,10 +172,10 @@ def _changed(pair: Pair) -> Sheet:
         for change in pair.changed
     ]
     note = "Position in the data, label, what each model says and how surely, and how much less likely B finds the label (nats)."
-    return Sheet("Examples that changed most", ("index", "label", "A says", "B says", "change of NLL"), rows, "rlllr", note)
+    return _section("Examples that changed most", ("index", "label", "A says", "B says", "change of NLL"), rows, "rlllr", note)
 
 
-def _fleet(comparison: Comparison, fleet: Fleet) -> Iterator[Sheet]:
+def _fleet(comparison: Comparison, fleet: Fleet) -> Iterator[Section]:
     numbers = {model.label: str(i) for i, model in enumerate(comparison.models, 1)}
     yield _leaderboard(comparison, fleet, numbers)
     board = [int(numbers[row.label]) - 1 for row in fleet.leaderboard]
@@ -231,11 +189,11 @@ def _fleet(comparison: Comparison, fleet: Fleet) -> Iterator[Sheet]:
         at = [fleet.matrices_of.index(place) for place in shown] if whole else []
         matrix = [[whole[i][j] for j in at] for i in at] if whole else []
         rows: list[Row] = [(number, *(f"{value:.2f}" for value in row)) for number, row in zip(header, matrix, strict=False)]
-        yield Sheet(name, ("", *header), rows, "r" * (len(header) + 1), note, matrix or None)
+        yield _section(name, ("", *header), rows, "r" * (len(header) + 1), note, matrix or None)
     yield _associations(fleet.associations)
 
 
-def _leaderboard(comparison: Comparison, fleet: Fleet, numbers: dict[str, str]) -> Sheet:
+def _leaderboard(comparison: Comparison, fleet: Fleet, numbers: dict[str, str]) -> Section:
     conditions = {model.label: model.condition for model in comparison.models}
     known = [name for name in listed("leaderboard") if any(name in row.values for row in fleet.leaderboard)]
     rows: list[Row] = [
@@ -255,10 +213,10 @@ def _leaderboard(comparison: Comparison, fleet: Fleet, numbers: dict[str, str]) 
     )
     if len(fleet.leaderboard) > MOST_RANKED:
         note += f" The first {MOST_RANKED} of {wording.count(len(fleet.leaderboard))}; {REST} all."
-    return Sheet("Leaderboard", header, rows, "ll" + "r" * (len(known) + 1), note)
+    return _section("Leaderboard", header, rows, "ll" + "r" * (len(known) + 1), note)
 
 
-def _associations(associations: Sequence[Association]) -> Sheet:
+def _associations(associations: Sequence[Association]) -> Section:
     known = [row for row in associations if row.kendall is not None]
     known.sort(key=lambda row: (row.p_adjusted or 0.0, -abs(row.kendall or 0.0)))
     reasons = sorted({row.reason for row in known if row.reason})
@@ -279,12 +237,4 @@ def _associations(associations: Sequence[Association]) -> Sheet:
         for row in known[:FEW]
     ]
     header = ("flatness", "safety", "τ pooled", "τ within", "ρ", "p adjusted", "n")
-    return Sheet("Flatness against safety, rank correlations", header, rows, "llrrrrr", " ".join(notes))
-
-
-def _data(comparison: Comparison, encode: Callable[[str], str]) -> str:
-    return f"{encode(comparison.data)} · n = {wording.count(comparison.n)} · seed {comparison.seed}"
-
-
-def _written(piece: str, encode: Callable[[str], str]) -> str:
-    return encode(piece) if isinstance(piece, Name) else piece
+    return _section("Flatness against safety, rank correlations", header, rows, "llrrrrr", " ".join(notes))

@@ -10,7 +10,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from types import MappingProxyType
 from typing import Any
@@ -20,14 +20,11 @@ from markupsafe import Markup
 
 from sharpaudit.card import Card, Measured, codec
 from sharpaudit.card.measures import listed, role
-from sharpaudit.report import figures, fleet_figures, grids, outline, provenance, tables, wording
-from sharpaudit.report.tables import ClassAccuracy
+from sharpaudit.report import figures, fleet_figures, outline, wording
+from sharpaudit.report.document import Document, Name
 
 MOST_DRAWN = 12
 """More cards than this on one page are listed and compared, not drawn."""
-
-MOST_CLASSES = 100
-"""More classes than this are cut to the least accurate."""
 
 FEWEST_POINTS = 3
 
@@ -54,23 +51,23 @@ def html(cards: Sequence[Card], notes: Mapping[str, str] = MappingProxyType({}))
         cards: at least one; above `MOST_DRAWN` the page lists and compares them without drawings.
         notes: docstrings of probe modules by probe name; they become the boxes on how to read the numbers.
     """
+    drawn = len(cards) <= MOST_DRAWN
+    documents = [outline.document(card, page=drawn) for card in cards]
     return render(
         "report.html.j2",
         cards=cards,
+        documents=documents if drawn else [replace(d, sections=outline.set_up(c)) for c, d in zip(cards, documents, strict=True)],
         columns=[name for name in OVERVIEW if any(card.measured(name) for card in cards)],
         digest=codec.digest,
-        draw=figures,
-        drawn=len(cards) <= MOST_DRAWN,
         guides={name: guide(text) for name, text in notes.items()},
-        most=MOST_CLASSES,
         scatter=_scatter(cards),
         numbers=_numbers(cards) if len(cards) > 1 else {},
-        grids=grids,
-        outline=outline,
-        provenance=provenance,
-        tables=tables,
-        worst=_worst,
     )
+
+
+def comparison(document: Document, schema: str, digests: Sequence[str]) -> str:
+    """The page for a comparison, made by `schema` from checkpoints with these digests."""
+    return render("comparison.html.j2", document=document, schema=schema, digests=digests, guides={})
 
 
 def render(template: str, **context: Any) -> str:
@@ -87,7 +84,12 @@ def render(template: str, **context: Any) -> str:
     resources = files("sharpaudit.report") / "templates"
     return environment.get_template(template).render(
         context,
+        draw={name: getattr(figures, name) for name in ("reliability", "corruption", "classes", "spectrum", "loss_slice")},
+        fleet_figures=fleet_figures,
+        foreign=lambda piece: isinstance(piece, Name),
         hash=_hash,
+        kind=lambda block: type(block).__name__,
+        outline=outline,
         script=Markup((resources / "script.js").read_text(encoding="utf-8")),
         style=Markup((resources / "style.css").read_text(encoding="utf-8")),
         wording=wording,
@@ -115,13 +117,6 @@ def _hash(text: str) -> Markup:
     """The source expression that lets exactly this inline style or script through."""
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     return Markup(f"'sha256-{digest}'")
-
-
-def _worst(rows: Sequence[ClassAccuracy]) -> list[ClassAccuracy]:
-    """The rows that are shown: all in their own order, or the least accurate."""
-    if len(rows) <= MOST_CLASSES:
-        return list(rows)
-    return sorted(rows, key=lambda row: 2.0 if row.accuracy is None else row.accuracy)[:MOST_CLASSES]
 
 
 def _scatter(cards: Sequence[Card]) -> Markup | None:

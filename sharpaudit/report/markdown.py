@@ -7,12 +7,13 @@ Headings are underlined, not hashed: a CI runner takes lines that begin with ``#
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import zip_longest
-from types import MappingProxyType
 
 from sharpaudit.card import Card, Measured
-from sharpaudit.report import grids, outline, provenance, wording
+from sharpaudit.report import outline, wording
+from sharpaudit.report.document import Beside, Block, Document, Facts, Gaps, Name, Numbers, Sheet
+from sharpaudit.report.grids import Grid
 
 ACTIVE = re.compile(
     r"""(?<=\S\ )(\[[-−\d., ]+\])(?![(\[])   # an interval inside a sentence is no link: stays
@@ -25,28 +26,52 @@ ACTIVE = re.compile(
 )
 """What Markdown or GitHub could act on in a sentence."""
 
-NOTHING: Mapping[str, str] = MappingProxyType({})
-
 MANY = 4000
 """Longest sentence that is shown whole."""
 
 
 def markdown(card: Card) -> str:
     """The whole card, ending in a newline."""
-    subject = card.subject
+    return draw(outline.document(card), brand="sharpaudit: ")
+
+
+def draw(document: Document, brand: str = "") -> str:
+    """A report, ending in a newline."""
+    sentences = [prose(sentence) for sentence in document.reading]
     parts = [
-        heading(f"sharpaudit: {quote(subject.file)}", "="),
-        f"{quote(subject.architecture)} · {quote(card.data.name)} · n = {wording.count(card.data.n)}",
-        bullets(f"⚠ {prose(caution)}" for caution in provenance.cautions(card)),
-        f"**{outline.summary(card)}**",
-        " ".join(prose(sentence) for sentence in card.reading),
-        section("Flatness beside safety", _beside(card), outline.flatness_note(card)),
-        section("Calibration", _numbers(outline.numbers(card, outline.CALIBRATION))),
-        _corruption(card),
-        section("Set-up and provenance", _facts(card)),
-        section("Not measured", bullets(_gap(gap) for gap in outline.gaps(card))),
+        heading(brand + " ".join(map(_piece, document.title)), "="),
+        " · ".join(map(_piece, document.meta)),
+        bullets(f"⚠ {prose(caution)}" for caution in document.cautions),
+        f"**{document.verdict}**" if document.verdict else "",
+        " ".join(sentences) if document.verdict else bullets(sentences),
+        *(section(each.title, "\n\n".join(map(_block, each.blocks)), prose(each.note)) for each in document.sections),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _piece(text: str) -> str:
+    return quote(text) if isinstance(text, Name) else text
+
+
+def _block(block: Block) -> str:
+    match block:
+        case Beside(flatness, safety):
+            pairs = zip_longest(flatness.measured, safety.measured)
+            rows = [(*_cells(a, flatness), *_cells(b, safety)) for a, b in pairs]
+            shown = table(("Flatness", "value", "n", "Safety", "value", "n"), rows, "lrrlrr")
+            return _explained(shown, [*flatness.measured, *safety.measured])
+        case Numbers(measured):
+            return _explained(table(("", "value", "n"), (_cells(m, block) for m in measured), "lrr"), measured)
+        case Sheet(header, rows_of_names, align):
+            return table(header, ([_piece(cell) for cell in row] for row in rows_of_names), align)
+        case Grid():
+            return _corruption(block)
+        case Facts(facts):
+            return table(("", ""), ((fact.label, quote(fact.value, 200)) for fact in facts), "ll")
+        case Gaps(found):
+            return bullets(f"**{gap.status}** {quote(gap.what, 400)}: {prose(gap.reason)}" for gap in found)
+        case _:  # what only a page has room for
+            return ""
 
 
 def quote(text: str, limit: int = 120) -> str:
@@ -89,33 +114,18 @@ def bullets(lines: Iterable[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _beside(card: Card) -> str:
-    left, right = outline.numbers(card, outline.FLATNESS), outline.numbers(card, outline.SAFETY)
-    if not left and not right:
-        return ""
-    marks, remarks = outline.marks(card), outline.remarks(card)
-    rows = [(*_cells(a, marks, remarks), *_cells(b, marks, remarks)) for a, b in zip_longest(left, right)]
-    return _explained(table(("Flatness", "value", "n", "Safety", "value", "n"), rows, "lrrlrr"), [*left, *right])
-
-
-def _numbers(measured: Sequence[Measured]) -> str:
-    return _explained(table(("", "value", "n"), map(_cells, measured), "lrr"), measured) if measured else ""
-
-
 def _explained(shown: str, measured: Sequence[Measured]) -> str:
     """A table, and below it why numbers in it have no interval."""
     return "\n\n".join(filter(None, [shown, bullets(map(prose, outline.bare(measured)))]))
 
 
-def _cells(
-    measured: Measured | None, marks: Mapping[str, str] = NOTHING, remarks: Mapping[str, str] = NOTHING
-) -> tuple[str, str, str]:
+def _cells(measured: Measured | None, column: Numbers) -> tuple[str, str, str]:
     """Title with its arrow or mark; value with interval, unit and remark; n."""
     if measured is None:
         return "", "", ""
-    title = f"{_title(measured)} {wording.direction(measured)}{marks.get(measured.name, '')}".rstrip()
+    title = f"{_title(measured)} {wording.direction(measured)}{column.marks.get(measured.name, '')}".rstrip()
     doubt = "(not converged)" if measured.converged is False else ""
-    behind = map(prose, (wording.unit(measured), remarks.get(measured.name, ""), doubt))
+    behind = map(prose, (wording.unit(measured), column.remarks.get(measured.name, ""), doubt))
     return title, " ".join(filter(None, [wording.estimate(measured), *behind])), wording.count(measured.n)
 
 
@@ -123,10 +133,7 @@ def _title(measured: Measured) -> str:
     return prose(wording.title(measured.name))
 
 
-def _corruption(card: Card) -> str:
-    grid = grids.corruption(card)
-    if grid is None:
-        return ""
+def _corruption(grid: Grid) -> str:
     header = ("", "mean", *(f"severity {s}" for s in grid.severities))
     rows = []
     for family, members in grid.families():
@@ -134,12 +141,4 @@ def _corruption(card: Card) -> str:
         for row in members:
             cells = ["–" if a is None else f"{a:.3f}" for a in row.accuracy]
             rows.append((quote(row.corruption), wording.estimate(row.mean) if row.mean else "–", *cells))
-    return section("Corruption", table(header, rows, "l" + "r" * (len(header) - 1)), grids.note(grid))
-
-
-def _facts(card: Card) -> str:
-    return table(("", ""), ((fact.label, quote(fact.value, 200)) for fact in provenance.facts(card)), "ll")
-
-
-def _gap(gap: outline.Gap) -> str:
-    return f"**{gap.status}** {quote(gap.what, 400)}: {prose(gap.reason)}"
+    return table(header, rows, "l" + "r" * (len(header) - 1))

@@ -12,4 +12,4 @@ from sharpaudit.report.html import render
 def fragment(card: Card) -> str:
     """The card in short, for ``_repr_html_``: the verdict, the reading, and flatness beside safety."""
     sides = zip_longest(outline.numbers(card, outline.FLATNESS), outline.numbers(card, outline.SAFETY))
-    return render("notebook.html.j2", card=card, outline=outline, provenance=provenance, sides=list(sides))
+    return render("notebook.html.j2", card=card, provenance=provenance, sides=list(sides))

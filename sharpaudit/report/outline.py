@@ -1,19 +1,29 @@
-"""What does a report say, and in which order? One outline of the card, drawn by every renderer.
-
-Text that came from outside (file names, class names, reasons) is still raw here: each renderer encodes it for its own sink.
-"""
+"""What does the report of a card say, and in which order?"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 
 from sharpaudit.card import Card, Failed, Measured, Skipped
 from sharpaudit.card.invariance import verdicts
 from sharpaudit.card.measures import OF_A_CLASS, OF_CORRUPTION, listed, matches
 from sharpaudit.card.reading import worst_class
 from sharpaudit.compare.records import Difference
-from sharpaudit.report import wording
+from sharpaudit.report import grids, provenance, tables, wording
+from sharpaudit.report.document import (
+    Beside,
+    Classes,
+    Document,
+    Everything,
+    Facts,
+    Figure,
+    Gap,
+    Gaps,
+    Name,
+    Numbers,
+    Rescalings,
+    Section,
+)
 
 FLATNESS, SAFETY, CALIBRATION = listed("flatness"), listed("safety"), listed("calibration")
 """The columns of a card. Flatness: one number for each idea of it, functions first; variants stand in the full list."""
@@ -21,8 +31,84 @@ FLATNESS, SAFETY, CALIBRATION = listed("flatness"), listed("safety"), listed("ca
 TABLED = (OF_A_CLASS, OF_CORRUPTION)
 """What has tables of its own."""
 
-FEW = 6
-"""How many names of one kind are spelled out."""
+MOST_CLASSES = 100
+"""More classes than this are cut to the least accurate."""
+
+
+def document(card: Card, *, page: bool = False) -> Document:
+    """What every renderer of a card draws; for a page with figures, single classes, curvature and the list of every number.
+
+    Raises:
+        CardError: a table of the card has rows that do not fit.
+    """
+    sections = [_columns(card, page), _calibration(card, page), _corruption(card, page), *(_more(card) if page else ())]
+    return Document(
+        title=[Name(card.subject.file)],
+        meta=[Name(card.subject.architecture), Name(card.data.name), f"n = {wording.count(card.data.n)}"],
+        cautions=provenance.cautions(card),
+        verdict=summary(card),
+        reading=card.reading,
+        sections=[section for section in (*sections, *set_up(card)) if section.blocks],
+    )
+
+
+def _columns(card: Card, page: bool) -> Section:
+    flat, safe = Numbers(numbers(card, FLATNESS), marks=marks(card)), Numbers(numbers(card, SAFETY), remarks=remarks(card))
+    tried = tables.reparametrisation(card) if page else []
+    run = [probe for probe in ("average_case", "worst_case", "keskar", "first_order", "pac_bayes") if probe in card.probes]
+    return Section(
+        "Flatness beside safety",
+        [Beside(flat, safe), *([Rescalings(tried)] if tried else ())] if flat.measured or safe.measured else [],
+        flatness_note(card),
+        guides=["fisher_rao", "relative_flatness", "perturbation", *run, "reparametrisation"],
+    )
+
+
+def _calibration(card: Card, page: bool) -> Section:
+    bins, measured = tables.reliability(card) if page else [], numbers(card, CALIBRATION)
+    caption = (
+        f"Accuracy in {len(bins)} bins of confidence with 95 % Wilson intervals; below, how many images stand in each bin. "
+        "On the dashed line confidence equals accuracy."
+    )
+    blocks = [*([Figure("reliability", bins, caption)] if bins else ()), *([Numbers(measured)] if measured else ())]
+    note = "Do the model's confidences match how often it is right?" if page else ""
+    return Section("Calibration", blocks, note, guides=["calibration"])
+
+
+def _corruption(card: Card, page: bool) -> Section:
+    grid = grids.corruption(card)
+    if grid is None:
+        return Section("Corruption", [])
+    drawing = [Figure("corruption", grid, "Change of accuracy from clean, in percentage points.")] if page else []
+    return Section("Corruption", [*drawing, grid], grids.note(grid), guides=["corruption"])
+
+
+def _more(card: Card) -> Iterator[Section]:
+    """What only a page has room for."""
+    rows, note = tables.classes(card), ""
+    shown = sorted(rows, key=lambda row: 2.0 if row.accuracy is None else row.accuracy)[:MOST_CLASSES]
+    if len(rows) > MOST_CLASSES:
+        note = f"{wording.count(len(rows))} classes; cut to fit: the {len(shown)} least accurate are shown, all are on the card."
+    drawing = Figure("classes", rows, "Accuracy with 95 % intervals, worst first.")
+    yield Section("Per class", [drawing, Classes(shown if note else rows)] if rows else [], note, guides=["accuracy"])
+    density = "Spectral density of the Hessian: each Ritz value with its weight and its interval."
+    shapes = (
+        Figure("spectrum", tables.spectrum(card), density),
+        Figure("loss_slice", tables.loss_slice(card), "Loss along one random direction, scaled filter by filter."),
+    )
+    note = "The shape of the loss around the weights, on the frozen probe set. "
+    note += "It changes when layers are rescaled without changing the function."
+    guides = ["spectrum", *(["slices"] if "slices" in card.probes else [])]
+    yield Section("Curvature", [shape for shape in shapes if shape.data], note, guides)
+    rest = others(card, [])
+    yield Section("Every number", [Everything(rest)] if rest else [])
+
+
+def set_up(card: Card) -> list[Section]:
+    """What was audited on what, and what was not measured."""
+    missing = gaps(card)
+    facts = Section("Set-up and provenance", [Facts(provenance.facts(card), card.setup)])
+    return [facts, *([Section("Not measured", [Gaps(missing)])] if missing else ())]
 
 
 def numbers(card: Card, names: Iterable[str]) -> list[Measured]:
@@ -84,21 +170,6 @@ def flatness_note(card: Card) -> str:
     legend = "; ".join(f"{mark} {meaning}" for mark, meaning in meanings.items() if mark in shown)
     tried = f" {legend} (tried on this network; no mark: not tried)." if legend else ""
     return wording.NO_GOOD_DIRECTION + tried
-
-
-@dataclass(frozen=True)
-class Gap:
-    """Numbers that are missing for one reason."""
-
-    status: str
-    names: list[str]
-    reason: str
-
-    @property
-    def what(self) -> str:
-        """The names, or a few of them and how many more."""
-        more = len(self.names) - FEW
-        return ", ".join(self.names) if more <= 1 else f"{', '.join(self.names[:FEW])} and {more} more"
 
 
 def gaps(card: Card) -> list[Gap]:

@@ -16,7 +16,10 @@ from rich.table import Table
 from rich.text import Text
 
 from sharpaudit.card import Card, Measured
-from sharpaudit.report import grids, outline, provenance, wording
+from sharpaudit.report import outline, wording
+from sharpaudit.report.document import Beside, Block, Document, Facts, Gap, Gaps, Name, Numbers, Sheet
+from sharpaudit.report.grids import Grid
+from sharpaudit.report.provenance import Fact
 
 MANY = 4000
 """Longest sentence that is shown whole."""
@@ -24,10 +27,15 @@ MANY = 4000
 
 def terminal(card: Card, width: int = 80, *, colour: bool = False) -> str:
     """The whole card as lines of at most `width` characters."""
-    return render(_parts(card), width, colour=colour)
+    return draw(outline.document(card), width, colour=colour)
 
 
-def render(parts: Iterable[RenderableType], width: int, *, colour: bool) -> str:
+def draw(document: Document, width: int = 80, *, colour: bool = False) -> str:
+    """A report as lines of at most `width` characters."""
+    return _rendered(_parts(document, width), width, colour=colour)
+
+
+def _rendered(parts: Iterable[RenderableType], width: int, *, colour: bool) -> str:
     """The parts, one below the other, as text; lines end where their text ends."""
     console = Console(
         file=StringIO(),
@@ -45,24 +53,51 @@ def render(parts: Iterable[RenderableType], width: int, *, colour: bool) -> str:
     return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
 
 
-def _parts(card: Card) -> Iterable[RenderableType]:
-    yield text(card.subject.file, "bold")
-    yield text(f"{card.subject.architecture} · {card.data.name} · n = {wording.count(card.data.n)}", limit=300)
+def _parts(document: Document, width: int) -> Iterable[RenderableType]:
+    yield Text(" ".join(map(_piece, document.title)), "bold")
+    yield Text(" · ".join(map(_piece, document.meta)))
     yield Text()
-    if cautions := provenance.cautions(card):
-        for caution in cautions:
+    if document.cautions:
+        for caution in document.cautions:
             yield text(f"! {caution}", "bold yellow", MANY)
         yield Text()
-    yield Text(outline.summary(card), "bold")
-    if card.reading:
+    sentences = [text(sentence, limit=MANY) for sentence in document.reading]
+    if document.verdict:
+        yield Text(document.verdict, "bold")
+        if sentences:
+            yield from (Text(), Text(" ").join(sentences))
+    else:
+        yield from sentences
+    for section in document.sections:
         yield Text()
-        yield Text(" ").join(text(sentence, limit=MANY) for sentence in card.reading)
-    yield from _beside(card)
-    calibration = outline.numbers(card, outline.CALIBRATION)
-    yield from section("Calibration", _numbers(calibration), *_bare(calibration))
-    yield from _corruption(card)
-    yield from section("Set-up and provenance", _facts(card))
-    yield from section("Not measured", *_gaps(card))
+        note = [text(section.note, "italic", MANY)] if section.note else []
+        if isinstance(section.blocks[0], Beside):  # its columns have titles
+            yield _beside(section.blocks[0])
+            yield from [*note, *_bare([*section.blocks[0].flatness.measured, *section.blocks[0].safety.measured])]
+        else:
+            yield from [Text(section.title.upper(), "bold cyan"), *note]
+            for block in section.blocks:
+                yield from _block(block, width)
+
+
+def _piece(piece: str) -> str:
+    return wording.foreign(piece) if isinstance(piece, Name) else piece
+
+
+def _block(block: Block, width: int) -> Iterable[RenderableType]:
+    """Lines; none for what only a page has room for."""
+    match block:
+        case Numbers(measured):
+            yield _numbers(measured)
+            yield from _bare(measured)
+        case Sheet(header, rows, align):
+            yield _sheet(header, [[_piece(cell) for cell in row] for row in rows], align, width)
+        case Grid():
+            yield _corruption(block)
+        case Facts(facts):
+            yield _facts(facts)
+        case Gaps(gaps):
+            yield from map(_gap, gaps)
 
 
 def text(foreign: str, style: str = "", limit: int = 120) -> Text:
@@ -70,16 +105,7 @@ def text(foreign: str, style: str = "", limit: int = 120) -> Text:
     return Text(wording.foreign(foreign, limit), style)
 
 
-def section(title: str, *body: RenderableType | None) -> Iterable[RenderableType]:
-    """A titled block; nothing at all where there is nothing to say."""
-    shown = [part for part in body if part is not None]
-    if shown:
-        yield Text()
-        yield Text(title.upper(), "bold cyan")
-        yield from shown
-
-
-def columns(*justify: str) -> Table:
+def _columns(*justify: str) -> Table:
     """A table without lines; one ``left`` or ``right`` for each column."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
     for side in justify:
@@ -87,7 +113,7 @@ def columns(*justify: str) -> Table:
     return table
 
 
-def sheet(header: Sequence[str], rows: Sequence[Sequence[str]], align: str, width: int) -> Table:
+def _sheet(header: Sequence[str], rows: Sequence[Sequence[str]], align: str, width: int) -> Table:
     """A table; where it would not fit, a line for the first and last cell of each row and an indented one for the others.
 
     Cells must be clean already; `align` has ``l`` or ``r`` for each column.
@@ -109,20 +135,14 @@ def sheet(header: Sequence[str], rows: Sequence[Sequence[str]], align: str, widt
     return stacked
 
 
-def _beside(card: Card) -> Iterable[RenderableType]:
-    left, right = outline.numbers(card, outline.FLATNESS), outline.numbers(card, outline.SAFETY)
-    if not left and not right:
-        return
+def _beside(block: Beside) -> Table:
     table = Table(box=None, show_header=True, padding=(0, 1, 0, 0), pad_edge=False, expand=True, header_style="bold cyan")
     table.add_column("FLATNESS", ratio=1)
     table.add_column("SAFETY", ratio=1)
-    marks, remarks = outline.marks(card), outline.remarks(card)
-    for pair in zip_longest(left, right):
-        table.add_row(*(_stacked(m, marks.get(m.name, ""), remarks.get(m.name, "")) if m else Text() for m in pair))
-    yield Text()
-    yield table
-    yield Text(outline.flatness_note(card), "italic")
-    yield from _bare([*left, *right])
+    sides = block.flatness, block.safety
+    for pair in zip_longest(*(side.measured for side in sides)):
+        table.add_row(*(_stacked(m, side) if m else Text() for m, side in zip(pair, sides, strict=True)))
+    return table
 
 
 def _bare(measured: Sequence[Measured]) -> list[Text]:
@@ -130,20 +150,21 @@ def _bare(measured: Sequence[Measured]) -> list[Text]:
     return [text(sentence, "dim", MANY) for sentence in outline.bare(measured)]
 
 
-def _stacked(measured: Measured, mark: str, remark: str) -> Group:
+def _stacked(measured: Measured, column: Numbers) -> Group:
     """Title and n on one line, value and interval on the next: two of these fit side by side in 80 columns."""
     top = Table(box=None, show_header=False, padding=0, pad_edge=False, expand=True)
     top.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
     top.add_column(justify="right", no_wrap=True)
+    mark, remark = column.marks.get(measured.name, ""), column.remarks.get(measured.name, "")
     top.add_row(Text(f"{_title(measured)} {mark}".rstrip()), Text(f" n {wording.count(measured.n)}", "dim"))
     return Group(top, Text("  ") + _estimate(measured) + text(f" {remark}".rstrip()))
 
 
-def _numbers(measured: Sequence[Measured]) -> Table | None:
-    table = columns("left", "left", "right")
+def _numbers(measured: Sequence[Measured]) -> Table:
+    table = _columns("left", "left", "right")
     for m in measured:
         table.add_row(_title(m), _estimate(m), Text(f"n {wording.count(m.n)}", "dim"))
-    return table if measured else None
+    return table
 
 
 def _title(measured: Measured) -> Text:
@@ -155,10 +176,7 @@ def _estimate(measured: Measured) -> Text:
     return Text(f"{wording.estimate(measured)} {wording.unit(measured)}".rstrip()) + doubt
 
 
-def _corruption(card: Card) -> Iterable[RenderableType]:
-    grid = grids.corruption(card)
-    if grid is None:
-        return
+def _corruption(grid: Grid) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     table.add_column("severity", no_wrap=True, overflow="ellipsis", max_width=22)
     table.add_column("mean", justify="right")
@@ -169,18 +187,15 @@ def _corruption(card: Card) -> Iterable[RenderableType]:
         for row in members:
             cells = ["–" if a is None else f"{a:.3f}" for a in row.accuracy]
             table.add_row(text(f" {row.corruption}"), wording.estimate(row.mean) if row.mean else "–", *cells)
-    yield from section("Corruption", Text(grids.note(grid)), table)
+    return table
 
 
-def _facts(card: Card) -> Table:
-    table = columns("left", "left")
-    for fact in provenance.facts(card):
+def _facts(facts: Sequence[Fact]) -> Table:
+    table = _columns("left", "left")
+    for fact in facts:
         table.add_row(Text(fact.label, "dim"), text(fact.value, limit=400))
     return table
 
 
-def _gaps(card: Card) -> list[Text]:
-    return [
-        Text(f"{gap.status} ", "red" if gap.status == "failed" else "dim") + text(f"{gap.what}: {gap.reason}", limit=MANY)
-        for gap in outline.gaps(card)
-    ]
+def _gap(gap: Gap) -> Text:
+    return Text(f"{gap.status} ", "red" if gap.status == "failed" else "dim") + text(f"{gap.what}: {gap.reason}", limit=MANY)

@@ -8,7 +8,8 @@ from markdown_it import MarkdownIt
 from rich.cells import cell_len
 
 from sharpaudit.compare import Comparison, compare
-from sharpaudit.report.comparison import html, markdown, sheets, terminal
+from sharpaudit.report.comparison import document, html, markdown, terminal
+from sharpaudit.report.document import Sheet
 from tests.compare.cases import audit
 from tests.report.cards import PAYLOADS
 from tests.report.test_html import Structure
@@ -54,8 +55,14 @@ def hostile(comparison: Comparison, payload: str) -> Comparison:
     return comparison.model_copy(update=update)
 
 
+def sheets(comparison: Comparison) -> dict[str, Sheet]:
+    """The table of each section."""
+    found = {section.title: section.blocks for section in document(comparison).sections}
+    return {title: sheet for title, (sheet,) in found.items() if isinstance(sheet, Sheet)}
+
+
 def test_pair_sets_flatness_and_safety_side_by_side(pair: Comparison) -> None:
-    found = {sheet.title: sheet for sheet in sheets(pair)}
+    found = sheets(pair)
     assert list(found) == [
         "Flatness, unmoved by rescaling",
         "Safety",
@@ -78,7 +85,7 @@ def test_pair_sets_flatness_and_safety_side_by_side(pair: Comparison) -> None:
 
 def test_flips_are_counted_as_in_the_document(pair: Comparison) -> None:
     assert pair.pair
-    sheet = next(sheet for sheet in sheets(pair) if sheet.title == "Flips by view")
+    sheet = sheets(pair)["Flips by view"]
     clean = next(view for view in pair.pair.views if view.view == "clean")
     row = next(row for row in sheet.rows if row[0] == "clean")
     assert row[2:] == (str(clean.negative_flips), str(clean.positive_flips), str(clean.n))
@@ -87,12 +94,12 @@ def test_flips_are_counted_as_in_the_document(pair: Comparison) -> None:
 def test_a_missing_interval_is_explained(pair: Comparison) -> None:
     assert pair.pair
     bare = [row.model_copy(update={"ci": None, "reason": "too few"}) for row in pair.pair.differences]
-    document = pair.model_copy(update={"pair": pair.pair.model_copy(update={"differences": bare})})
-    assert "No interval for Fisher-Rao norm: too few." in terminal(document).replace("\n", " ")
+    changed = pair.model_copy(update={"pair": pair.pair.model_copy(update={"differences": bare})})
+    assert "No interval for Fisher-Rao norm: too few." in terminal(changed).replace("\n", " ")
 
 
 def test_fleet_has_board_matrices_and_correlations(fleet: Comparison) -> None:
-    found = {sheet.title: sheet for sheet in sheets(fleet)}
+    found = sheets(fleet)
     assert list(found) == ["Leaderboard", "Disagreement", "Error consistency", "Flatness against safety, rank correlations"]
     assert fleet.fleet and fleet.fleet.disagreement
     assert found["Disagreement"].rows[0][2] == f"{fleet.fleet.disagreement[0][1]:.2f}"
@@ -110,8 +117,8 @@ def test_page_draws_the_matrices(fleet: Comparison) -> None:
 
 @pytest.mark.parametrize("width", [60, 80])
 def test_fits_the_width(pair: Comparison, fleet: Comparison, width: int) -> None:
-    for document in (pair, fleet):
-        assert max(map(cell_len, terminal(document, width).splitlines())) <= width
+    for each in (pair, fleet):
+        assert max(map(cell_len, terminal(each, width).splitlines())) <= width
 
 
 def test_a_minus_is_no_hyphen() -> None:
@@ -145,8 +152,8 @@ def plain(pair: Comparison, fleet: Comparison) -> list[Outlines]:
 
 @pytest.mark.parametrize("payload", PAYLOADS, ids=lambda payload: ascii(payload[:24]))
 def test_foreign_text_changes_no_structure(pair: Comparison, fleet: Comparison, plain: list[Outlines], payload: str) -> None:
-    for document, expected in zip((pair, fleet), plain, strict=True):
-        found = Outlines(hostile(document, payload))
+    for each, expected in zip((pair, fleet), plain, strict=True):
+        found = Outlines(hostile(each, payload))
         assert (found.blocks, found.tags) == (expected.blocks, expected.tags)
         assert found.inline_html <= {"<code>", "</code>", "<!-- -->"}
         assert all(line.isprintable() for line in found.screen)

@@ -7,16 +7,35 @@ import pytest
 
 from sharpaudit.card import Card, CorruptionSource, ProbeRun, Scalar, Table
 from sharpaudit.errors import CardError
-from sharpaudit.report import grids, outline, provenance, tables
+from sharpaudit.report import grids, outline, provenance, tables, wording
+from sharpaudit.report.document import Beside, Gap, Numbers
 from sharpaudit.report.html import html
 from sharpaudit.report.markdown import markdown
 from sharpaudit.report.terminal import terminal
 from tests.report import cards
 
 
+def html_of(card: Card) -> str:
+    return html([card]).partition("<body>")[2]
+
+
 def test_numbers_keep_the_asked_order_and_expand_qualifiers(full: Card) -> None:
     names = [m.name for m in outline.numbers(full, ("clean.nll", "sharpness.worst/*", "clean.accuracy", "disagreement.rate"))]
     assert names == ["clean.nll", "sharpness.worst/linf/adaptive/0.002", "clean.accuracy"]
+
+
+@pytest.mark.parametrize("draw", [html_of, markdown, terminal])
+def test_every_renderer_draws_the_whole_document(full: Card, draw: Callable[[Card], str]) -> None:
+    said = " ".join(re.sub(r"<[^>]*>", "", draw(full)).split()).upper()
+    found = outline.document(full)
+    titles = [section.title.split(" beside")[0] for section in found.sections]
+    for text in (found.verdict, *found.title, *titles, *(gap.what for gap in outline.gaps(full))):
+        assert text.upper() in said, text
+    columns = [block for section in found.sections for block in section.blocks if isinstance(block, Beside | Numbers)]
+    for column in columns:
+        for numbers in (column.flatness, column.safety) if isinstance(column, Beside) else (column,):
+            for m in numbers.measured:
+                assert wording.title(m.name).upper() in said and wording.said(m.value, m.ci).value in said, m.name
 
 
 @pytest.mark.parametrize(
@@ -86,8 +105,8 @@ def test_a_probe_that_left_no_measurement_is_a_gap(minimal: Card) -> None:
 
 
 def test_many_missing_names_are_counted() -> None:
-    assert outline.Gap("skipped", [f"a{i}" for i in range(9)], "").what == "a0, a1, a2, a3, a4, a5 and 3 more"
-    assert outline.Gap("skipped", [f"a{i}" for i in range(7)], "").what.endswith("a6")
+    assert Gap("skipped", [f"a{i}" for i in range(9)], "").what == "a0, a1, a2, a3, a4, a5 and 3 more"
+    assert Gap("skipped", [f"a{i}" for i in range(7)], "").what.endswith("a6")
 
 
 def test_summary_says_what_is_there(full: Card, minimal: Card) -> None:
