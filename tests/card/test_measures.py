@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 import sharpaudit
 from sharpaudit import probes
 from sharpaudit.card import Direction, Measured
+from sharpaudit.card.invariance import is_invariant
 from sharpaudit.card.measures import GEOMETRY, MEASURES, Measure, Page, find, role
 from sharpaudit.corruptions import SEVERITIES
 from sharpaudit.data import open_images
@@ -146,6 +147,60 @@ def test_better_is_better() -> None:
         assert means[0] != means[1], entry.name
         assert (means[0] > means[1]) == (entry.direction == "higher"), (entry.name, means)
         assert all(entry.scale.low - 1e-9 <= side[name] <= entry.scale.high + 1e-9 for side in (good, bad) for name in of)
+
+
+class Squeezed(nn.Module):
+    """One and the same function, of weights that are `by` times smaller: its surface is as many times narrower."""
+
+    def __init__(self, by: float) -> None:
+        super().__init__()
+        images, labels = pixels("digits:train", 500)
+        hidden = torch.randn(24, 64, generator=torch.Generator().manual_seed(0)) / 8
+        features = (images.flatten(1) @ hidden.T).relu().double()
+        head = torch.linalg.lstsq(features, 20 * nn.functional.one_hot(labels, 10).double()).solution.T.float()
+        self.by, self.hidden, self.head = by, nn.Parameter(hidden / by), nn.Parameter(head / by)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = nn.functional.linear(images.flatten(1), self.by * self.hidden).relu()
+        return nn.functional.linear(features, self.by * self.head)
+
+
+def flatness(by: float) -> dict[str, float]:
+    short: dict[str, dict[str, Any]] = {
+        "average_case": {"draws": 4, "l2": (0.05,)},
+        "worst_case": {"iterations": 3, "l2": (0.1,)},
+        "first_order": {"iterations": 3},
+        "keskar": {"iterations": 3},
+        "pac_bayes": {"draws": 4, "steps": 8},
+        "perturbation": {"draws": 8, "paper_draws": 4},
+    }
+    found: dict[str, float] = {}
+    for name in (*short, "spectrum", "fisher_rao", "slices"):
+        probe, on = probes.find(name), bench(Squeezed(by))
+        findings = probe(on.narrowed(name, probe.needs), probe.options(**short.get(name, {})))
+        found |= {m.name: m.value for m in findings if isinstance(m, Measured) and role(m.name) == "flatness"}
+    return found
+
+
+FILTERWISE = "sharpness.slice_curvature"
+"""Moves in units of filters: it stays when all weights are rescaled alike, and does not by theory of all rescalings."""
+
+
+def test_sharper_is_sharper() -> None:
+    """By every measure of flatness a narrower surface is sharper, by the square where it is a scale of the Hessian."""
+    wide, narrow = flatness(1.0), flatness(3.0)
+    assert wide.keys() == narrow.keys()
+    entries = {entry.name for entry in map(find, wide) if entry}
+    assert entries == {e.name for e in MEASURES if e.role == "flatness" and e.probe != "relative_flatness"}
+    for name, value in wide.items():
+        entry = find(name)
+        assert entry is not None
+        if is_invariant(name) or name == FILTERWISE:
+            assert narrow[name] == pytest.approx(value, rel=1e-3), name
+        elif entry.scale_dependent and entry.scale.unit == "nats per squared weight":
+            assert narrow[name] == pytest.approx(9 * value, rel=1e-2), name
+        else:
+            assert (narrow[name] < value) == entry.flatter_when_larger, (name, value, narrow[name])
 
 
 def views(shown: NDArray[np.int64], labels: NDArray[np.int64]) -> Mapping[str, Predictions]:
