@@ -182,24 +182,29 @@ def _difference(first: Measured, second: Measured, evidence: _Evidence) -> tuple
     return minus(_estimate(second), _estimate(first)), None
 
 
-def _by_terms(first: Measured, second: Measured, evidence: _Evidence) -> tuple[Estimate, Over] | None:
-    """B − A from the terms that both runs keep of a number; None where they do not, or where terms say nothing of its error.
+def _by_terms(first: Measured, second: Measured, evidence: _Evidence) -> tuple[Estimate, Over | None] | None:
+    """B − A from the terms that both runs keep of a number; None where they do not.
 
-    Errors of iterations that stopped at the same step cancel like everything else that both have in common. Where they stopped at
-    different steps, what their residuals bound is added.
+    Where terms say nothing of its error, and both cards have intervals, those give a wider one; its method says why. Errors of
+    iterations that stopped at the same step cancel like everything else that both have in common. Where they stopped at different
+    steps, what their residuals bound is added.
     """
     a, b = (kept.get(first.name) for kept in evidence.terms)
     if a is None or b is None or not (_gives(a, first) and _gives(b, second)):
         return None
     found = b.difference(a, LEVEL)
-    if found is None or found.ci is None:
+    if found is None:
         return None
+    if found.ci is None:
+        alone = minus(*(Estimate(m.value, m.ci if m.converged is not False else None) for m in (second, first)))
+        wider = alone.ci and alone.ci.model_copy(update={"method": f"{alone.ci.method}: {found.reason}"})
+        return Estimate(found.value, wider, None if wider else found.reason), None
     if first.converged is False or second.converged is False:
         return Estimate(found.value, None, "an iteration did not converge"), a.over
     if first.iterations != second.iterations:
         error = math.hypot(*(abs(m.value) * (m.residual or 0.0) for m in (first, second)))
-        wider = {"low": found.ci.low - error, "high": found.ci.high + error, "method": f"{found.ci.method}, with residuals"}
-        return Estimate(found.value, found.ci.model_copy(update=wider)), a.over
+        ends = {"low": found.ci.low - error, "high": found.ci.high + error, "method": f"{found.ci.method}, with residuals"}
+        return Estimate(found.value, found.ci.model_copy(update=ends)), a.over
     return found, a.over
 
 

@@ -20,6 +20,12 @@ from sharpaudit.stats import Estimate, crossed_interval, t_interval_of
 Over = Literal["images", "draws", "draws and images"]
 
 
+FEWEST = 5
+"""Images of equal effect that the spread of a paired difference must rest on: (Σd²)²/Σd⁴ of the deviations d; of 512 normal ones
+it is 171. From there on the interval holds 93 to 97 % of simulated probe sets of 512 images. Where it is 1 to 3, as for the
+Fisher-Rao norms of near copies, Student's holds 24 to 97 %: most probe sets lack the images that matter."""
+
+
 @dataclass(frozen=True)
 class Terms:
     """The terms of the measurement `name`."""
@@ -56,9 +62,9 @@ class Terms:
     def difference(self, from_: Terms, level: float = 0.95) -> Estimate | None:
         """The number less another checkpoint's, with its paired interval; None where the terms are not of the same units.
 
-        Student's over images or over draws, and over both that of a table with random rows and columns. Differences of terms with
-        heavy tails have them on both sides, where Student covers 93 to 97 % and BCa 84 to 90 %. Of a difference that one image in
-        hundreds decides neither does, since most probe sets lack it. No interval, and a reason, where all terms differ alike.
+        Student's over images or over draws, with the degrees of freedom of its own variance, and over both that of a table with
+        random rows and columns. Differences of terms with heavy tails have them on both sides: there BCa, and Student with the
+        skewness removed, cover 84 to 93 %. No interval, and a reason, where all differ alike, or few images decide (`FEWEST`).
         """
         if self.over != from_.over or self.values.shape != from_.values.shape:
             return None
@@ -66,7 +72,19 @@ class Terms:
         value, scale = self.value - from_.value, float(np.abs(change).max())
         if np.ptp(change) <= 1e-12 * scale:
             return Estimate(value, None, f"the same difference in all {change.size} terms, over {self.over}")
+        if self.over != "draws" and (few := _deciding(change if change.ndim == 1 else change.mean(axis=0))):
+            return Estimate(value, None, few)
         return Estimate(value, crossed_interval(change, level) if change.ndim > 1 else t_interval_of(change, level))
+
+
+def _deciding(change: NDArray[np.float64]) -> str | None:
+    """Words where so few images decide the mean of `change` that other probe sets would lack them."""
+    squares = np.square(change - change.mean())
+    squares, n = squares / (squares.max() or 1.0), len(change)
+    worth = float(squares.sum() ** 2 / (np.square(squares).sum() or 1.0))
+    if worth >= min(FEWEST, n / 5) or worth == 0:
+        return None
+    return f"few images decide the difference: by the spread they cause, {n} are worth {worth:.1f} equal ones"
 
 
 Columns = Mapping[str, Mapping[str, NDArray[Any]]]

@@ -157,9 +157,14 @@ def test_a_copy_with_one_weight_moved_is_compared_to_a_tenth_of_the_unpaired_wid
     widths = {row.name: row.ci.high - row.ci.low for row in alone.differences if row.ci and row.name in sampled}
     seen = set()
     for row in paired.differences:
-        if role(row.name) == "flatness" and row.over and row.name in widths:
-            assert row.ci and row.ci.high - row.ci.low <= 0.1 * widths[row.name], (SEED, row)
-            seen.add(row.name)
+        if role(row.name) == "flatness" and row.name in widths:
+            assert row.ci, (SEED, row)
+            if "few images decide the difference" in row.ci.method:  # the wider one
+                seen.add(row.name)
+            elif row.over:
+                assert row.ci.high - row.ci.low <= 0.1 * widths[row.name], (SEED, row)
+                seen.add(row.name)
+    assert sum(row.over is not None for row in paired.differences if row.name in seen) >= len(seen) / 3, f"seed {SEED}"
     assert {name for name in widths if role(name) == "flatness"} - seen <= COUNTED, f"seed {SEED}"
 
 

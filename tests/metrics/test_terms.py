@@ -27,12 +27,35 @@ def test_their_mean_is_the_number(over: Over, value: float) -> None:
     assert terms_of({"sharpness.x": found.columns()})["sharpness.x"].value == found.value
 
 
+def satterthwaite(x: np.ndarray) -> float:
+    """2 σ⁴ / var(s²), var(s²) = (μ₄ − σ⁴ (n − 3)/(n − 1))/n."""
+    n, second, fourth = len(x), float(((x - x.mean()) ** 2).mean()), float(((x - x.mean()) ** 4).mean())
+    return min(n - 1, 2 * second**2 / ((fourth - second**2 * (n - 3) / (n - 1)) / n))
+
+
+def test_few_images_that_decide_are_no_sample_of_those_that_could() -> None:
+    """All but four images differ by little: other probe sets would hold none of the four, or eight."""
+    a = terms("images", 1)
+    shapes: dict[Over, np.ndarray] = {"images": a.values, "draws and images": np.tile(a.values, (6, 1))}
+    for over, values in shapes.items():
+        first = Terms("x", over, values)
+        for many, given in ((4, False), (12, True)):
+            change = 1e-3 * np.random.default_rng(3).normal(size=40)
+            change[:many] += np.where(np.arange(many) % 2, 1, -1)
+            found = Terms("x", over, values + change + 1e-4 * np.random.default_rng(4).normal(size=values.shape)).difference(
+                first
+            )
+            assert found is not None and (found.ci is not None) == given
+            if not given:
+                assert found.reason == "few images decide the difference: by the spread they cause, 40 are worth 4.0 equal ones"
+
+
 @pytest.mark.parametrize("over", ["images", "draws"])
 @pytest.mark.parametrize("scale", [1.0, 1e-12, 1e12])
 def test_over_images_or_draws_it_is_students(over: Over, scale: float) -> None:
     a, b = terms(over, 1, size=scale), terms(over, 2, size=scale)
     change = b.values - a.values
-    half = stdtrit(len(change) - 1, 0.975) * change.std(ddof=1) / math.sqrt(len(change))
+    half = stdtrit(satterthwaite(change), 0.975) * change.std(ddof=1) / math.sqrt(len(change))
     found = b.difference(a)
     assert found is not None and found.ci is not None
     assert (found.ci.high - found.value, found.value - found.ci.low) == pytest.approx((half, half), rel=1e-2)

@@ -15,6 +15,7 @@ from sharpaudit.stats import (
     benjamini_yekutieli,
     clopper_pearson,
     crossed_interval,
+    freedom,
     holm,
     kendall,
     mcnemar,
@@ -85,6 +86,19 @@ def test_without_skewness_t_misses_an_exponential_mean_on_one_side() -> None:
         missed[skewness] = [float(np.mean([ci.high < 1 for ci in cis])), float(np.mean([ci.low > 1 for ci in cis]))]
     assert missed[0.0][0] > 4 * missed[0.0][1]
     assert missed[2.0] == pytest.approx([0.025, 0.025], abs=0.012)  # three standard errors of a share of 4,000 are 0.007
+
+
+def test_the_variance_of_heavy_tails_has_few_degrees_of_freedom() -> None:
+    """Those of a normal sample are n − 1; a χ² with that many has the relative spread that variances are seen to have."""
+    rng = np.random.default_rng(0)
+    assert np.mean([freedom(rng.normal(size=400)) for _ in range(50)]) == pytest.approx(
+        399, rel=0.06
+    )  # below, as it is never above
+    for draw in (rng.laplace, rng.uniform):
+        variances = draw(size=(4000, 100)).var(axis=1, ddof=1)
+        seen = 2 / (variances.std() / variances.mean()) ** 2
+        assert np.mean([freedom(draw(size=4000)) for _ in range(20)]) / 40 == pytest.approx(min(seen, 99), rel=0.15)
+    assert freedom([1.0, 1.0, 1.0]) == 2 and freedom([0.0, 5.0]) == 1
 
 
 def test_t_interval_needs_two_draws() -> None:
