@@ -10,7 +10,7 @@ FROM PYTHON. What the command line does, as functions; importing this imports ne
     True
     >>> augmented = sharpaudit.measure(demo / "augmentation-seed0.safetensors", "digits", probes="accuracy,calibration")
     >>> print(sharpaudit.compare(plain, augmented).reading[1])
-    They disagree on 43 of 797 images (5.4 %): B breaks 7 that A had right and mends 33 that A had wrong.
+    They disagree on 43 of 797 images (5.4 %): B gets 7 wrong that A got right, and fixes 33.
 
 `judge(run, "policy.yaml")` gives the verdicts of a policy, `load("sharpaudit-runs/NAME")` a stored run; a `Card` shows itself in
 a notebook; `probe` declares a measure of your own. Errors are `sharpaudit.errors.SharpauditError`.

@@ -256,7 +256,7 @@ class Request:
             name="arch",
         ),
     ] = None
-    weights: Annotated[str, Flag("Of a training checkpoint: auto, ema, raw, a key or a PREFIX.", "WHICH")] = "auto"
+    weights: Annotated[str, Flag("Which weights of a training checkpoint: auto, ema, raw, a key or a PREFIX.", "WHICH")] = "auto"
     probes: Annotated[str, Flag("quick, standard, deep, or probes separated by commas.", "PROBES")] = "standard"
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Probe → option → value."""
@@ -284,9 +284,11 @@ class Request:
     ] = math.inf
     """Seconds."""
     allow_code: Annotated[bool, Flag("Run a Python file that --arch or --data names.", guard=True)] = False
-    allow_inert: Annotated[bool, Flag("Read tensors beside code in the file; run none.", guard=True)] = False
-    allow_nonfinite: Annotated[bool, Flag("Measure NaN and infinite weights too.", guard=True)] = False
-    allow_partial: Annotated[bool, Flag("Go on without cells that a -c set lacks.", guard=True)] = False
+    allow_inert: Annotated[bool, Flag("Read the tensors of a file that also holds code; the code is not run.", guard=True)] = (
+        False
+    )
+    allow_nonfinite: Annotated[bool, Flag("Measure even if weights are NaN or infinite.", guard=True)] = False
+    allow_partial: Annotated[bool, Flag("Continue if a -c set lacks some corruptions or severities.", guard=True)] = False
     allow_missing: Annotated[
         tuple[str, ...], Flag("Tensors that the file may lack, as in '*.bias'; repeatable.", "PATTERN", guard=True)
     ] = ()

@@ -51,7 +51,7 @@ def worst_class(measurements: Sequence[Measurement]) -> str:
 def _accuracy(found: Mapping[str, Measured]) -> Iterator[str]:
     if accuracy := found.get("clean.accuracy"):
         named = worst_class(list(found.values()))
-        worst = f", and of {named}, its worst, {_percent(found['clean.worst_class_accuracy'])}" if named else ""
+        worst = f" (worst {named}: {_percent(found['clean.worst_class_accuracy'])})" if named else ""
         yield f"It gets {_percent(accuracy)} of {accuracy.n:,} images right{worst}."
 
 
@@ -74,7 +74,7 @@ def _corruption(found: Mapping[str, Measured]) -> Iterator[str]:
         single = [(m.value, name) for name, m in found.items() if name.startswith(OF_CORRUPTION) and name.count("/") == 1]
         lowest, name = min(single, default=(0.0, ""))
         named = clean(name.removeprefix(OF_CORRUPTION).replace("_", " "))
-        worst = f", and under {named}, its worst, {100 * lowest:.1f} %" if named else ""
+        worst = f" (worst under {named}: {100 * lowest:.1f} %)" if named else ""
         yield f"Under corruption{of} it gets {_percent(corrupted)} right{worst}."
 
 
@@ -84,7 +84,7 @@ def _gap(found: Mapping[str, Measured]) -> Iterator[str]:
         return
     if gap.ci.low <= 0 <= gap.ci.high:
         told = f"{signed(100 * gap.value, 1)} points{interval(gap.ci, 1, 100)}"
-        yield f"Its training accuracy cannot be told from its test accuracy: {told}."
+        yield f"Its training accuracy cannot be distinguished from its test accuracy: {told}."
     else:
         low, high = sorted((abs(gap.ci.low), abs(gap.ci.high)))
         points = f"{fixed(100 * abs(gap.value), 1)} points [{fixed(100 * low, 1)}, {fixed(100 * high, 1)}]"

@@ -20,7 +20,7 @@ app = typer.Typer(
     help="Audit image-classifier checkpoints: flatness beside safety, every number with its uncertainty.",
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout and nothing else.")]
 
 
 def variable(option: str) -> str:

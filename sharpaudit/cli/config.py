@@ -20,9 +20,9 @@ app.add_typer(configuration, name="config")
 
 @configuration.command()
 def show(context: typer.Context, config: ConfigFile = None, json: Json = False) -> None:
-    """Print every setting that `measure` would use here.
+    """Print the settings that `measure` would use here.
 
-    Beside each stands what decided it: a variable, a file or the default.
+    And where each comes from: a variable, a file or the default.
     """
     from sharpaudit.card import codec
 

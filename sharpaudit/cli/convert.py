@@ -21,10 +21,15 @@ def convert(
     out: Annotated[Path, output("X.safetensors", "The file to write; its manifest goes beside it.")],
     settings: Mapping[str, Any],
     weights: Annotated[
-        str, typer.Option("--weights", metavar="WHICH", help="Of a training checkpoint: auto, ema, raw, a key or a PREFIX.")
+        str,
+        typer.Option(
+            "--weights", metavar="WHICH", help="Which weights of a training checkpoint: auto, ema, raw, a key or a PREFIX."
+        ),
     ] = "auto",
-    allow_inert: Annotated[bool, typer.Option("--allow-inert", help="Read tensors beside code in the file; run none.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
+    allow_inert: Annotated[
+        bool, typer.Option("--allow-inert", help="Read the tensors of a file that also holds code; the code is not run.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
     json: Json = False,
 ) -> None:
     """Write the weights of a checkpoint as safetensors.

@@ -42,7 +42,7 @@ data_sets = typer.Typer(
 app.add_typer(data_sets, name="data")
 
 DataSet = Annotated[str, typer.Option("--data", metavar="D", help="Images: digits, npz:PATH, imagefolder:PATH, cifar10, …")]
-Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Of every random number.", min=0, max=2**63 - 1)]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Random seed.", min=0, max=2**63 - 1)]
 
 
 @data_sets.command(hidden=True)

@@ -44,14 +44,16 @@ def gate(
     subjects: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders, report.json files or checkpoints.")],
     policy: PolicyFile,
     settings: Mapping[str, Any],
-    baseline: Annotated[Path | None, typer.Option(metavar="RUN", help="What baseline rules compare with.")] = None,
+    baseline: Annotated[Path | None, typer.Option(metavar="RUN", help="The run that baseline rules compare with.")] = None,
     formats: Annotated[
         list[str] | None,
         typer.Option(
             "--format", metavar="KIND=FILE", help="junit, sarif, gitlab or github (a step summary); '-' is stdout. Repeatable."
         ),
     ] = None,
-    allow_mismatch: Annotated[bool, typer.Option("--allow-mismatch", help="Compare with a baseline measured otherwise.")] = False,
+    allow_mismatch: Annotated[
+        bool, typer.Option("--allow-mismatch", help="Allow a baseline that was measured differently.")
+    ] = False,
     options: ProbeOptions = None,
     config: ConfigFile = None,
     json: Json = False,
@@ -86,8 +88,8 @@ def gate(
 
 @policies.command()
 def init(
-    card: Annotated[Path, typer.Option("--from", metavar="RUN", help="A measured run.")],
-    out: Annotated[Path | None, output("FILE", "Write it there instead of printing it.")] = None,
+    card: Annotated[Path, typer.Option("--from", metavar="RUN", help="The run to take limits from.")],
+    out: Annotated[Path | None, output("FILE", "Write to this file instead of stdout.")] = None,
     no_baseline: Annotated[bool, typer.Option("--no-baseline", help="Write the rules about a baseline as comments.")] = False,
 ) -> None:
     """Write a first policy, with limits from a card's intervals."""
@@ -105,14 +107,15 @@ def init(
 
 @policies.command()
 def check(policy: Annotated[Path, typer.Argument(metavar="FILE", help="The policy.")]) -> None:
-    """Read a policy as the gate would, and print what is doubtful."""
+    """Validate a policy and print warnings."""
     from sharpaudit.gate.lint import doubts
     from sharpaudit.gate.policy import read
 
     rules = read(policy)
     for doubt in doubts(rules, today=datetime.now(UTC).date()):
         print(f"warning: {clean(doubt, 500)}")
-    print(f"{len(rules.rules)} rules, readable")
+    count = len(rules.rules)
+    print(f"Policy valid ({count} rule{'s' * (count != 1)})")
 
 
 def _sinks(formats: Sequence[str], *, as_json: bool) -> dict[Path, Sink]:

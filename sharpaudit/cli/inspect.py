@@ -28,13 +28,16 @@ def inspect(
     checkpoint: Annotated[Path, typer.Argument(metavar="CKPT", help=".safetensors, .pt, .pth, .th, .bin or a folder.")],
     settings: Mapping[str, Any],
     weights: Annotated[
-        str, typer.Option("--weights", metavar="WHICH", help="Of a training checkpoint: auto, ema, raw, a key or a PREFIX.")
+        str,
+        typer.Option(
+            "--weights", metavar="WHICH", help="Which weights of a training checkpoint: auto, ema, raw, a key or a PREFIX."
+        ),
     ] = "auto",
     json: Json = False,
 ) -> int:
-    """Tell what is in a checkpoint, without loading or running it.
+    """Describe a checkpoint without loading or running it.
 
-    Its format, tensors, wrappers and code, and the networks that fit it.
+    Shows its format, tensors, wrappers and code, and the networks that fit.
     """
     from sharpaudit.card import codec
     from sharpaudit.checkpoints import inspection

@@ -116,7 +116,7 @@ def probe_selection(context: typer.Context) -> str:
     named = next((word for word in words if word in installed), None)
     if named is not None and origin(context, "probes") != "flag":
         hint = "name it with --probes" + (" or pass --plugins" if "plugins" in context.params else "")
-        raise UnsafeInput(f"the probe '{clean(named)}' is code of {installed[named]} and was not named by you", hint=hint)
+        raise UnsafeInput(f"the probe '{clean(named)}' is code of {installed[named]} and was not requested explicitly", hint=hint)
     return asked
 
 

@@ -26,8 +26,8 @@ def measure(
     options: ProbeOptions = None,
     out: Annotated[Path | None, output("RUN", "Run folder [sharpaudit-runs/NAME].")] = None,
     config: ConfigFile = None,
-    force: Annotated[bool, typer.Option("--force", help="Measure again what an earlier run has finished.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost; measure nothing.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Measure again what an earlier run finished.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost without measuring.")] = False,
     plugins: Annotated[
         bool, typer.Option("--plugins", help="Run probes of other packages: with deep, or named in a file.")
     ] = False,

@@ -36,7 +36,7 @@ def show(
     card: Annotated[Path, typer.Argument(metavar="CARD", help="A run folder or a report.json.")],
     format_: Annotated[Format, typer.Option("--format", help="What to render.")] = Format.TERMINAL,
     canonical: Annotated[
-        bool, typer.Option("--canonical", help="With json: without the timing, equal for equal audits.")
+        bool, typer.Option("--canonical", help="With json: leave out the timing, so that equal audits give equal output.")
     ] = False,
 ) -> None:
     """Render a stored card again; needs no model and no torch."""

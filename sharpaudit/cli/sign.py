@@ -16,7 +16,10 @@ def sign(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
     key: Annotated[Path, typer.Option("--key", metavar="FILE", help="Private key in PEM, on P-256, P-384 or P-521.")],
 ) -> None:
-    """Sign a run: RUN/report.sig vouches for its card and its predictions. `gate --trusted-keys` asks for it."""
+    """Sign a run, for `gate --trusted-keys`.
+
+    Writes RUN/report.sig, a signature over the card and the predictions.
+    """
     from sharpaudit import store
 
     fingerprint = store.sign_run(run, key)

@@ -67,17 +67,17 @@ def _disagreement(pair: Pair) -> Iterator[str]:
         return
     rate, negative, positive = found["rate"], found["negative_flips"], found["positive_flips"]
     yield (
-        f"They disagree on {rate.options['count']} of {rate.n:,} images ({100 * rate.value:.1f} %): B breaks "
-        f"{negative.options['count']} that A had right and mends {positive.options['count']} that A had wrong."
+        f"They disagree on {rate.options['count']} of {rate.n:,} images ({100 * rate.value:.1f} %): B gets "
+        f"{negative.options['count']} wrong that A got right, and fixes {positive.options['count']}."
     )
     kappa = found["error_consistency"]
     if kappa.ci is not None:
         if kappa.ci.low > 0:
-            words = "more often than chance would have it"
+            words = "more often than expected by chance"
         elif kappa.ci.high < 0:
-            words = "less often than chance would have it"
+            words = "less often than expected by chance"
         else:
-            words = "about as often as chance would have it"
+            words = "about as often as expected by chance"
         yield f"They err on the same images {words}: error consistency κ = {fixed(kappa.value, 2)}{interval(kappa.ci, 2)}."
 
 

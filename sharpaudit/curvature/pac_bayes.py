@@ -1,4 +1,4 @@
-"""How much noise do the weights bear before accuracy falls? The σ of PAC-Bayes flatness.
+"""How much weight noise is tolerated before accuracy falls? The σ of PAC-Bayes flatness.
 
 σ is where the mean drop of accuracy under independent Gaussian noise on every weight reaches a target (Jiang et al. 2020,
 1912.02178, where 1/σ² is the sharpness). In the magnitude-aware form the noise of weight w has variance σ²w² + ε². The public

@@ -45,7 +45,7 @@ class AverageCaseOptions(Radii):
     """Random perturbations for each radius, in ± pairs."""
 
     def __post_init__(self) -> None:
-        """Refuse settings that no run could honour."""
+        """Validate the options."""
         self.check("average_case")
         if self.draws < 4 or self.draws % 2:
             raise UsageError(f"average_case.draws: expected an even number of at least 4, got {self.draws}")

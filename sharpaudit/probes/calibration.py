@@ -51,7 +51,7 @@ class CalibrationOptions:
     """Bins with fewer examples are left out of the maximum calibration error."""
 
     def __post_init__(self) -> None:
-        """Refuse settings that no run could honour."""
+        """Validate the options."""
         if self.bins < 1 or self.floor_draws < 2:
             raise UsageError("calibration: expected at least 1 bin and 2 floor draws")
 

@@ -84,7 +84,7 @@ class CorruptionOptions:
     """Whose errors are the unit of `corruption.mce`: ``alexnet``, a run folder or a report.json."""
 
     def __post_init__(self) -> None:
-        """Refuse settings that no run could honour."""
+        """Validate the options."""
         if not self.severities or not set(self.severities) <= set(corruptions.SEVERITIES):
             raise UsageError(f"corruption.severities: expected some of 1 to 5, got {list(self.severities)}")
         if self.samples < 1:

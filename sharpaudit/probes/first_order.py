@@ -39,7 +39,7 @@ class FirstOrderOptions:
     """Steps of the search."""
 
     def __post_init__(self) -> None:
-        """Refuse settings that no run could honour."""
+        """Validate the options."""
         if not 0 < self.radius < float("inf") or self.iterations < 1:
             raise UsageError("first_order: expected a positive radius and at least 1 iteration")
 

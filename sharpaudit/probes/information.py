@@ -76,7 +76,7 @@ class InformationOptions:
     """Most training images for the interpolating criterion."""
 
     def __post_init__(self) -> None:
-        """Refuse settings that no run could honour."""
+        """Validate the options."""
         if not 0 < self.damping < float("inf"):
             raise UsageError(f"information.damping: expected a positive number, got {self.damping}")
         if self.train_examples < 0 or self.iic_examples < 1:

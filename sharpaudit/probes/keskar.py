@@ -41,7 +41,7 @@ class KeskarOptions:
     """Steps of each of the three searches."""
 
     def __post_init__(self) -> None:
-        """Refuse settings that no run could honour."""
+        """Validate the options."""
         if not 0 < self.epsilon < float("inf") or self.iterations < 1:
             raise UsageError("keskar: expected a positive epsilon and at least 1 iteration")
 

@@ -1,4 +1,4 @@
-"""How much noise do the weights bear before accuracy falls?
+"""How much weight noise is tolerated before accuracy falls?
 
 Why it matters
     PAC-Bayes bounds on generalisation are governed by the largest noise that leaves the predictions alone. In the large study of
@@ -46,7 +46,7 @@ class PacBayesOptions:
     """Whether noise follows the size of each weight."""
 
     def __post_init__(self) -> None:
-        """Refuse settings that no run could honour."""
+        """Validate the options."""
         if not 0 < self.target < 1:
             raise UsageError(f"pac_bayes.target: expected a drop of accuracy between 0 and 1, got {self.target}")
         if self.draws < 4 or self.draws % 2 or self.steps < 2:

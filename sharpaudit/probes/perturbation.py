@@ -51,7 +51,7 @@ class PerturbationOptions:
     """ρ of the ascent step."""
 
     def __post_init__(self) -> None:
-        """Refuse settings that no run could honour."""
+        """Validate the options."""
         if self.draws < 4 or self.draws % 2:
             raise UsageError(f"perturbation.draws: expected an even number of at least 4, got {self.draws}")
         if self.paper_draws < 2 or self.paper_batch < 1:
@@ -87,8 +87,8 @@ def perturbation(bench: Workbench, options: PerturbationOptions) -> Iterator[Fin
     else:
         yield Skipped(
             name="sharpness.random_antithetic",
-            reason=f"{frozen.antithetic.value:.1e} nats cannot be told from rounding, of which three standard deviations are "
-            f"{frozen.resolution:.1e} nats: use float64 or a larger radius",
+            reason=f"{frozen.antithetic.value:.1e} nats cannot be distinguished from rounding, of which three standard "
+            f"deviations are {frozen.resolution:.1e} nats: use float64 or a larger radius",
         )
     published = paper_protocol(
         objective,

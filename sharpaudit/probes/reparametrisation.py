@@ -87,7 +87,7 @@ class ReparametrisationOptions:
     """Most forward passes of those images that a probe may cost to be tried; dearer ones are not tested."""
 
     def __post_init__(self) -> None:
-        """Refuse settings that no run could honour."""
+        """Validate the options."""
         if not 1 < self.alpha <= 1e6:
             raise UsageError(f"reparametrisation.alpha: expected a factor above 1 and up to a million, got {self.alpha}")
         if self.examples < 2:

@@ -45,7 +45,7 @@ class SlicesOptions:
     """Places along each side of a plane, an odd number; 0 for no plane. It costs their square."""
 
     def __post_init__(self) -> None:
-        """Refuse settings that no run could honour."""
+        """Validate the options."""
         if self.points < 3 or self.points % 2 == 0:
             raise UsageError(f"slices.points: expected an odd number of at least 3, got {self.points}")
         if self.plane and (self.plane < 3 or self.plane % 2 == 0):

@@ -95,7 +95,7 @@ class SpectrumOptions:
     """d of soft rank and log-determinant: the weight decay of training."""
 
     def __post_init__(self) -> None:
-        """Refuse settings that no run could honour."""
+        """Validate the options."""
         if not 0 < self.tolerance < 1:
             raise UsageError(f"spectrum.tolerance: expected a number between 0 and 1, got {self.tolerance}")
         if self.max_iterations < 1 or self.trace_probes < 2:

@@ -51,7 +51,7 @@ class WorstCaseOptions(Radii):
     """Steps of each of the three searches."""
 
     def __post_init__(self) -> None:
-        """Refuse settings that no run could honour."""
+        """Validate the options."""
         self.check("worst_case")
         if self.group < 1 or self.iterations < 1:
             raise UsageError("worst_case: expected a group of at least 1 image and at least 1 iteration")

@@ -33,7 +33,7 @@ def facts(card: Card) -> list[Fact]:
         Fact("Architecture", f"{subject.architecture}, decided by {subject.architecture_origin}"),
         Fact("Parameters", f"{_parameters(card)}; {wording.count(subject.num_classes)} classes"),
         Fact("Preprocessing", f"mean {_listed(pre.mean)}, std {_listed(pre.std)}, input {shape} ({pre.origin})"),
-        *([Fact("Told by", told)] if told else []),
+        *([Fact("Inferred from", told)] if told else []),
         Fact("Data", _images(data)),
     ]
     if data.classes_origin:

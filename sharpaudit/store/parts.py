@@ -55,7 +55,7 @@ class Parts:
                 raise ValueError("its digest does not fit its content")
             found = Outcome.model_validate(document["outcome"]), self._read(document["columns"])
         except (OSError, CardError, ValidationError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            log.warning("%s is measured again: what is stored of it is damaged (%s)", probe, clean(str(error)))
+            log.warning("%s: stored result is corrupt, measuring again (%s)", probe, clean(str(error)))
             return None
         self._stored |= {(view, digest): file for view, (file, digest) in document["columns"].items()}
         return found

@@ -30,7 +30,7 @@ def test_nothing_measured_nothing_said() -> None:
 def test_accuracy_and_the_worst_class() -> None:
     assert reading([ACCURACY]) == ["It gets 94.4 % [92.5, 95.8] of 797 images right."]
     named = [ACCURACY, WORST, of_class("8", 0.8734), of_class("9", 0.95)]
-    assert reading(named) == ["It gets 94.4 % [92.5, 95.8] of 797 images right, and of class 8, its worst, 87.3 %."]
+    assert reading(named) == ["It gets 94.4 % [92.5, 95.8] of 797 images right (worst class 8: 87.3 %)."]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_corruption_and_the_worst_one() -> None:
     assert reading([number("corruption.accuracy", 0.853)]) == ["Under corruption it gets 85.3 % right."]
     assert reading([whole]) == ["Under corruption (synthetic-c, 57 cells) it gets 85.3 % [83.9, 86.5] right."]
     assert reading([whole, *(number(f"corruption.accuracy/{name}", value) for name, value in parts.items())]) == [
-        "Under corruption (synthetic-c, 57 cells) it gets 85.3 % [83.9, 86.5] right, and under gaussian noise, its worst, 62.0 %."
+        "Under corruption (synthetic-c, 57 cells) it gets 85.3 % [83.9, 86.5] right (worst under gaussian noise: 62.0 %)."
     ]
 
 
@@ -81,8 +81,8 @@ def test_corruption_and_the_worst_one() -> None:
     [
         ((0.056, 0.042, 0.075), "is 5.6 points [4.2, 7.5] above its test accuracy."),
         ((-0.04, -0.06, -0.02), "is 4.0 points [2.0, 6.0] below its test accuracy."),
-        ((0.013, -0.016, 0.043), "cannot be told from its test accuracy: +1.3 points [−1.6, 4.3]."),
-        ((-0.006, -0.037, 0.0), "cannot be told from its test accuracy: −0.6 points [−3.7, 0.0]."),
+        ((0.013, -0.016, 0.043), "cannot be distinguished from its test accuracy: +1.3 points [−1.6, 4.3]."),
+        ((-0.006, -0.037, 0.0), "cannot be distinguished from its test accuracy: −0.6 points [−3.7, 0.0]."),
     ],
 )
 def test_a_gap_is_stated_where_its_interval_leaves_zero_out(numbers: tuple[float, ...], words: str) -> None:

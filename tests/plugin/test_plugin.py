@@ -123,7 +123,7 @@ def test_only_a_person_asks_for_code(run: Command, tmp_path: Path, monkeypatch: 
     refused = run(*command)
     assert refused.code == 4
     assert run("measure", BASELINE, "--data", "digits", "--config", "spaced.yaml").code == 4
-    assert "the probe 'margin' is code of audit-margin 1.2 and was not named by you" in refused.err
+    assert "the probe 'margin' is code of audit-margin 1.2 and was not requested explicitly" in refused.err
     assert json.loads(run(*command, "--plugins").out)["probes"].keys() == {"accuracy", "margin"}
     assert json.loads(run(*command, "--probes", "margin").out)["probes"].keys() == {"margin"}
     pair = ["compare", BASELINE, BASELINE, "--config", "audit.yaml"]

@@ -106,7 +106,7 @@ def test_a_damaged_part_is_reported_and_measured_again(
     damage(card, card.with_suffix(".safetensors"))
     with caplog.at_level(logging.WARNING):
         assert Parts(tmp_path, IDENTITY).find("accuracy", 1, {}) is None
-    assert "accuracy is measured again: what is stored of it is damaged" in caplog.text
+    assert "accuracy: stored result is corrupt, measuring again" in caplog.text
     kept(tmp_path)
     assert Parts(tmp_path, IDENTITY).find("accuracy", 1, {}) is not None, "and then it is whole"
 
