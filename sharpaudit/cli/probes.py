@@ -60,7 +60,11 @@ def probes(
     for key, kind, default in one.option_table():
         changed = "".join(f"; {preset} {value}" for preset, value in _changes(presets, key, default).items())
         print(f"    {key:<20}{kind:<16}default {default}{changed}")
-    print("\nMeasures\n    " + "\n    ".join(one.measures))
+    print("\nMeasures")
+    for entry in one.entries:
+        unit = "" if entry.scale.unit == "1" else entry.scale.unit
+        better = "" if entry.direction == "none" else f"{entry.direction} is better"
+        print(f"    {clean(entry.name):<40}{', '.join(clean(word) for word in (entry.title, unit, better) if word)}".rstrip())
 
 
 def _presets(name: str) -> dict[str, Any]:

@@ -118,6 +118,8 @@ def test_probes_are_listed_and_explained(run: Command) -> None:
     explained = run("probes", "calibration")
     assert "When not to trust it" in explained.out
     assert ["bins", "int", "default", "15"] in [line.split() for line in explained.out.splitlines()]
+    (ece,) = [line for line in explained.out.splitlines() if line.split()[:1] == ["calibration.ece"]]
+    assert ece.endswith(" Calibration error (ECE), fraction, lower is better")
     spectrum = run("probes", "spectrum").out
     assert "default 4; deep 10\n" in spectrum and "Presets\n    standard, deep\n" in spectrum
     assert "default 20; standard 13\n" in run("probes", "worst_case").out
