@@ -236,6 +236,12 @@ def find(name: str) -> Measure | None:
     return _BY_NAME.get(name) or next((entry for entry in _PATTERNS if matches(entry.name, name)), None)
 
 
+def in_words(name: str) -> str:
+    """Its title and qualifiers: ``corruption.accuracy/fog/3`` is *Corruption accuracy, fog 3*; an unknown name as it is."""
+    known, qualifier = find(name), name.partition("/")[2].replace("/", " ").replace("_", " ")
+    return ", ".join(filter(None, [known.title, qualifier])) if known else name
+
+
 def measured_by(probe: str) -> tuple[Measure, ...]:
     """The entries of a probe of ours."""
     return tuple(entry for entry in MEASURES if entry.probe == probe)

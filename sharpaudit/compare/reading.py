@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from sharpaudit.card import Interval
 from sharpaudit.card.invariance import is_invariant
-from sharpaudit.card.measures import find, role
+from sharpaudit.card.measures import find, in_words, role
 from sharpaudit.card.prose import fixed, interval, signed
 from sharpaudit.compare.records import Association, Difference, Fleet, Model, Pair, Quadrant
 from sharpaudit.errors import clean
@@ -85,18 +85,18 @@ def _safety(rows: Sequence[Difference]) -> Iterator[str]:
     for word in ("better", "worse"):
         names = [row.name for row in rows if row.verdict == word]
         if names:
-            yield f"B is {word} in {_listed(names)} (after correction for the number of questions asked)."
+            yield f"B is {word} in {_measures(names)} (after correction for the number of questions asked)."
 
 
 def _flatness(rows: Sequence[Difference]) -> Iterator[str]:
     geometric = [row for row in rows if role(row.name) == "flatness"]
     for word in ("sharper", "flatter"):
-        shown = [f"{row.name} ({row.a:.3g} → {row.b:.3g})" for row in geometric if row.verdict == word]
+        shown = [f"{in_words(row.name)} ({row.a:.3g} → {row.b:.3g})" for row in geometric if row.verdict == word]
         if shown:
-            yield f"B is {word} than A by {_listed(shown)}."
+            yield f"B is {word} than A by {_titles(shown)}."
     for word in ("identical", "undecided"):
         if names := [row.name for row in geometric if row.verdict == word]:
-            yield f"{word.capitalize()}: {_listed(names)}."
+            yield f"{word.capitalize()}: {_measures(names)}."
     if counted := [row for row in geometric if not ((known := find(row.name)) and known.is_second_reading)]:
         sharper, flatter = (sum(row.verdict == word for row in counted) for word in ("sharper", "flatter"))
         yield (
@@ -112,7 +112,7 @@ def _quadrants(quadrants: Sequence[Quadrant]) -> Iterator[str]:
         if members:
             flatness = list(dict.fromkeys(quadrant.flatness for quadrant in members))
             safety = list(dict.fromkeys(quadrant.safety for quadrant in members))
-            yield f"B is {word} by {_listed(flatness)} against {_listed(safety)}."
+            yield f"B is {word} by {_measures(flatness)}, against {_measures(safety)}."
     if quadrants and all(quadrant.quadrant == "undecided" for quadrant in quadrants):
         yield "No flatness measure and safety metric differ clearly enough to say whether sharper goes with safer here."
 
@@ -123,12 +123,12 @@ def _parametrisation(models: Sequence[Model], rows: Sequence[Difference]) -> Ite
     invariant = [row.name for row in geometric if is_invariant(row.name, row.rescaling)]
     raw = [row.name for row in geometric if row.name not in invariant]
     if invariant and tried:
-        yield f"Rescaling layers of both networks, with no change to their logits, left {_listed(invariant)} alone."
+        yield f"Rescaling layers of both networks, with no change to their logits, left {_measures(invariant)} alone."
     elif invariant:
-        yield f"Rescaling layers of a ReLU network without changing its function leaves {_listed(invariant)} alone."
+        yield f"Rescaling layers of a ReLU network without changing its function leaves {_measures(invariant)} alone."
     if raw:
         yield (
-            f"It {'moved' if tried else 'moves'} {_listed(raw)}: raw scales cannot be compared across reparametrisations, so a "
+            f"It {'moved' if tried else 'moves'} {_measures(raw)}: raw scales cannot be compared across reparametrisations, so a "
             "difference in them can come from the scale of the weights alone."
         )
     if raw and models[0].architecture != models[1].architecture:
@@ -202,6 +202,15 @@ def _decided(ci: Interval | None) -> bool:
     return ci is not None and (ci.low > 0 or ci.high < 0)
 
 
-def _listed(names: Sequence[str]) -> str:
+def _measures(names: Sequence[str]) -> str:
+    return _titles([in_words(name) for name in names])
+
+
+def _titles(texts: Sequence[str]) -> str:
+    """Some texts that may hold commas themselves."""
+    return _listed(texts, "; ")
+
+
+def _listed(names: Sequence[str], comma: str = ", ") -> str:
     shown = [clean(name) for name in names[:FEW]] + ([f"{len(names) - FEW} more"] if len(names) > FEW else [])
-    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+    return shown[0] if len(shown) == 1 else f"{comma.join(shown[:-1])} and {shown[-1]}"

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sharpaudit.card import Interval, Measured
-from sharpaudit.card.measures import find
+from sharpaudit.card.measures import in_words
 from sharpaudit.card.prose import fixed
 from sharpaudit.errors import clean
 
@@ -37,8 +37,7 @@ def foreign(text: str, limit: int = 120) -> str:
 
 def title(name: str) -> str:
     """The measurement called `name` in words: ``corruption.accuracy/fog/3`` is *Corruption accuracy, fog 3*."""
-    known, qualifier = find(name), name.partition("/")[2].replace("/", " ").replace("_", " ")
-    return foreign(", ".join(filter(None, [known.title, qualifier])) if known else name)
+    return foreign(in_words(name))
 
 
 def value(measured: Measured) -> str:

@@ -10,6 +10,7 @@ import pytest
 
 from sharpaudit.card import Card, Scalar, Table, codec
 from sharpaudit.card.invariance import COLUMNS, TABLE
+from sharpaudit.card.measures import in_words
 from sharpaudit.compare import Comparison, compare
 from sharpaudit.errors import CardError, ExitCode
 from sharpaudit.metrics.predictions import Predictions
@@ -40,7 +41,7 @@ def test_two_models_side_by_side() -> None:
     assert "disagreement.rate/corruption" in shares
     words = {(q.flatness, q.safety): q.quadrant for q in found.pair.quadrants}
     assert words["flatness.fisher_rao", "clean.accuracy"] == "sharper and safer"
-    assert "B is sharper and safer by flatness.fisher_rao against " in said(found)
+    assert "B is sharper and safer by Fisher-Rao norm, against " in said(found)
     assert "by itself it is neither good nor bad" in said(found)
 
 
@@ -76,8 +77,8 @@ def test_the_other_quadrants() -> None:
 def test_raw_scales_are_cautioned_about() -> None:
     a, b = audit(1), audit(2)
     text = said(comparison(a, b))
-    assert "leaves flatness.fisher_rao alone" in text
-    assert "It moves sharpness.lambda_max: raw scales cannot be compared across reparametrisations" in text
+    assert "leaves Fisher-Rao norm alone" in text
+    assert "It moves Largest curvature λ max: raw scales cannot be compared across reparametrisations" in text
     assert "architectures differ" not in text
     other = b.card.model_copy(update={"subject": b.card.subject.model_copy(update={"architecture": "zoo:\x1b[31mwide"})})
     text = said(comparison(a, Audit(other, b.views)))
@@ -101,11 +102,11 @@ def test_what_was_tried_on_both_networks_goes_before_theory() -> None:
         assert found.pair is not None
         assert {q.flatness for q in found.pair.quadrants if q.invariant} == invariant
     text = said(comparison(tried(1, "invariant", "not invariant"), tried(2, "invariant", "not invariant")))
-    assert f"with no change to their logits, left {FISHER} alone" in text
-    assert f"It moved {LAMBDA}: raw scales cannot be compared" in text
+    assert f"with no change to their logits, left {in_words(FISHER)} alone" in text
+    assert f"It moved {in_words(LAMBDA)}: raw scales cannot be compared" in text
     half = comparison(tried(1, "not invariant", "invariant"), audit(2))
     assert half.pair is not None and {row.rescaling for row in half.pair.differences} == {None}
-    assert f"leaves {FISHER} alone" in said(half)
+    assert f"leaves {in_words(FISHER)} alone" in said(half)
 
 
 def test_class_names_cannot_speak_to_the_terminal() -> None:
@@ -119,7 +120,7 @@ def test_class_names_cannot_speak_to_the_terminal() -> None:
         cards.append(each.card.model_copy(update={"data": data, "measurements": measurements}))
         views.append(each.views)
     text = "".join(compare(cards, views).reading)
-    assert text.isprintable() and "B is worse in clean.accuracy/class/\\x1b[31mcat, clean.accuracy/class/d\\nog" in text
+    assert text.isprintable() and "B is worse in Accuracy, class \\x1b[31mcat; Accuracy, class d\\nog" in text
 
 
 def test_examples_that_changed_most() -> None:
