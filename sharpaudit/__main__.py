@@ -6,13 +6,15 @@ While it works, Ctrl-C is an exception, so that what was found is kept; before a
 from __future__ import annotations
 
 import os
-import signal
 
 TYPE_CHECKING = False  # as in `typing`, which takes time to import
 
 if TYPE_CHECKING:
+    import signal
     from types import FrameType
     from typing import NoReturn
+else:
+    import _signal as signal  # what is built into Python; the module around it takes time too
 
 INTERRUPTED = 130
 
