@@ -39,7 +39,7 @@ class Measured(Record):
     unit: str
     """``fraction``, ``nats``, ``logits``, ``count``, ``1`` (no unit), ..."""
     direction: Direction
-    n: int = Field(ge=1)
+    n: int = Field(ge=1, le=2**53)
     """Examples (or draws, where `method` says so) behind the value."""
     ci: Interval | None = None
     reason: str | None = None

@@ -24,9 +24,18 @@ from sharpaudit.card.measures import matches
 from sharpaudit.errors import CardError, clean
 from sharpaudit.gate.evidence import Evidence
 from sharpaudit.gate.policy import Policy, require_known
-from sharpaudit.gate.records import Judgement, Verdict, nothing_judged
+from sharpaudit.gate.records import Judgement, Verdict
 from sharpaudit.gate.validation import require_credible
-from sharpaudit.gate.verdicts import clean_load, incompleteness, significance, suspicions, verdicts_of, waived
+from sharpaudit.gate.verdicts import (
+    clean_load,
+    idleness,
+    incompleteness,
+    significance,
+    suspicions,
+    unproven,
+    verdicts_of,
+    waived,
+)
 from sharpaudit.metrics.predictions import Predictions
 from sharpaudit.metrics.terms import terms_of, views_of
 from sharpaudit.store import Run
@@ -36,7 +45,7 @@ __all__ = ["Judgement", "Policy", "Verdict", "judge", "judge_run"]
 Views = Mapping[str, Predictions]
 
 UNPROVEN = "no predictions lie beside the card: none of its numbers was computed again"
-NOTHING = "nothing was judged: no rule of the policy came to a decision"
+UNASKED = "nobody asked whether the set-up was right when this card was made"
 IDLE_BASELINE = "a baseline was given and no rule of the policy is about one"
 
 
@@ -103,6 +112,12 @@ def judge(
     """
     require_known(policy)
     _require_baseline(policy, baseline)
+    if policy.data is not None and policy.data != card.data.index_hash:
+        raise CardError(
+            f"{clean(card.subject.file)} was measured on other images than the policy is about: "
+            f"index {clean(card.data.index_hash, 16)}, not {policy.data[:15]}…",
+            hint="measure it on those, or change `data` in the policy",
+        )
     differing = mismatches(card, baseline, strict=True) if baseline else []
     if differing and not allow_mismatch:
         raise CardError(
@@ -113,8 +128,11 @@ def judge(
     evidence = Evidence(card, views or {} if paired else {}, baseline, baseline_views or {} if paired else {})
     found = [verdicts_of(number, rule, evidence, policy) for number, rule in enumerate(policy.rules, 1)]
     verdicts = [waived(verdict, policy, today) for verdict in significance(list(chain.from_iterable(found)), policy)]
+    verdicts += idleness(verdicts)
     if policy.require_clean_load:
         verdicts.append(clean_load(card))
+    if policy.require_predictions:
+        verdicts += unproven([(card, views), *([(baseline, baseline_views)] if baseline is not None else [])])
     verdicts += [*incompleteness(card, policy), *suspicions(card, policy)]
     if baseline is not None and policy.compares:
         verdicts += suspicions(baseline, policy, "of the baseline, ")
@@ -127,7 +145,6 @@ def judge(
         verdicts=verdicts,
         notes=[
             *_notes(card, policy, baseline),
-            *([NOTHING] if nothing_judged(verdicts) else []),
             *(f"compared in spite of {clean(str(mismatch))}" for mismatch in differing),
         ],
     )
@@ -146,6 +163,7 @@ def _notes(card: Card, policy: Policy, baseline: Card | None) -> list[str]:
     """What a reader should know beside the verdicts."""
     return [
         *([f"{clean(card.schema_)} is newer than {SCHEMA}: what it added was not read"] if codec.is_newer(card) else []),
+        *([UNASKED] if card.setup is None else []),
         *([IDLE_BASELINE] if baseline is not None and not policy.compares else []),
         *(
             ["the baseline is the candidate itself: no rule about a difference can fail"]

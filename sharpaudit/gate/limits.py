@@ -10,6 +10,9 @@ from decimal import Decimal
 from sharpaudit.card import Interval
 from sharpaudit.gate.policy import Rule
 
+LEVELS = (0.5, 0.9999)
+"""Of an interval that is stretched to another confidence: at 0 and 1 the quantiles of the normal are 0 and infinite."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -69,9 +72,9 @@ def bounded(value: float) -> float:
 
 
 def usable(ci: Interval | None) -> Interval | None:
-    """An interval that says something: finite, ordered, of a level below certainty."""
-    sound = ci is not None and math.isfinite(ci.low) and math.isfinite(ci.high) and ci.low <= ci.high and 0 < ci.level < 1
-    return ci if sound else None
+    """An interval that says something: finite, ordered, and of a level from which others can be told."""
+    sound = ci is not None and math.isfinite(ci.low) and math.isfinite(ci.high) and ci.low <= ci.high
+    return ci if ci is not None and sound and LEVELS[0] <= ci.level <= LEVELS[1] else None
 
 
 def rescaled(ci: Interval, value: float, confidence: float) -> Interval:

@@ -35,7 +35,8 @@ from sharpaudit.metrics.corruption import FAMILY
 
 SCHEMA = "sharpaudit.policy/1"
 ACKNOWLEDGEMENT: Literal["scale-dependent"] = "scale-dependent"
-
+DATA = "[0-9a-f]{64}"
+"""The index hash of a card's images."""
 
 MEANS = (*FAMILY, *(f"family/{each}" for each in dict.fromkeys(FAMILY.values())), *(f"*/{severity}" for severity in range(1, 6)))
 CELLS = tuple(f"{name}/{severity}" for name in FAMILY for severity in range(1, 6))
@@ -145,8 +146,12 @@ class Policy(Strict):
     rules: list[Rule] = Field(max_length=1000)
     defaults: Defaults = Defaults()
     waivers: list[Waiver] = Field(default=[], max_length=1000)
+    data: str | None = Field(default=None, pattern=f"^{DATA}$")
+    """The `data.index_hash` of the cards that it is about: these test images, in this order. None: of any."""
     require_clean_load: bool = False
     """Whether the checkpoint must have loaded without user code and without objects that were set aside on request."""
+    require_predictions: bool = False
+    """Whether the predictions must lie beside the cards, so that what follows from them is computed again."""
     _lines: list[int] = PrivateAttr(default=[])
 
     @property
@@ -232,6 +237,12 @@ def _require_sense(policy: Policy, source: str) -> None:
                     path=source,
                     hint="fractions are written as 0.92, not as 92" if known.scale.high == 1 else None,
                 )
+        if rule.severity == "fail" and _cannot_fail(rule):
+            raise UsageError(
+                f"rule {number} ({clean(rule.metric)}) cannot fail: no value lies beyond its limits",
+                path=source,
+                hint="tighten it, or give it severity: info",
+            )
     _require_no_contradiction(policy, source)
     metrics = [rule.metric for rule in policy.rules]
     for waiver in policy.waivers:
@@ -242,6 +253,17 @@ def _require_sense(policy: Policy, source: str) -> None:
                 + (f"; did you mean '{close[0]}'?" if close else ""),
                 path=source,
             )
+
+
+def _cannot_fail(rule: Rule) -> bool:
+    """Whether every value that the measure can have, or every difference of two, is within the limits."""
+    known = find(rule.metric)
+    if known is None:
+        return False
+    low, high = known.scale.low, known.scale.high
+    if rule.baseline is None:
+        return (rule.min is None or rule.min <= low) and (rule.max is None or rule.max >= high)
+    return all(each is None or each >= high - low for each in (rule.baseline.max_decrease, rule.baseline.max_increase))
 
 
 def _require_no_contradiction(policy: Policy, source: str) -> None:

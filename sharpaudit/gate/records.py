@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import ConfigDict, Field, FiniteFloat
@@ -79,19 +78,12 @@ class Judgement(Record):
         """Only verdicts of severity ``fail`` count.
 
         A rule that failed for certain decides, whatever is undecided beside it: nothing measured later could pass that release.
-        But a suspect set-up or an unclean load casts doubt on failures too, and leaves what is undecided inconclusive. So does a
-        policy none of whose rules came to a decision: such a gate would stand open.
+        But a suspect set-up or an unclean load casts doubt on failures too, and leaves what is undecided inconclusive.
         """
         counted = [verdict for verdict in self.verdicts if verdict.severity == "fail"]
         failed = [verdict for verdict in counted if verdict.status == "failed"]
         certain = any(not verdict.provisional for verdict in failed) and not any(verdict.casts_doubt for verdict in counted)
-        undecided = any(verdict.status == "inconclusive" for verdict in counted) or nothing_judged(self.verdicts)
+        undecided = any(verdict.status == "inconclusive" for verdict in counted)
         if undecided and not certain:
             return ExitCode.INCONCLUSIVE
         return ExitCode.GATE_FAILED if failed else ExitCode.DONE
-
-
-def nothing_judged(verdicts: Sequence[Verdict]) -> bool:
-    """Whether there are rules and all of them were skipped or left undecided."""
-    of_rules = [verdict for verdict in verdicts if verdict.rule]
-    return bool(of_rules) and all(verdict.status in ("inconclusive", "skipped") for verdict in of_rules)

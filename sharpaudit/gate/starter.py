@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 
 from sharpaudit.card import Card, Measured
+from sharpaudit.card.measures import find
 from sharpaudit.errors import clean
+from sharpaudit.gate.policy import DATA
 from sharpaudit.gate.verdicts import clean_load
 
 GATED = (
@@ -27,8 +30,9 @@ def starting_policy(card: Card, *, compare: bool = True) -> str:
     So the whole interval of a checkpoint as good as this one usually lies within them. Rules about a baseline are comments where
     `compare` is False.
     """
+    images = card.data.index_hash
     measured = [m for name in GATED if (m := card.measured(name)) is not None and m.direction != "none"]
-    rules = [_rule(m) for m in measured]
+    rules = [rule for rule in map(_rule, measured) if rule is not None]
     compared = [m for m in map(card.measured, COMPARED) if m is not None]
     return "\n".join(
         [
@@ -36,7 +40,9 @@ def starting_policy(card: Card, *, compare: bool = True) -> str:
             "# The whole interval of a checkpoint as good as this one usually satisfies them; one that straddles a limit is",
             "# inconclusive. Tighten what matters to you, then let `sharpaudit policy check` read it.",
             "schema: sharpaudit.policy/1",
+            *([f'data: "{images}"  # these test images, in this order'] if re.fullmatch(DATA, images) else []),
             *(["require_clean_load: true"] if clean_load(card).status == "passed" else []),
+            *(["require_predictions: true"] if card.predictions else []),
             "rules:",
             *(rules or ["  - {metric: clean.accuracy, min: 0.9, test: bound}"]),
             *(["  # These need --baseline RUN; without it nothing is judged:"] if compared and compare else []),
@@ -48,11 +54,14 @@ def starting_policy(card: Card, *, compare: bool = True) -> str:
     )
 
 
-def _rule(m: Measured) -> str:
+def _rule(m: Measured) -> str | None:
+    """None where the interval is so wide that no value could break the limit."""
     far = (m.ci.low if m.direction == "higher" else m.ci.high) if m.ci else m.value
     key, rounded = ("min", math.floor) if m.direction == "higher" else ("max", math.ceil)
     limit = rounded((2 * far - m.value) * 1000) / 1000
-    limit = max(0.0, limit) if m.unit == "fraction" else limit
+    known = find(m.name)
+    if known is not None and not known.scale.low < limit < known.scale.high:
+        return None
     test = "\n    test: bound" if m.ci else ""
     return f"  - metric: {m.name}\n    {key}: {limit:.3f}{test}\n    why: measured {m.value:.4g}"
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 
-from sharpaudit.card import Card, Measured, codec
+from sharpaudit.card import Card, Measured, Measurement, codec
 from sharpaudit.card.measures import MEASURES, OF_A_CLASS, find
 from sharpaudit.errors import CardError, clean
+from sharpaudit.gate.limits import LEVELS
 from sharpaudit.metrics.predictions import Predictions
 from sharpaudit.metrics.terms import Terms
 from sharpaudit.metrics.verification import contradictions
@@ -23,6 +24,10 @@ MAX_SHOWN = 3
 
 WHOLE = ("accuracy", "calibration", "corruption")
 """Probes that put everything they measure on the card, with a value or with the reason why there is none."""
+
+
+RECOMPUTED = ("accuracy", "calibration")
+"""Probes whose options decide what is computed again; elsewhere a measurement may use a name of its own way."""
 
 
 def require_credible(
@@ -61,7 +66,7 @@ def faults(card: Card) -> Iterator[str]:
     if len(set(card.data.classes)) != len(card.data.classes):
         yield "a class stands there twice"
     for m in card.measurements:
-        yield from (f"{clean(m.name)} {fault}" for fault in _of_origin(card, m.name, m.probe, m.version))
+        yield from (f"{clean(m.name)} {fault}" for fault in _of_origin(card, m))
         if isinstance(m, Measured):
             yield from (f"{clean(m.name)} {fault}" for fault in _of_number(m))
     for name, table in card.tables.items():
@@ -83,8 +88,8 @@ def _of_number(m: Measured) -> Iterator[str]:
         yield f"is {m.value:.6g}, outside {low:g} to {high:g}"
     if m.ci is not None:
         slack = ROUNDING * max(1.0, abs(m.value))
-        if not 0 < m.ci.level <= 1:
-            yield f"has an interval of level {m.ci.level:g}"
+        if not LEVELS[0] <= m.ci.level <= LEVELS[1]:
+            yield f"has an interval of level {m.ci.level:g}, outside {LEVELS[0]:g} to {LEVELS[1]:g}"
         if not m.ci.low - slack <= m.value <= m.ci.high + slack:
             yield f"is {m.value:.6g}, outside its own interval [{m.ci.low:.6g}, {m.ci.high:.6g}]"
     known = find(m.name)
@@ -100,13 +105,16 @@ def _range(m: Measured) -> tuple[float, float]:
     return (-1.0, 1.0) if m.unit == "fraction" else (-float("inf"), float("inf"))
 
 
-def _of_origin(card: Card, name: str, probe: str, version: int) -> Iterator[str]:
-    """Whether a measurement can come from the probes that the card says were run."""
-    run = card.probes.get(probe)
+def _of_origin(card: Card, m: Measurement) -> Iterator[str]:
+    """Whether a measurement can come from the probes that the card says were run, with the options they had."""
+    run = card.probes.get(m.probe)
     if run is None:
-        yield f"was measured by '{clean(probe)}', which was not run"
-    elif run.version != version:
-        yield f"is of version {version} of the probe, which is {run.version}"
-    label = name.removeprefix(OF_A_CLASS)
-    if label != name and label not in card.data.classes:
+        yield f"was measured by '{clean(m.probe)}', which was not run"
+    elif run.version != m.version:
+        yield f"is of version {m.version} of the probe, which is {run.version}"
+    elif isinstance(m, Measured) and m.probe in RECOMPUTED:
+        other = [name for name, value in m.options.items() if run.options.get(name, value) != value]
+        yield from (f"has the option {clean(name)} = {clean(str(m.options[name]))}, unlike its probe" for name in other)
+    label = m.name.removeprefix(OF_A_CLASS)
+    if label != m.name and label not in card.data.classes:
         yield "is about a class that the data lack"

@@ -94,15 +94,30 @@ def clean_load(card: Card) -> Verdict:
         *(["the architecture came from user code"] if subject.ran_user_code else []),
         *(["the images came from user code"] if card.data.ran_user_code else []),
     ]
-    return Verdict(
-        rule=0,
-        metric="subject.clean_load",
-        severity="fail",
-        test="point",
-        status="failed" if reasons else "passed",
-        limit="a clean load",
-        reason="; ".join(reasons) or "loaded from inert tensors alone",
-    )
+    reason = "; ".join(reasons) or "loaded from inert tensors alone"
+    return _of_policy("subject.clean_load", "failed" if reasons else "passed", "a clean load", reason)
+
+
+def _of_policy(metric: str, status: Status, limit: str, reason: str, severity: Literal["fail", "warn"] = "fail") -> Verdict:
+    """A verdict about a requirement that is no rule."""
+    return Verdict(rule=0, metric=metric, severity=severity, test="point", status=status, limit=limit, reason=clean(reason, 1000))
+
+
+def idleness(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """An inconclusive verdict where there are rules, none came to a decision, and none says so: such a gate would be open."""
+    says_so = any(verdict.status == "inconclusive" and verdict.severity == "fail" for verdict in verdicts)
+    if not verdicts or says_so or any(verdict.status not in ("inconclusive", "skipped") for verdict in verdicts):
+        return []
+    return [_of_policy("policy.decides", "inconclusive", "a decision", "nothing was judged: no rule came to a decision")]
+
+
+def unproven(judged: Sequence[tuple[Card, Mapping[str, object] | None]]) -> list[Verdict]:
+    """An inconclusive verdict for every card that no predictions stand behind, so that none of it was computed again."""
+    return [
+        _of_policy("card.predictions", "inconclusive", "predictions", f"{clean(card.subject.file)} came without its predictions")
+        for card, views in judged
+        if not views
+    ]
 
 
 def incompleteness(card: Card, policy: Policy) -> list[Verdict]:
@@ -111,14 +126,12 @@ def incompleteness(card: Card, policy: Policy) -> list[Verdict]:
         return []
     missing = ", ".join(clean(probe) for probe in card.incomplete)
     return [
-        Verdict(
-            rule=0,
-            metric="card.complete",
-            severity=policy.defaults.on_missing,
-            test="point",
-            status="inconclusive",
-            limit="a complete card",
-            reason=clean(f"not measured: {missing}; the `sharpaudit measure` command that made the card continues it", 1000),
+        _of_policy(
+            "card.complete",
+            "inconclusive",
+            "a complete card",
+            f"not measured: {missing}; the `sharpaudit measure` command that made the card continues it",
+            policy.defaults.on_missing,
         )
     ]
 
@@ -126,14 +139,12 @@ def incompleteness(card: Card, policy: Policy) -> list[Verdict]:
 def suspicions(card: Card, policy: Policy, whose: str = "") -> list[Verdict]:
     """An inconclusive verdict for every flag of the set-up check: such numbers may describe the set-up, not the checkpoint."""
     return [
-        Verdict(
-            rule=0,
-            metric=f"setup.{clean(check.name)}",
-            severity=policy.defaults.on_suspect_setup,
-            test="point",
-            status="inconclusive",
-            limit="a sound set-up",
-            reason=clean(f"{whose}the set-up is suspect: {check.message}", 1000),
+        _of_policy(
+            f"setup.{clean(check.name)}",
+            "inconclusive",
+            "a sound set-up",
+            f"{whose}the set-up is suspect: {check.message}",
+            policy.defaults.on_suspect_setup,
         )
         for check in (card.setup.flagged if card.setup else [])
     ]

@@ -50,8 +50,7 @@ OF_WIDTH = 0.01
 """An interval may differ by this share of its width: quantiles of resamples step where many are equal."""
 
 ACROSS_VERSIONS = 0.25
-"""The same for cards that another version of sharpaudit or numpy made, whose draws and interval methods may be others; of numbers
-that are drawn, the share of 1 or of the value by which they may differ."""
+"""The same for cards that another version of sharpaudit or numpy made, whose draws and interval methods may be others."""
 
 LARGE = 2**24
 """Logits (examples × classes) above which what needs all of them is computed on request only: 50,000 × 1,000 take a minute."""
@@ -91,7 +90,8 @@ def contradictions(card: Card, views: Views, terms: Mapping[str, Terms], wanted:
                 yield f"{clean(m.name)} is no function of the predictions"
             if found is None:
                 continue
-            if difference := _difference(m, found, again.examples(m.name), same_code=same_code):
+            drawn = 0.0 if same_code or m.name not in DRAWN else again.spread(m.name, found, m.options)
+            if difference := _difference(m, found, again.examples(m.name), drawn, same_code=same_code):
                 yield f"{clean(m.name)} is {difference}"
 
 
@@ -135,14 +135,12 @@ def _is_coherent(view: Predictions, *, again_from_logits: bool) -> bool:
     return all(bool(np.all(each)) for each in sound)
 
 
-def _difference(m: Measured, found: Estimate, n: int, *, same_code: bool) -> str | None:
-    """In what `m` differs from what was `found` on `n` examples, in words."""
+def _difference(m: Measured, found: Estimate, n: int, drawn: float, *, same_code: bool) -> str | None:
+    """In what `m` differs from what was `found` on `n` examples, by more than other draws do, in words."""
     if m.n != n:
         return f"of {m.n} examples on the card and of {n} in the predictions"
-    tolerance = ITERATED if m.name in SEARCHED else EXACT
-    if m.name in DRAWN and not same_code:
-        tolerance = ACROSS_VERSIONS
-    if not abs(m.value - found.value) <= tolerance * max(1.0, abs(found.value)):
+    tolerance = (ITERATED if m.name in SEARCHED else EXACT) * max(1.0, abs(found.value)) + drawn
+    if not abs(m.value - found.value) <= tolerance:
         return f"{m.value:.6g} on the card and {found.value:.6g} by the predictions"
     if m.ci is None or found.ci is None:
         return "without an interval in one of the two" if m.ci is not found.ci and same_code else None
@@ -210,6 +208,17 @@ class Recomputation:
             case "worst_class_accuracy" | "class_gap":
                 return self._between_classes(quantity, test, _integer(options, "smallest_class", 5))
         return self._calibration(quantity, test, options)
+
+    def spread(self, name: str, found: Estimate, options: Mapping[str, Scalar]) -> float:
+        """By how much the number called `name`, here `found`, may differ where it was drawn otherwise.
+
+        The floor of the ECE has an interval of its draws alone; the split for the temperature moves what follows from it by less
+        than other images would.
+        """
+        if name in ("calibration.ece_floor", "calibration.ece_debiased"):
+            floor = self.estimate("calibration.ece_floor", options)
+            return 2 * _width(floor) if floor else 0.0
+        return _width(found) if found.ci else ACROSS_VERSIONS * abs(found.value)
 
     def _of_class(self, label: str, test: Predictions) -> NDArray[np.bool_]:
         classes = list(self.card.data.classes)
@@ -299,6 +308,10 @@ class Recomputation:
 
     def _resamples(self, n: int) -> Resamples:
         return self._known.setdefault(n, Resamples(n, seed=self.card.seed))
+
+
+def _width(found: Estimate) -> float:
+    return found.ci.high - found.ci.low if found.ci else 0.0
 
 
 def _share(correct: NDArray[np.bool_]) -> Estimate:

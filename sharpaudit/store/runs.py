@@ -100,7 +100,7 @@ def _report(path: Path) -> Path:
 def _stored(report: Path) -> dict[str, bytes]:
     """The bytes of the card and, beside one in its folder, of its columns."""
     stored, arrays = {REPORT: codec.read_bytes(report)}, report.with_name(COLUMNS)
-    if report.name == REPORT and arrays.exists():
+    if report.name == REPORT and os.path.lexists(arrays):
         try:
             stored[COLUMNS] = files.read(arrays, most=MAX_COLUMN_BYTES)
         except OSError as error:

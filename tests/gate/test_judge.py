@@ -27,7 +27,8 @@ def rules(*found: dict[str, Any], **rest: Any) -> Policy:
 
 
 def card_with(*measurements: Any, **update: Any) -> Card:
-    return BASE.model_copy(update={"measurements": sorted(measurements, key=lambda m: m.name), **update})
+    asked = SetupCheck(n=1, forward=1, checks=[])
+    return BASE.model_copy(update={"measurements": sorted(measurements, key=lambda m: m.name), "setup": asked, **update})
 
 
 def accuracy(value: float, low: float = -0.01, high: float = 0.01, **fields: Any) -> Measured:
@@ -146,7 +147,7 @@ def test_a_policy_under_which_nothing_was_judged_does_not_pass() -> None:
     ):
         judgement = judge(card, policy, today=TODAY)
         assert judgement.exit_code == ExitCode.INCONCLUSIVE
-        assert judgement.notes == ["nothing was judged: no rule of the policy came to a decision"]
+        assert "nothing was judged: no rule came to a decision" in [v.reason for v in judgement.verdicts if v.severity == "fail"]
         assert judge(card, policy.model_copy(update={"rules": [*policy.rules, *rules(GOOD).rules]}), today=TODAY).exit_code == 0
     assert judge(card, rules(require_clean_load=True), today=TODAY).exit_code == ExitCode.DONE
 
@@ -241,8 +242,9 @@ def test_a_missing_baseline() -> None:  # P11
         verdict(card_with(accuracy(0.9)), DRIFT)
     assert refused.value.exit_code == ExitCode.INPUT and "sharpaudit measure makes one" in (refused.value.hint or "")
     skip = DRIFT | {"baseline": {"max_decrease": 0.01, "if_missing": "skip"}}
-    found, code = verdict(card_with(accuracy(0.5)), skip)
-    assert (found.status, found.reason, code) == ("skipped", "no baseline was given", 6)
+    judgement = judge(card_with(accuracy(0.5)), rules(skip), today=TODAY)
+    assert [v.reason for v in judgement.verdicts] == ["no baseline was given", "nothing was judged: no rule came to a decision"]
+    assert judgement.exit_code == ExitCode.INCONCLUSIVE
 
 
 def test_a_baseline_measured_otherwise() -> None:  # P12
@@ -275,7 +277,10 @@ def test_the_candidate_as_its_own_baseline() -> None:  # P14
     policy = rules(DRIFT | {"test": "significant"}, DRIFT | {"test": "bound"}, {"metric": "disagreement.rate", "max": 0.0})
     judgement = judge(a.card, policy, today=TODAY, views=a.views, baseline=a.card, baseline_views=a.views)
     assert judgement.exit_code == ExitCode.DONE
-    assert judgement.notes == ["the baseline is the candidate itself: no rule about a difference can fail"]
+    assert judgement.notes == [
+        "nobody asked whether the set-up was right when this card was made",
+        "the baseline is the candidate itself: no rule about a difference can fail",
+    ]
 
 
 def other(card: Card) -> Card:

@@ -98,7 +98,7 @@ def test_rules_that_cannot_mean_what_they_say(rules: str, words: str) -> None:
         ("defaults: {on_missing: pass}", "defaults.on_missing: Input should be 'fail' or 'warn', got 'pass'"),
         ("defaults: {confidence: 1}", "defaults.confidence: Input should be less than 1, got 1"),
         ("default: {}", "unknown key 'default'; did you mean 'defaults'?"),
-        ("on: push", "unknown key 'on'; known: schema, rules, defaults, waivers, require_clean_load"),
+        ("on: push", "unknown key 'on'; known: schema, rules, defaults, waivers, data"),
         ("require_clean_load: yes", "require_clean_load: Input should be a valid boolean, got 'yes'"),
     ],
 )
@@ -227,6 +227,16 @@ def test_a_starting_policy_passes_its_own_card() -> None:
             assert doubts(compared, today=TODAY) == []
     touched = card.model_copy(update={"subject": card.subject.model_copy(update={"clean_load": False})})
     assert not parse(starting_policy(touched).encode(), source="init").require_clean_load
+
+
+def test_a_starting_policy_has_no_rule_that_cannot_fail() -> None:
+    wide = [
+        measured("clean.accuracy", 0.1, Interval(low=0.02, high=0.3, method="wilson")),
+        measured("calibration.ece_debiased", 0.6, Interval(low=0.1, high=0.9, method="t"), direction="lower"),
+        measured("clean.nll", 0.3, Interval(low=0.25, high=0.35, method="bca"), direction="lower"),
+    ]
+    text = starting_policy(audit(1).card.model_copy(update={"measurements": wide}), compare=False)
+    assert [rule.metric for rule in parse(text.encode(), source="init").rules] == ["clean.nll"]
 
 
 def test_starting_limits_are_rounded_away_from_the_value() -> None:

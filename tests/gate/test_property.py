@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from datetime import date, timedelta
 from fractions import Fraction
 from statistics import NormalDist
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 
 from sharpaudit.card import Card, Check, Failed, Interval, Measured, SetupCheck, Skipped
 from sharpaudit.gate import Policy, judge
+from sharpaudit.report import ci
 from tests.compare.cases import audit
 
 TODAY = date(2026, 6, 1)
@@ -174,8 +177,10 @@ def evaluate(card: Card, base: Card | None, policy: Policy) -> tuple[list[str], 
             w.rule == rule.metric and w.expires >= TODAY for w in policy.waivers
         ):
             statuses[i] = "waived"
-    judged = bool(set(statuses) & {"passed", "failed", "waived"})
     certain = {i for i in certain if statuses[i] == "failed" and not soft[i]}
+    undecided = {"inconclusive"} & {status for status, is_soft in zip(statuses, soft, strict=True) if not is_soft}
+    if not undecided | set(statuses) & {"passed", "failed", "waived"}:  # nothing was judged, and nothing else says so
+        statuses, soft = [*statuses, "inconclusive"], [*soft, False]
     doubtful = False
     if policy.require_clean_load:
         statuses, soft = [*statuses, "passed" if card.subject.clean_load else "failed"], [*soft, False]
@@ -188,7 +193,7 @@ def evaluate(card: Card, base: Card | None, policy: Policy) -> tuple[list[str], 
             statuses, soft = [*statuses, "inconclusive"], [*soft, given.on_suspect_setup == "warn"]
             doubtful |= given.on_suspect_setup == "fail"
     hard = {status for status, is_soft in zip(statuses, soft, strict=True) if not is_soft}
-    if ("inconclusive" in hard or not judged) and (doubtful or not certain):
+    if "inconclusive" in hard and (doubtful or not certain):
         return statuses, 6
     return statuses, 1 if "failed" in hard else 0
 
@@ -208,6 +213,21 @@ def agrees(card: Card, base: Card | None, policy: Policy) -> None:
 @given(cards(), cards() | cards() | st.none(), policies())
 def test_an_independent_evaluator_agrees(card: Card, base: Card | None, policy: Policy) -> None:
     agrees(card, base, policy)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(cards(), cards() | st.none(), policies())
+def test_every_document_says_what_the_exit_code_says(card: Card, base: Card | None, policy: Policy) -> None:
+    """A CI system may read a document alone: it holds an error if and only if the gate does not pass."""
+    judgement = judge(card, policy, baseline=base, today=TODAY)
+    open_gate = judgement.exit_code == 0
+    suite = ElementTree.fromstring(ci.junit([judgement]))[0]
+    assert (int(suite.get("failures", "")) + int(suite.get("errors", "")) == 0) == open_gate
+    results = json.loads(ci.sarif([judgement], "p.yaml"))["runs"][0]["results"]
+    assert ("error" not in {result["level"] for result in results}) == open_gate
+    assert ("critical" not in {issue["severity"] for issue in json.loads(ci.gitlab([judgement], "p.yaml"))}) == open_gate
+    assert ("::error" not in ci.github_annotations([judgement])) == open_gate
+    assert (": **passed**" in ci.github_summary([judgement])) == open_gate
 
 
 @pytest.mark.slow
