@@ -31,7 +31,7 @@ They meet in `card` below and in `api` and `cli` above. A module imports its pac
     ascent  device  transfer          |  stats
                           request
                       card  strict_yaml  signatures
-                           files  strict_json
+                       files  flags  strict_json
                                   errors
 
 What stands right of the bar, and all below it, imports no torch: a card is compared, gated and rendered on a machine without it.

@@ -1,140 +1,21 @@
-"""What decides an audit, and how is each part of it said? One record, `Request`; everything that sets it is read off its fields.
+"""What decides an audit? One record, `Request`, of records; every setting is a field of it, with its default and its `Flag`.
 
-A field with a `Flag` is a flag of the command line, ``SHARPAUDIT_NAME`` in the environment, a key of configuration files and a
-keyword of `sharpaudit.measure`. A new setting is a field here and a use where it takes effect; no list names it again.
+A new setting is a field here and a use where it takes effect; no list names it again.
 """
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
-from functools import cache
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal
 
-from sharpaudit.errors import UnknownName, UnsafeInput, UsageError, clean
+from sharpaudit.errors import UnknownName, UnsafeInput
+from sharpaudit.flags import Flag, low_and_high, numbers, parameters, seconds
 
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 Precision = Literal["auto", "float32", "float64"]
-
-LEAST_RANGE = 1e-6
-"""Between black and white."""
-
-
-@dataclass(frozen=True)
-class Flag:
-    """How a field is set from outside the program."""
-
-    help: str = ""
-    metavar: str | None = None
-    name: str = ""
-    """What the flag is called, where not as the field; one that begins with ``no-`` turns the field off."""
-    min: float | None = None
-    max: float | None = None
-    parse: Callable[[str, str], Any] | None = None
-    """The value of a text, given the flag for its errors; for types that a command line does not know."""
-    guard: bool = False
-    """Whether it loosens a refusal: such a flag is typed by a person, and stands in no file and no variable."""
-    variable: bool = True
-    on_card: bool = True
-    hidden: bool = False
-    """Left out of the help, since the refusal that needs it names it."""
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """A field that has a flag."""
-
-    name: str
-    flag: Flag
-    type: Any
-    default: Any
-    """``MISSING`` where there is none."""
-    record: str = ""
-    """The field of `Request` whose record it belongs to; empty for `Request` itself."""
-
-    @property
-    def key(self) -> str:
-        """Its name in files and on the card."""
-        return self.flag.name.replace("-", "_") or self.name
-
-    @property
-    def option(self) -> str:
-        """Its name on the command line."""
-        return "--" + self.key.replace("_", "-")
-
-    @property
-    def kind(self) -> Any:
-        """The type of the field, its None aside."""
-        kinds = get_args(self.type) if get_origin(self.type) in (Union, UnionType) else (self.type,)
-        return next(each for each in kinds if each is not NoneType)
-
-    @property
-    def is_switch(self) -> bool:
-        """Whether the flag takes no value."""
-        return self.type is bool
-
-    @property
-    def is_list(self) -> bool:
-        """Whether the flag may be repeated."""
-        return bool(self.type == tuple[str, ...])
-
-    @property
-    def is_text(self) -> bool:
-        """Whether files and the command line give it as text."""
-        return self.flag.parse is not None or self.kind in (str, Path)
-
-    def value(self, given: Any) -> Any:
-        """The field's value that is `given`, as such or as the text that stands for it.
-
-        Raises:
-            UsageError: the field cannot have that value.
-        """
-        if self.flag.parse is not None and isinstance(given, str):
-            return self.flag.parse(self.option, given)
-        from pydantic import Field, TypeAdapter, ValidationError
-
-        limited: Any = Annotated[self.type, Field(ge=self.flag.min, le=self.flag.max)] if self.flag.min is not None else self.type
-        try:
-            return TypeAdapter(limited).validate_python(given)
-        except ValidationError as error:
-            raise UsageError(f"{self.option}: {error.errors()[0]['msg']}, got {clean(repr(given), 60)}") from error
-
-
-def _numbers(*counts: int, whole: bool = False) -> Callable[[str, str], tuple[float, ...]]:
-    """A reader of texts such as 0.5,0.5,0.5, of as many finite numbers as one of `counts`; with `whole`, integers."""
-
-    def parse(option: str, text: str) -> tuple[float, ...]:
-        try:
-            found = tuple(float(part) for part in text.split(","))
-        except ValueError:
-            found = ()
-        if len(found) not in counts or not all(math.isfinite(number) and (not whole or number.is_integer()) for number in found):
-            expected = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else f"{counts[0]}" + " whole" * whole
-            raise UsageError(f"{option}: expected {expected} numbers separated by commas, got '{clean(text)}'")
-        return tuple(map(int, found)) if whole else found
-
-    return parse
-
-
-def _range(option: str, text: str) -> tuple[float, ...]:
-    low, high = _numbers(2)(option, text)
-    if high - low < LEAST_RANGE:
-        raise UsageError(f"{option}: expected LOW below HIGH, got '{clean(text)}'")
-    return low, high
-
-
-def _seconds(option: str, text: str) -> float:
-    """The seconds in a text such as 90s, 10m or 1h30m."""
-    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text)
-    seconds = sum(int(part or 0) * unit for part, unit in zip(found.groups(), (3600, 60, 1), strict=True)) if found else 0
-    if not seconds:
-        raise UsageError(f"{option}: expected a time such as 90s, 10m or 1h30m, got '{clean(text)}'")
-    return float(seconds)
-
 
 BUDGET = Flag(min=1, hidden=True, variable=False)
 """A limit that protects the reader; raised by a flag of its name."""
@@ -146,13 +27,13 @@ class PreprocessingOverrides:
 
     mean: Annotated[
         tuple[float, ...] | None,
-        Flag("Normalisation mean per channel, e.g. 0.485,0.456,0.406.", "X[,X,X]", parse=_numbers(1, 2, 3, 4)),
+        Flag("Normalisation mean per channel, e.g. 0.485,0.456,0.406.", "X[,X,X]", parse=numbers(1, 2, 3, 4)),
     ] = None
     std: Annotated[
-        tuple[float, ...] | None, Flag("Normalisation standard deviation per channel.", "X[,X,X]", parse=_numbers(1, 2, 3, 4))
+        tuple[float, ...] | None, Flag("Normalisation standard deviation per channel.", "X[,X,X]", parse=numbers(1, 2, 3, 4))
     ] = None
     input_size: Annotated[
-        tuple[int, int, int] | None, Flag("Input size of the network.", "C,H,W", parse=_numbers(3, whole=True))
+        tuple[int, int, int] | None, Flag("Input size of the network.", "C,H,W", parse=numbers(3, whole=True))
     ] = None
     interpolation: Annotated[Interpolation | None, Flag("How images are resized.")] = None
     crop_pct: Annotated[
@@ -206,7 +87,7 @@ class Reading:
     """How foreign data may be read: the budgets that stop bombs, and what to do where a format leaves a choice."""
 
     input_range: Annotated[
-        tuple[float, float] | None, Flag("Black and white of floating-point images, e.g. 0,255.", "LOW,HIGH", parse=_range)
+        tuple[float, float] | None, Flag("Black and white of floating-point images, e.g. 0,255.", "LOW,HIGH", parse=low_and_high)
     ] = None
     """None: 0 and 1."""
     bad_samples: Annotated[
@@ -278,7 +159,7 @@ class Request:
         Flag(
             "Time for each checkpoint: 90s, 10m, 1h30m, …; probes that would take longer are left out.",
             "TIME",
-            parse=_seconds,
+            parse=seconds,
             on_card=False,
         ),
     ] = math.inf
@@ -326,22 +207,3 @@ def request(checkpoint: Path, given: Mapping[str, Any], **others: Any) -> Reques
         values.setdefault(known[name].record, {})[name] = known[name].value(value)
     made = Request(checkpoint=checkpoint, **values.pop(""))
     return replace(made, **{record: replace(getattr(made, record), **inner) for record, inner in values.items()})
-
-
-@cache
-def parameters(record: type) -> Mapping[str, Parameter]:
-    """Every field with a flag of a record, and of the records within it, by its name."""
-    return {parameter.name: parameter for parameter in _parameters(record)}
-
-
-def _parameters(record: type) -> Iterator[Parameter]:
-    hints = get_type_hints(record, include_extras=True)
-    for each in fields(record):
-        hint = hints[each.name]
-        if isinstance(hint, type) and is_dataclass(hint) and each.default_factory is not MISSING:
-            default = each.default_factory()
-            for inner in _parameters(hint):
-                yield replace(inner, record=each.name, default=getattr(default, inner.name))
-        elif get_origin(hint) is Annotated:
-            kind, flag = get_args(hint)
-            yield Parameter(each.name, flag, kind, each.default)

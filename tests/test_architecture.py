@@ -13,7 +13,7 @@ PACKAGE = Path(sharpaudit.__file__).parent
 
 STOREYS = [
     {"errors"},
-    {"files", "strict_json"},
+    {"files", "flags", "strict_json"},
     {"card", "strict_yaml", "signatures"},
     {"stats", "ascent", "device", "transfer", "request"},
     {"metrics", "curvature", "corruptions", "attacks", "store"},

@@ -12,7 +12,8 @@ import typer
 from sharpaudit.cli.app import variable
 from sharpaudit.cli.parameters import with_parameters
 from sharpaudit.errors import SharpauditError, UnknownName, UsageError
-from sharpaudit.request import LIMITS, Parameter, Request, parameters, request
+from sharpaudit.flags import Parameter, parameters
+from sharpaudit.request import LIMITS, Request, request
 
 HERE = Path("x.safetensors")
 EVERY = parameters(Request)

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from sharpaudit import files
 from sharpaudit.errors import UnsafeInput, UsageError, clean, closest
-from sharpaudit.request import Parameter, Request, parameters
+from sharpaudit.flags import Parameter, parameters
+from sharpaudit.request import Request
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

@@ -12,7 +12,8 @@ import typer
 from sharpaudit.cli.app import search_path, variable
 from sharpaudit.cli.configuration import Layer, Options, of_file, of_project
 from sharpaudit.errors import UnsafeInput, UsageError, clean
-from sharpaudit.request import Request, parameters, request
+from sharpaudit.flags import parameters
+from sharpaudit.request import Request, request
 
 if TYPE_CHECKING:
     from sharpaudit.card import Setting
@@ -59,7 +60,7 @@ def requests(context: typer.Context, checkpoints: Sequence[Path], settings: Mapp
     Args:
         context: of the command.
         checkpoints: one request for each.
-        settings: what the command line, the environment and the files set, by the names of the `request.parameters`.
+        settings: what the command line, the environment and the files set, by the names of the `flags.parameters`.
 
     Raises:
         UsageError: a setting that cannot be.

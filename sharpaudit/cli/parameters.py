@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from sharpaudit.cli.app import variable
-from sharpaudit.request import Parameter, parameters
+from sharpaudit.flags import Parameter, parameters
 
 Command = Callable[..., Any]
 
