@@ -173,6 +173,12 @@ class TemperatureScaling:
     """True when a fit ended at the edge of its search range: the model is (nearly) always right, or always wrong, on a half."""
     scaled: Predictions
     """All examples, each scaled by the temperature of the half it does not belong to."""
+    first: Bools
+    """Which examples are of the first half."""
+    moves: Floats
+    """How much each example moves 1/T of its half, times n: its influence (n,), of mean 0 in each half."""
+    speed: Floats
+    """The derivative of each example's confidence in the 1/T it is scaled by (n,)."""
 
     @property
     def temperature(self) -> float:
@@ -218,11 +224,34 @@ def temperature_scaling(predictions: Predictions, *, rng: np.random.Generator) -
     bounds = (0.02, 50.0)
     fitted = [fit_temperature(predictions.logits[half], predictions.labels[half], bounds) for half in (first, ~first)]
     scale = np.where(first, fitted[1], fitted[0])
-    return TemperatureScaling(
-        temperatures=(fitted[0], fitted[1]),
-        at_bound=any(t in bounds for t in fitted),
-        scaled=Predictions.from_logits(predictions.logits / scale[:, None], predictions.labels),
-    )
+    scaled = Predictions.from_logits(predictions.logits / scale[:, None], predictions.labels)
+    moves = np.zeros(n)
+    for half, temperature in zip((first, ~first), fitted, strict=True):
+        if temperature not in bounds:
+            slope, curvature = _derivatives(predictions.logits[half], predictions.labels[half], temperature)
+            moves[half] = -n / len(slope) * (slope - slope.mean()) / curvature.mean()
+    centred = predictions.logits - predictions.logits.max(axis=1, keepdims=True)
+    speed = -scaled.confidence * (np.exp(log_softmax(predictions.logits / scale[:, None])) * centred).sum(axis=1)
+    return TemperatureScaling((fitted[0], fitted[1]), any(t in bounds for t in fitted), scaled, first, moves, speed)
+
+
+def _derivatives(logits: ArrayLike, labels: ArrayLike, temperature: float) -> tuple[Floats, Floats]:
+    """The first and second derivative of each example's NLL in 1/T (n,)."""
+    z = np.asarray(logits, dtype=np.float64)
+    p = np.exp(log_softmax(z / temperature))
+    mean = (p * z).sum(axis=1)
+    return mean - z[np.arange(len(z)), np.asarray(labels)], (p * (z - mean[:, None]) ** 2).sum(axis=1)
+
+
+def scaled_gap_columns(fitted: TemperatureScaling, bins: int = BINS) -> Floats:
+    """`gap_columns` after scaling; they vary with the examples in each bin and with those that the temperature was fitted on."""
+    scaled = fitted.scaled
+    bin_of = equal_width_bins(scaled.confidence, bins)
+    columns = gap_columns(scaled.confidence, scaled.correct, bin_of)
+    for half in (fitted.first, ~fitted.first):
+        moved = np.bincount(bin_of[~half], fitted.speed[~half], columns.shape[1]) / len(bin_of)
+        columns[half] += fitted.moves[half, None] * moved
+    return columns
 
 
 @dataclass(frozen=True)

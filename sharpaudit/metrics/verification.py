@@ -253,7 +253,8 @@ class Recomputation:
             case "temperature":
                 return Estimate(math.sqrt(math.prod(self._scaling.temperatures)), None)
             case "ece_after_temperature":
-                return self._ece(self._scaling.scaled, bins)
+                columns = calibration.scaled_gap_columns(self._scaling, bins)
+                return absolute_bootstrap(columns, self._resamples(len(test)))
             case "nll_after_temperature":
                 return bootstrap(self._scaling.scaled.nll, first_mean, self._resamples(len(test)))
         return None

@@ -10,8 +10,9 @@ How it is computed
     [0, 2], carry BCa bootstrap intervals, or, where few images carry the mean, Student's with the skewness of the images removed.
 
 When not to trust it
-    Test images the model was trained on; class accuracies over a handful of images: read their n. The worst class is chosen
-    after looking, so its own interval is too optimistic and is not given.
+    Test images the model was trained on; class accuracies over a handful of images: read their n. Where fewer than ten are wrong,
+    Wilson's interval still covers 95 to 96 %, but misses low nearly always when it misses. The worst class is chosen after
+    looking, so its own interval is too optimistic and is not given.
 
 Sources
     Wilson 1927; Newcombe 1998; Efron 1987 (BCa); Brier 1950.

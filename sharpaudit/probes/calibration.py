@@ -66,7 +66,8 @@ def calibration(bench: Workbench, options: CalibrationOptions) -> Iterator[Findi
     bins = min(options.bins, len(test))
     resamples = bench.resamples(len(test))
     equal_width = metric.equal_width_bins(test.confidence, bins)
-    ece = _gaps("calibration.ece", test, equal_width, f"{bins} equal-width bins", bins, resamples)
+    columns = metric.gap_columns(test.confidence, test.correct, equal_width)
+    ece = _gaps("calibration.ece", columns, f"{bins} equal-width bins", bins, resamples)
     floor = metric.ece_floor(test.confidence, rng=bench.rng("floor"), bins=bins, draws=options.floor_draws)
     yield ece
     yield measured(
@@ -82,16 +83,17 @@ def calibration(bench: Workbench, options: CalibrationOptions) -> Iterator[Findi
     debiased = Estimate(ece.value - floor.value, shifted, ece.reason)
     yield measured("calibration.ece_debiased", debiased, len(test), "ECE minus its floor; can be negative", {"bins": bins})
     equal_mass = metric.equal_mass_bins(test.confidence, bins)
-    yield _gaps("calibration.adaptive_ece", test, equal_mass, f"{bins} bins of equal mass", bins, resamples)
+    columns = metric.gap_columns(test.confidence, test.correct, equal_mass)
+    yield _gaps("calibration.adaptive_ece", columns, f"{bins} bins of equal mass", bins, resamples)
     yield _classwise(test, bins, resamples)
     yield from _maxima(test, bins, options.smallest_bin)
     yield from _temperature(bench, test, bins, resamples)
     yield NamedTable("reliability", _reliability(test, bins))
 
 
-def _gaps(name: str, test: Predictions, bin_of: NDArray[np.int64], method: str, bins: int, resamples: Resamples) -> Measured:
-    found = absolute_bootstrap(metric.gap_columns(test.confidence, test.correct, bin_of), resamples)
-    return measured(name, found, len(test), f"Σ over bins of |mean confidence − accuracy| × share, {method}", {"bins": bins})
+def _gaps(name: str, columns: Floats, method: str, bins: int, resamples: Resamples) -> Measured:
+    found = absolute_bootstrap(columns, resamples)
+    return measured(name, found, resamples.n, f"Σ over bins of |mean confidence − accuracy| × share, {method}", {"bins": bins})
 
 
 def _classwise(test: Predictions, bins: int, resamples: Resamples) -> Measured:
@@ -141,9 +143,8 @@ def _temperature(bench: Workbench, test: Predictions, bins: int, resamples: Resa
         {"first_half": first, "second_half": second},
         converged=not fitted.at_bound,
     )
-    after = metric.equal_width_bins(fitted.scaled.confidence, bins)
     method = f"{bins} equal-width bins, each half at the other half's temperature"
-    yield _gaps("calibration.ece_after_temperature", fitted.scaled, after, method, bins, resamples)
+    yield _gaps("calibration.ece_after_temperature", metric.scaled_gap_columns(fitted, bins), method, bins, resamples)
     found = bootstrap(fitted.scaled.nll, first_mean, resamples)
     method = "mean −log p of the label, each half at the other half's temperature"
     yield measured("calibration.nll_after_temperature", found, len(test), method)

@@ -9,7 +9,8 @@ How it is computed
     Hessian-vector products by reverse mode twice through a kept graph of the gradient, on the frozen probe set, examples
     weighted equally. One Lanczos run with full re-orthogonalisation finds the five *algebraically* largest eigenvalues and the
     smallest; the residual ‖Hv − λv‖/λ of each bounds its numerical error. λ_max has an interval over images: its eigenvector v is
-    stationary, so that to first order only the vᵀHᵢv of single images vary. Random starts in the complement of what converged
+    stationary, so that to first order only the vᵀHᵢv of single images vary; v follows the images that matter, which makes the
+    interval wider than it need be (99 % in simulation). Random starts in the complement of what converged
     give the density, ‖H‖_F = sqrt(Σλ²) and the negative mass, the share of Σλ² with λ < 0, by Lanczos quadrature, and take back
     `converged` from an eigenvalue beyond which they meet another. Where all P products cost no more, all eigenvalues are found.
     The trace of the Gauss–Newton matrix G is exact, from one backward pass a class, and so is each layer's share of it; of many

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sharpaudit.card import Interval
 from sharpaudit.stats.finite import finite
-from sharpaudit.stats.means import t_interval
+from sharpaudit.stats.means import t_interval, t_interval_of
 
 Floats = NDArray[np.float64]
 
@@ -139,13 +139,20 @@ def _skewness(x: Floats) -> float:
 
 
 def paired_bootstrap(a: ArrayLike, b: ArrayLike, statistic: Statistic, resamples: Resamples, level: float = 0.95) -> Estimate:
-    """`statistic` of B minus `statistic` of A on the same examples, with its BCa interval over examples."""
+    """`statistic` of B minus `statistic` of A on the same examples, with its BCa interval over examples.
+
+    A difference of means has Student's with the degrees of freedom of its own variance: its tails are heavy on both sides, where
+    BCa covers 92 to 94 %, and Student 95 to 96.
+    """
     first, second = _columns(a, resamples.n), _columns(b, resamples.n)
     if first.shape != second.shape:
         raise ValueError(f"expected columns of the same shape, got {first.shape} and {second.shape}")
     m = first.shape[1]
     if statistic is first_mean:
-        return bootstrap(second - first, first_mean, resamples, level)
+        change = (second - first)[:, 0]
+        if np.ptp(change) <= 1e-12 * max(1.0, float(np.abs(change).max())):
+            return bootstrap(change, first_mean, resamples, level)  # which knows nothing, and says so
+        return Estimate(float(change.mean()), t_interval_of(change, level))
     return bootstrap(
         np.concatenate([first, second], axis=1),
         lambda means: statistic(means[..., m:]) - statistic(means[..., :m]),

@@ -37,6 +37,11 @@ class Row:
         shares = f"{self.coverage:8.3f} {self.below:7.3f} {self.above:7.3f} {self.none:7.3f}"
         return f"{self.measure:<44} {self.method:<34} {self.n:>6} {self.runs:>6} {shares}"
 
+    @property
+    def wrong(self) -> float:
+        """Share of all audits that printed an interval without the truth in it."""
+        return (self.below + self.above) * (1 - self.none)
+
     def fair(self, least: float = 0.93, most: float = 0.97) -> bool:
         """Whether coverage lies within bounds and misses are even to a factor of two, up to three errors of the simulation."""
         error = 3 * math.sqrt(0.05 * 0.95 / self.runs)
@@ -55,14 +60,18 @@ def row(measure: str, n: int, intervals: Iterable[Interval | None], truth: float
     methods = [ci.method for ci in given]
     return Row(
         measure,
-        max(set(methods), key=methods.count),
+        max(set(methods), key=methods.count) if methods else "none given",
         n,
         len(found),
-        float(np.mean([ci.low <= truth <= ci.high for ci in given])),
-        float(np.mean([ci.high < truth for ci in given])),
-        float(np.mean([ci.low > truth for ci in given])),
+        _share([ci.low <= truth <= ci.high for ci in given], 1.0),
+        _share([ci.high < truth for ci in given], 0.0),
+        _share([ci.low > truth for ci in given], 0.0),
         1 - len(given) / len(found),
     )
+
+
+def _share(found: list[bool], of_none: float) -> float:
+    return float(np.mean(found)) if found else of_none
 
 
 def of_draws(measure: str, population: Floats, n: int, *, certain: float = 0.0, runs: int = 2000) -> Row:

@@ -129,7 +129,7 @@ def largest_eigenvalue() -> Iterator[Row]:
     yield of_examples("largest eigenvalue", 512, estimate, len(phi), 400)
 
 
-def gaps_of(measure: str, columns_of: Callable[[Predictions], Floats], runs: int = 300) -> Iterator[Row]:
+def gaps_of(measure: str, columns_of: Callable[[Predictions], Floats], runs: int = 600) -> Iterator[Row]:
     p = populations.predictions(populations.NETWORKS[1])
     for n in (500, 1000):
         resamples = Resamples(n, seed=0, num=500)
@@ -157,12 +157,12 @@ def calibrations() -> Iterator[Row]:
         return calibration.classwise_columns(softmax(p.logits), p.labels)
 
     def scaled(p: Predictions) -> Floats:
-        return equal_width(calibration.temperature_scaling(p, rng=np.random.default_rng(0)).scaled)
+        return calibration.scaled_gap_columns(calibration.temperature_scaling(p, rng=np.random.default_rng(0)))
 
     yield from gaps_of("ECE", equal_width)
     yield from gaps_of("adaptive ECE", equal_mass)
-    yield from gaps_of("class-wise ECE", classwise, runs=150)
-    yield from gaps_of("ECE after temperature", scaled, runs=200)
+    yield from gaps_of("class-wise ECE", classwise, runs=300)
+    yield from gaps_of("ECE after temperature", scaled, runs=600)
 
 
 def excess() -> Iterator[Row]:
@@ -333,7 +333,7 @@ def paired() -> Iterator[Row]:
     """Differences of two networks on the same images, as a comparison makes them."""
     a, b = (populations.predictions(name) for name in populations.NETWORKS)
     classes = [str(i) for i in range(10)]
-    for name, runs in (("clean.accuracy", 400), ("clean.nll", 400), ("clean.brier", 400), ("calibration.ece", 300)):
+    for name, runs in (("clean.accuracy", 2000), ("clean.nll", 2000), ("clean.brier", 2000), ("calibration.ece", 500)):
         resamples = Resamples(1000, seed=0, num=1000)
 
         def estimate(rows: Rows, name: str = name, resamples: Resamples = resamples) -> tuple[float, Interval | None]:
@@ -394,7 +394,7 @@ SIMULATED: Mapping[str, Callable[[], Iterator[Row]]] = {
     "sharpness.negative_mass": sums,
     "sharpness.soft_rank": sums,
     "sharpness.logdet_damped": sums,
-    "sharpness.trace_ggn": sums,
+    "sharpness.trace_ggn": flatness,
     "estimate.soft_rank_gap": sums,
     "sharpness.trace": sampled_trace,
     "estimate.tic": takeuchi,

@@ -247,3 +247,27 @@ def test_intervals_of_ece_cover_what_is_expected_at_this_n(n: int, overconfidenc
     # measured 0.929 to 0.977: bins whose gap is near its own noise are hard; 2,000 runs have a standard error of 0.005
     assert 0.92 <= np.mean(hits) <= 0.985
     assert 0.92 <= np.mean(excess) <= 0.985
+
+
+def test_gaps_after_scaling_vary_with_the_examples_that_the_temperature_was_fitted_on() -> None:
+    """The columns against leaving each example out of its bin, and out of the fit of its half, with bins as they were."""
+    rng = np.random.default_rng(5)
+    labels = rng.integers(4, size=120)
+    logits = 3 * rng.normal(size=(120, 4)) + 3 * np.eye(4)[labels]
+    fitted = calibration.temperature_scaling(Predictions.from_logits(logits, labels), rng=np.random.default_rng(0))
+    scaled, bins = fitted.scaled, 3
+    bin_of = calibration.equal_width_bins(scaled.confidence, bins)
+    columns = calibration.scaled_gap_columns(fitted, bins)
+    plain = calibration.gap_columns(scaled.confidence, scaled.correct, bin_of)
+    assert columns.mean(axis=0) == pytest.approx(plain.mean(axis=0), abs=1e-12)
+    changes = np.empty_like(columns)
+    for i in range(120):
+        kept = np.arange(120) != i
+        half = fitted.first if fitted.first[i] else ~fitted.first
+        again = calibration.fit_temperature(logits[half & kept], labels[half & kept])
+        confidence = np.where(half, scaled.confidence, softmax(logits / again).max(axis=1))
+        changes[i] = calibration.gap_columns(confidence, scaled.correct, bin_of)[kept].mean(axis=0) - plain.mean(axis=0)
+    linear = (columns.mean(axis=0) - columns) / 119
+    assert np.abs(changes - linear).max() < 0.1 * np.abs(linear).max()
+    assert np.corrcoef(changes.ravel(), linear.ravel())[0, 1] > 0.995
+    assert np.abs(changes - (plain.mean(axis=0) - plain) / 119).max() > 0.2 * np.abs(linear).max(), "the fit matters"
