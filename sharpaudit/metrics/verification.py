@@ -1,7 +1,7 @@
 """Do a card's numbers follow from the predictions kept beside it? Each is computed again, the way its probe did.
 
-What is a function of the predictions can be: accuracy, calibration, corruption. Of sharpness and flatness some keep their terms,
-whose mean they are. Whoever edits the card and all of these so that they agree is not caught here.
+What is a function of the predictions can be: accuracy, calibration, corruption, and their tables. Of sharpness and flatness some
+keep their terms, whose mean they are. Whoever edits the card and all of these so that they agree is not caught here.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from sharpaudit.metrics import calibration
 from sharpaudit.metrics.corruption import FAMILY
 from sharpaudit.metrics.predictions import Predictions, softmax
 from sharpaudit.metrics.recompute import Views, corruption_cells, source
+from sharpaudit.metrics.tables import wrong_tables
 from sharpaudit.metrics.terms import Terms
 from sharpaudit.stats import (
     Estimate,
@@ -82,6 +83,7 @@ def contradictions(card: Card, views: Views, terms: Mapping[str, Terms], wanted:
             yield f"{clean(name)} is no number, and has terms"
         elif not abs(of_terms.value - kept.value) <= OF_TERMS * max(abs(of_terms.value), float(np.abs(kept.values).max())):
             yield f"{clean(name)} is {of_terms.value:.6g} on the card and {kept.value:.6g} by its terms"
+    yield from wrong_tables(card, views)
     again, same_code = Recomputation(card, views), _is_of_this_code(card)
     for m in card.measurements:
         if isinstance(m, Measured) and (m.name in wanted or not again.is_large(m.name)):

@@ -21,6 +21,8 @@ from sharpaudit.report.document import Document, Name, Row, Section, Sheet
 
 CORRECTED = "†: the interval excludes zero, but among so many numbers one like it is expected by chance."
 
+DRAWS = "‡: the interval is of the random draws alone, on these images; others are not in it."
+
 FEW = 10
 """Views and correlations listed; the rest are in the JSON."""
 
@@ -111,6 +113,8 @@ def _differences(title: str, rows: Sequence[Difference], note: str = "") -> Sect
     ]
     if any(_corrected(row) for row in rows):
         why.append(CORRECTED)
+    if any(row.over == "draws" and row.ci for row in rows):
+        why.append(DRAWS)
     return _section(title, ("", "A", "B", "B − A", "n", "B is"), lines, "lrrrrl", " ".join(filter(None, [note, *why])))
 
 
@@ -122,7 +126,8 @@ def _corrected(row: Difference) -> bool:
 def _change(row: Difference) -> str:
     said = wording.said(row.difference, row.ci)
     sign = "+" if row.difference > 0 and said.value.strip("0.") else ""
-    return sign + said.value + (f" {said.interval}" if said.interval else "") + said.power
+    of_draws = "‡" if row.over == "draws" and said.interval else ""
+    return sign + said.value + (f" {said.interval}{of_draws}" if said.interval else "") + said.power
 
 
 def _quadrants(quadrants: Sequence[Quadrant]) -> list[Row]:

@@ -68,6 +68,9 @@ class Edit:
                     and own["name"].startswith(RECOMPUTED)
                 ):
                     return True
+            case ("tables", "class" | "reliability" | "corruption" as table, "rows", *rest):
+                hashed = len(rest) == 2 and self.before["tables"][table]["columns"][rest[1]] == "sha256"
+                return not hashed
             case ("data", "n" | "classes", *_) | ("train_data", "n") | ("predictions" | "measurements",):
                 return True
         return not VALIDATOR.is_valid(self.card)

@@ -98,6 +98,20 @@ def test_a_missing_interval_is_explained(pair: Comparison) -> None:
     assert "No interval for Fisher-Rao norm: too few." in terminal(changed).replace("\n", " ")
 
 
+def test_an_interval_of_draws_alone_is_marked_everywhere(pair: Comparison) -> None:
+    assert pair.pair is not None
+    assert "‡" not in markdown(pair)
+    drawn = [
+        row.model_copy(update={"over": "draws" if row.name.startswith("flatness.") else row.over})
+        for row in pair.pair.differences
+    ]
+    marked = pair.model_copy(update={"pair": pair.pair.model_copy(update={"differences": drawn})})
+    for text in (markdown(marked), terminal(marked), html(marked)):
+        assert text.count("]‡") == 1
+        assert "‡: the interval is of the random draws alone" in " ".join(text.split())
+    assert '"over":"draws"' in marked.model_dump_json()
+
+
 def test_fleet_has_board_matrices_and_correlations(fleet: Comparison) -> None:
     found = sheets(fleet)
     assert list(found) == ["Leaderboard", "Disagreement", "Error consistency", "Flatness against safety, rank correlations"]
