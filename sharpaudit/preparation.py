@@ -205,6 +205,8 @@ def _order(images: ImageSet, request: Request, model: LoadedModel) -> ClassOrder
 
 def _fitted(images: ImageSet, order: ClassOrder, model: LoadedModel) -> ImageSet:
     """The images as the network will see them: labelled by its outputs, and with a note on what is adapted."""
+    if model.subject.preprocessing.input_size[0] in (1, 3):
+        images = images.without_alpha()
     adapted = _adaptations(images, model.subject.preprocessing.input_size)
     images = order.applied(images)
     return replace(images, notes=(*images.notes, *adapted))

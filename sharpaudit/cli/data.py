@@ -84,7 +84,7 @@ def make_c(
     levels = tuple(int(part) if part in ("1", "2", "3", "4", "5") else 0 for part in severities.split(","))
     if 0 in levels:
         raise UsageError(f"--severities: expected some of 1 to 5 separated by commas, got '{clean(severities)}'")
-    images = open_images(data, limit=limit, search=search_path())
+    images = open_images(data, limit=limit, search=search_path()).without_alpha()
     with progress_bar("make-c") as report:
         made = write_synthetic(images, out, severities=levels, seed=seed, on_progress=lambda done: report("corrupting", done))
     if json:
@@ -110,7 +110,7 @@ def contact_sheet(
     from sharpaudit.data import open_images
 
     store.check_file(out)
-    images = open_images(data, search=search_path())
+    images = open_images(data, search=search_path()).without_alpha()
     if index >= len(images):
         raise UsageError(f"--index: expected 0 to {len(images) - 1}, got {index}")
     picture = sheet.contact_sheet(torch.tensor(images.images[index : index + 1])[0], index, seed=seed)

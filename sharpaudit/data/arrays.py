@@ -12,7 +12,7 @@ from sharpaudit.data.images import ImageSet, Labels, Pixels, numbered
 from sharpaudit.errors import DataError, clean
 from sharpaudit.request import Reading
 
-CHANNELS = (1, 3, 4)
+CHANNELS = (1, 2, 3, 4)
 MIN_SIDE = 2
 USUAL_RANGES = ((0, 1), (-1, 1), (0, 255), (0, 65535))
 """Of black and white in files of images."""
@@ -59,7 +59,10 @@ def image_set(
 
 
 def channels_last(images: Array) -> tuple[Array, tuple[str, ...]]:
-    """`images` as (n, h, w, channels) with 1 or 3 channels, and what was done; the channel axis is the one of size 1, 3 or 4."""
+    """`images` as (n, h, w, channels) with 1 to 4 channels, and what was done.
+
+    The channel axis is the last or the second: the one of size 1 to 4, and where both are, the one that leaves square images.
+    """
     notes: tuple[str, ...] = ()
     if images.ndim == 3:
         images = images[..., None]
@@ -67,14 +70,17 @@ def channels_last(images: Array) -> tuple[Array, tuple[str, ...]]:
         raise DataError(
             f"expected images (n, h, w), (n, h, w, c) or (n, c, h, w), got shape {images.shape}", hint="reshape flattened images"
         )
-    elif (images.shape[1] in CHANNELS) == (images.shape[3] in CHANNELS):
-        raise DataError(
-            f"expected one channel axis of size 1, 3 or 4, got shape {images.shape}", hint="store images as (n, h, w, c)"
-        )
-    elif images.shape[1] in CHANNELS:
-        images, notes = np.moveaxis(images, 1, 3), ("moved the channel axis last",)
-    if images.shape[3] == 4:
-        images, notes = images[..., :3], (*notes, "dropped the fourth (alpha) channel")
+    else:
+        _, first, between, last = images.shape
+        axes = [axis for axis, size in ((1, first), (3, last)) if size in CHANNELS]
+        if len(axes) == 2 and (first == between) != (between == last):
+            axes = [3 if first == between else 1]
+        if len(axes) != 1:
+            raise DataError(
+                f"expected one channel axis of size 1 to 4, got shape {images.shape}", hint="store images as (n, h, w, c)"
+            )
+        if axes == [1]:
+            images, notes = np.moveaxis(images, 1, 3), ("moved the channel axis last",)
     if min(images.shape[1:3]) < MIN_SIDE:
         raise DataError(f"expected images of at least {MIN_SIDE}×{MIN_SIDE} pixels, got {images.shape[1]}×{images.shape[2]}")
     return images, notes

@@ -16,7 +16,7 @@ from sharpaudit.card import DataRecord
 from sharpaudit.errors import DataError, UsageError
 
 Pixels = NDArray[np.uint8]
-"""Images as stored, before any preprocessing: (n, h, w, channels), channels 1 or 3."""
+"""Images as stored, before any preprocessing: (n, h, w, channels), channels 1 to 4."""
 
 Labels = NDArray[np.int64]
 
@@ -164,6 +164,12 @@ class ImageSet:
     def take(self, indices: NDArray[np.int64]) -> ImageSet:
         """The examples at `indices`, in that order."""
         return self._selected(np.asarray(indices, dtype=np.int64))
+
+    def without_alpha(self) -> ImageSet:
+        """The same images without a fourth channel, where they have one; only arrays do."""
+        if self.shape[2] != 4 or not isinstance(self.images, np.ndarray):
+            return self
+        return replace(self, images=self.images[..., :3], notes=(*self.notes, "dropped the fourth (alpha) channel"))
 
     def _selected(self, key: slice | NDArray[np.int64]) -> ImageSet:
         lazy = not isinstance(self.images, np.ndarray)

@@ -18,9 +18,9 @@ LUMINANCE = (0.2989, 0.587, 0.114)
 def to_input(images: Tensor, preprocessing: Preprocessing) -> Tensor:
     """The network's input for stored images: channels adapted, resized if need be, scaled to [0, 1], normalised.
 
-    One channel becomes three by repetition, three become one by luminance. Images that already have the input size are never
-    resampled; others are resized with antialiasing so that the centre crop is `crop_pct` of them, and rounded to 8 bits, as
-    torchvision does with stored images.
+    One channel becomes three by repetition, three become one by luminance; a fourth (alpha) is dropped for both. Images that
+    already have the input size are never resampled; others are resized with antialiasing so that the centre crop is `crop_pct`
+    of them, and rounded to 8 bits, as torchvision does with stored images.
 
     Args:
         images: 8-bit pixels (b, h, w, c) on any device.
@@ -46,7 +46,11 @@ def _with_channels(pixels: Tensor, channels: int) -> Tensor:
     if (present, channels) == (3, 1):
         weights = sent(torch.tensor(LUMINANCE).view(3, 1, 1), pixels.device)
         return (pixels * weights).sum(1, keepdim=True).floor()
-    raise DataError(f"the images have {present} channels, the network takes {channels}", hint="only 1 and 3 are converted")
+    if present == 4 and channels in (1, 3):
+        return _with_channels(pixels[:, :3], channels)
+    raise DataError(
+        f"the images have {present} channels, the network takes {channels}", hint="only 1, 3 and RGBA become 1 or 3 channels"
+    )
 
 
 def _resized(pixels: Tensor, target: tuple[int, int], preprocessing: Preprocessing) -> Tensor:

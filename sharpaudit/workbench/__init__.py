@@ -158,9 +158,15 @@ class Workbench:
 
     @property
     def corruption_cells(self) -> list[Cell]:
-        """The corruptions and severities there are."""
+        """The corruptions and severities there are.
+
+        Raises:
+            NotApplicable: the images have other channels than one or three, which nobody has defined corruptions for.
+        """
         if self._stored is not None:
             return self._stored.cells
+        if (channels := self._test.shape[2]) not in (1, 3):
+            raise NotApplicable(f"corruptions are defined for grey and RGB images, these have {channels} channels")
         return [(name, severity) for name in NAMES for severity in SEVERITIES]
 
     def corrupted(self, name: str, severity: int, limit: int | None = None) -> Predictions:

@@ -155,6 +155,49 @@ def trained(seed: int) -> Case:
         return fitted(module, f"{seed}: {words} {normalisation}", size, channels, seed=seed, mean=mean, std=std)
 
 
+class Function(nn.Module):
+    """An activation that no list has."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Its value at each number."""
+        match self.name:
+            case "quick_gelu":
+                return x * torch.sigmoid(1.702 * x)
+            case "squareplus":
+                return (x + torch.sqrt(x * x + 1)) / 2
+            case "swish2":
+                return x * torch.sigmoid(2 * x)
+            case "bent_relu":
+                return functional.relu(x) + 0.2 * torch.tanh(x)
+        return torch.sin(x)
+
+
+def strange(seed: int) -> Case:
+    """A network that is none of those that are thought of: another activation, one here and one there, a dilation."""
+    draw = random.Random(seed)
+    names = ["quick_gelu", "squareplus", "swish2", "bent_relu", "sin", "relu then tanh", "gelu then relu", "dilated"]
+    name = names[seed % len(names)]
+    size, channels, kernel = draw.choice([16, 20, 24]), draw.choice([1, 3]), draw.choice([3, 5])
+    first, second = (
+        (nn.ReLU(), nn.Tanh()) if name == "relu then tanh" else (nn.GELU(), nn.ReLU()) if name == "gelu then relu" else
+        (nn.ReLU(), nn.ReLU()) if name == "dilated" else (Function(name), Function(name))
+    )  # fmt: skip
+    dilation = 2 if name == "dilated" else 1
+    pad = dilation * (kernel // 2)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = nn.Sequential(
+            nn.Conv2d(channels, 12, 3, padding=1), first, nn.MaxPool2d(2),
+            nn.Conv2d(12, 16, kernel, padding=pad, dilation=dilation), second, nn.MaxPool2d(2),
+            nn.Flatten(), nn.Linear(16 * (size // 4) ** 2, 32), second, nn.Linear(32, 10),
+        )  # fmt: skip
+        return fitted(module, f"{seed}: {name} {size}px {channels}ch k{kernel}", size, channels, seed=seed, mean=0.5, std=0.5)
+
+
 def fitted(
     module: nn.Sequential,
     name: str,

@@ -6,8 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from sharpaudit.checkpoints import LoadedModel, load
+from sharpaudit.errors import ArchitectureError
+from sharpaudit.preparation import prepare
+from sharpaudit.request import Request
 
 REAL = Path(__file__).parents[3] / "shared" / "real"
 pytestmark = [pytest.mark.real, pytest.mark.skipif(not REAL.exists(), reason="needs ../shared/real beside the repository")]
@@ -54,6 +58,47 @@ def test_scores_what_its_readme_says(name: str) -> None:
     out = logits(model, pixels)
     assert int((out.argmax(1) == labels).sum()) == correct
     assert torch.nn.functional.cross_entropy(out, labels).item() == pytest.approx(loss, abs=2e-4)
+
+
+def test_a_renamed_network_scores_the_same(tmp_path: Path) -> None:
+    state = torch.load(REAL / "ckpt" / "akamaster_resnet20-12fca82f.th", map_location="cpu")["state_dict"]
+    torch.save(
+        {name.replace("module.layer", "net.stage").replace("conv", "c"): v for name, v in state.items()}, tmp_path / "n.pt"
+    )
+    prepared = prepare(Request(checkpoint=tmp_path / "n.pt", data=f"npz:{REAL / 'data/cifar10_test1000_lossless.npz'}"))
+    assert prepared.model.subject.architecture_origin == "structure, confirmed by labelled images"
+    assert "by order and shapes of the layers, not by names (467 of 512 images right)" in prepared.model.doubts[0]
+    pixels, labels = images("akamaster_resnet20-12fca82f.th")
+    assert int((logits(prepared.model, pixels).argmax(1) == labels).sum()) == 915
+
+
+@pytest.mark.slow
+def test_unpadded_convolutions_are_not_taken_for_the_padded_ones_of_the_zoo_on_smaller_images(tmp_path: Path) -> None:
+    """Its shapes are those of ``zoo:convnet_strided`` at 20 by 20."""
+    pixels, labels = images("mnist")
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(1, 16, 4, 2), nn.ReLU(), nn.Conv2d(16, 32, 4, 2), nn.ReLU(), nn.Flatten(), nn.Linear(800, 100), nn.ReLU(),
+        nn.Linear(100, 10),
+    )  # fmt: skip
+    optimizer = torch.optim.Adam(net.parameters(), 2e-3)
+    for chosen in torch.split(torch.cat([torch.randperm(9000) for _ in range(4)]), 64):
+        optimizer.zero_grad()
+        torch.autograd.backward(torch.nn.functional.cross_entropy(net(pixels[chosen]), labels[chosen]))
+        optimizer.step()
+    torch.save(net.state_dict(), tmp_path / "net.pt")
+    stored = (pixels[9000:] * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    np.savez(tmp_path / "test.npz", images=stored, labels=labels[9000:].numpy())
+    try:
+        prepared = prepare(Request(checkpoint=tmp_path / "net.pt", data=f"npz:{tmp_path / 'test.npz'}"))
+    except ArchitectureError as error:
+        assert "conv 16 4x4 stride 2, relu, conv 32 4x4 stride 2" in str(error.hint)
+        return
+    assert prepared.model.subject.preprocessing.input_size == [1, 28, 28]
+    with torch.no_grad():
+        wanted = int((net(pixels[9000:]).argmax(1) == labels[9000:]).sum())
+    found = int((logits(prepared.model, pixels[9000:]).argmax(1) == labels[9000:]).sum())
+    assert found == wanted or (prepared.model.doubts and abs(found - wanted) <= 10)
 
 
 def test_says_what_was_done() -> None:

@@ -26,7 +26,7 @@ from sharpaudit.data import to_input
 from sharpaudit.errors import ArchitectureError, SharpauditError, UsageError
 from sharpaudit.preparation import Prepared, prepare
 from sharpaudit.request import PreprocessingOverrides, Request
-from tests.checkpoints.plain_networks import Case, fitted, trained
+from tests.checkpoints.plain_networks import Case, fitted, strange, trained
 
 SEED = int(os.environ.get("SHARPAUDIT_PLAIN_SEED", "100"))
 """First of the thirty networks of the slow test."""
@@ -286,7 +286,20 @@ def test_without_images_it_is_refused_with_likely_descriptions(case: Case, tmp_p
     assert inspect(path).plain[0] == "4 layers in a row: conv 12 5x5, conv 16 3x3, linear 144 to 40, linear 40 to 10"
 
 
+@pytest.mark.parametrize("channels", [2, 4])
+def test_two_and_four_channels_go_from_the_file_to_the_network(channels: int, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(channels, 8, 3, 2), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 49, 10))
+    case = fitted(net, "channels", 16, channels, seed=0, mean=0.5, std=0.5, copies=2, epochs=1)
+    text, half = "seq(conv 8 3x3 stride 2, relu, linear 10)", PreprocessingOverrides(mean=(0.5,), std=(0.5,))
+    prepared = prepare(replace(request(case, tmp_path), architecture=text, preprocessing=half))
+    assert prepared.model.subject.preprocessing.input_size == [channels, 16, 16]
+    assert right_answers(prepared) == case.correct
+
+
 COUNT = 30
+NEXT_TO_THE_SAME = 0.01
+"""Share of images by which the count of a network may be off where the card says that images leave it open."""
 
 
 @pytest.fixture(scope="module")
@@ -306,7 +319,9 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
         else:
             right = right_answers(prepared)
             doubts = " flagged" * bool(prepared.model.doubts)
-            outcome = f"{'right' if right == network.correct else 'wrong'}{doubts}"
+            off = abs(right - network.correct)
+            near = off <= NEXT_TO_THE_SAME * len(network.labels)
+            outcome = f"{'right' if off == 0 else 'near' if near and doubts else 'wrong'}{doubts}"
             told = f"{right} {prepared.model.subject.architecture}"
         found[outcome] = found.get(outcome, 0) + 1
         print(f"{outcome:<14} {network.correct:>5} {time.process_time() - began:4.0f} s  {network.name} -> {told}")
@@ -320,9 +335,32 @@ def test_none_of_thirty_networks_is_taken_for_another_without_a_word(outcomes: d
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="of 30 from seed 100, 19 are loaded, and 7 of these are right to the count")
-def test_most_of_thirty_networks_are_loaded_and_right_to_the_count(outcomes: dict[str, int]) -> None:
+def test_most_of_thirty_networks_are_loaded_and_next_to_right(outcomes: dict[str, int]) -> None:
+    loaded = COUNT - outcomes.get("asked", 0)
+    assert loaded >= 0.8 * COUNT
+    assert outcomes.get("wrong flagged", 0) <= 2
+
+
+@pytest.mark.slow
+@pytest.mark.xfail(reason="mean and std of the trainer's own images, and activations that answer alike, cannot be had exactly")
+def test_most_of_thirty_networks_are_right_to_the_count(outcomes: dict[str, int]) -> None:
     assert outcomes.get("right", 0) + outcomes.get("right flagged", 0) >= 0.8 * COUNT
+
+
+@pytest.mark.slow
+def test_no_network_outside_the_hypotheses_is_taken_for_another_without_a_word(tmp_path: Path) -> None:
+    for seed in range(9000, 9010):
+        network = strange(seed)
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        try:
+            prepared = prepare(request(network, folder))
+        except ArchitectureError as error:
+            print(f"asked {network.name}: {str(error)[:100]}")
+            continue
+        right = right_answers(prepared)
+        print(f"{right} of {network.correct} {network.name}: {prepared.model.subject.architecture} {prepared.model.doubts}")
+        assert prepared.model.doubts or right == network.correct, f"seed {seed}"
 
 
 @pytest.mark.slow

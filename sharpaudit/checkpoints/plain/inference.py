@@ -126,7 +126,7 @@ def infer(
         raise _nothing_fits(found[0], size)
     if not verdict.accepted:
         options = [verdict.best, *verdict.rivals][:5]
-        shown = " or ".join(f"--arch '{written(h.description, h.chain.inputs)}'" for h in options)
+        shown = " or ".join(dict.fromkeys(f"--arch '{written(h.description, h.chain.inputs)}'" for h in options))
         raise ArchitectureError(
             f"the weights fit {verdict.tried:,} plain networks and the labelled images do not tell which: {verdict.told}",
             hint=f"choose one: {shown}",
@@ -194,7 +194,8 @@ def _size(chain: Chain, overrides: PreprocessingOverrides | None, images: Labell
     if stored:
         channels, height, width = stored
         if chain.convs:
-            return (chain.inputs if {chain.inputs, channels} <= {1, 3} else channels, height, width)
+            convertible = chain.inputs in (1, 3) and channels in (1, 3, 4)
+            return (chain.inputs if convertible else channels, height, width)
         fitting = [c for c in dict.fromkeys((channels, 1, 3)) if c * height * width == chain.inputs]
         return (fitting[0], height, width) if fitting else None
     if not chain.convs:

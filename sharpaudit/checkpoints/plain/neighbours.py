@@ -78,9 +78,9 @@ def strangeness(hypothesis: Hypothesis) -> float:
     odd_pads = sum(not (same or valid) for same, valid in zip(padded, unpadded, strict=True))
     mixed = not (all(padded) or all(unpadded))
     unlike = len({layer.kind for layer in pools}) > 1
-    late = any(isinstance(a, Pool) and isinstance(b, Activation) for a, b in pairwise(layers))
-    rest = 2 * mixed + 4 * unlike + sum(pool.stride != pool.kernel or pool.pad != (0, 0) for pool in pools) + 8 * late
-    return 3 * odd_pads + rest + {0: 0, 1: 3, 2: 10}[_rarity(hypothesis)]
+    seldom = 15 * odd(hypothesis) + 15 * any(isinstance(a, Pool) and isinstance(b, Activation) for a, b in pairwise(layers))
+    rest = 2 * mixed + 4 * unlike + sum(pool.stride != pool.kernel or pool.pad != (0, 0) for pool in pools)
+    return 3 * odd_pads + rest + seldom + {0: 0, 1: 3, 2: 20}[_rarity(hypothesis)]
 
 
 def _rarity(hypothesis: Hypothesis) -> int:

@@ -47,12 +47,12 @@ class Stationarity:
 
 
 def block_of(n: int) -> NDArray[np.int64]:
-    """The block of each image: neighbours share one, so that it has as many images with even places as with odd ones."""
-    return np.arange(n // 2).repeat(2) * BLOCKS // max(n // 2, 1)
+    """The block of each image."""
+    return np.arange(n) * BLOCKS // max(n, 1)
 
 
 def stationarity(network: nn.Sequential, images: Tensor, labels: Tensor, sharpness: float) -> Stationarity:
-    """How far the weights of a network are from rest, judged by an even number of images.
+    """How far the weights of a network are from rest, judged by some images.
 
     Args:
         network: layers one after the other, in eval mode.
@@ -64,12 +64,11 @@ def stationarity(network: nn.Sequential, images: Tensor, labels: Tensor, sharpne
 
 
 def from_products(products: Products) -> Stationarity:
-    """The same from the inner products of the gradients of an even number of images."""
+    """The same from the inner products of the gradients of all pairs of images."""
     own, every = float(np.trace(products)), float(products.sum())
-    folds = _whitened(products)
-    block = block_of(len(products))[::2]
-    left_out = np.array([_statistic(folds, block != each) for each in range(BLOCKS)])
-    return Stationarity(_statistic(folds, block >= 0), left_out, (every - own) / own if own > 0 else 0.0)
+    summed, blocks = _whitened(products), np.arange(BLOCKS)
+    left_out = np.array([_statistic(summed, len(products), blocks != each) for each in blocks])
+    return Stationarity(_statistic(summed, len(products), blocks >= 0), left_out, (every - own) / own if own > 0 else 0.0)
 
 
 def gradient_products(network: nn.Sequential, images: Tensor, labels: Tensor, sharpness: float) -> Products:
@@ -134,30 +133,31 @@ def _factors(module: nn.Module, before: Tensor, behind: Tensor) -> Iterator[Tens
             yield torch.cat([part.flatten(2).sum(2) if part.dim() > 2 else part for part in (behind * normalised, behind)], 1)
 
 
-def _whitened(products: Products) -> list[Products]:
-    """Products of the gradients of half of the images in the metric of (F + l)^-1, F from the other half; both ways round."""
-    halves = np.arange(0, len(products), 2), np.arange(1, len(products), 2)
-    found = []
-    for measured, asked in (halves, halves[::-1]):
-        moments = products[np.ix_(measured, measured)] / len(measured)
-        damping = DAMPING * _largest_eigenvalue(moments) or 1.0
-        across = products[np.ix_(asked, measured)]
-        inner = np.linalg.solve(moments + damping * np.eye(len(measured)), across.T) / len(measured)  # Woodbury
-        whitened = (products[np.ix_(asked, asked)] - across @ inner) / damping
-        np.fill_diagonal(whitened, 0.0)  # pairs of different images: their products have no bias
-        found.append(whitened)
+def _whitened(products: Products) -> Products:
+    """Products of the gradients in the metric of (F + l)^-1, those of an image with itself left out, summed over blocks.
+
+    F holds each image's own gradient too, so that no image counts without bound. It does not see the sign of a gradient: products
+    of different images have no bias where gradients are as often one way as the other.
+    """
+    n = len(products)
+    moments = torch.tensor(products) / n
+    damping = DAMPING * _largest_eigenvalue(moments) or 1.0
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky((moments / damping + torch.eye(n)).float())).double()
+    whitened = n * (torch.eye(n) - inverse).fill_diagonal_(0.0)  # G (F + l)^-1 G' by Woodbury
+    blocks = functional.one_hot(torch.tensor(block_of(n)), BLOCKS).double()
+    found: Products = (blocks.T @ whitened @ blocks).numpy()
     return found
 
 
-def _largest_eigenvalue(matrix: Products) -> float:
+def _largest_eigenvalue(matrix: Tensor) -> float:
     """Of a matrix without negative eigenvalues; power iteration, which is exact enough for a damping."""
-    direction = matrix.sum(1) + np.diag(matrix)
+    direction = matrix.sum(1) + matrix.diagonal()
     for _ in range(POWER_STEPS):
-        direction = matrix @ (direction / (np.linalg.norm(direction) or 1.0))
-    return float(np.linalg.norm(direction))
+        direction = matrix @ (direction / (direction.norm() or 1.0))
+    return float(direction.norm())
 
 
-def _statistic(folds: list[Products], kept: NDArray[np.bool_]) -> float:
-    n, count = 2 * len(kept), int(kept.sum())
-    rows = kept.astype(np.float64)
-    return n * float(sum(rows @ fold @ rows for fold in folds)) / (len(folds) * count * (count - 1))
+def _statistic(summed: Products, n: int, kept: NDArray[np.bool_]) -> float:
+    """The statistic for `n` images, from the blocks that are kept."""
+    share = float(kept.mean())
+    return float(summed[np.ix_(kept, kept)].sum()) / (share * (share * n - 1))

@@ -121,7 +121,7 @@ class Trial:
 
     def stationarity(self, hypothesis: Hypothesis, score: Score, n: int) -> Stationarity:
         """How far the weights are from where training of this network would leave them, from the first `n` images."""
-        n = min(n, len(self)) // 2 * 2
+        n = min(n, len(self))
         mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (hypothesis.normalisation.mean, hypothesis.normalisation.std))
         return stationarity(self.network(hypothesis), (self._images[:n] - mean) / std, self._labels[:n], score.sharpness)
 

@@ -27,6 +27,8 @@ CLEAR_LOSS, CLEAR_NATS = 5.0, 25.0
 activation may better the loss of a trained network without chance: by 9 nats and 7 standard errors in one of 60 networks."""
 CLEAR, LIKELY = 3.0, 1.64
 """Standard errors of a difference of all evidence by which a network is told from a rival, and by which it is taken, flagged."""
+ODDS = 10.0
+"""Nats, strangeness counted in, by which a rival that chance may explain is still too unlikely to ask about; it is flagged."""
 MATTERS = 5.0
 """Nats below which such a difference counts for nothing, however certain it is."""
 RESTLESS = 8.0
@@ -128,8 +130,11 @@ class Race:
         def within(deviations: float, hypotheses: list[Hypothesis]) -> list[Hypothesis]:
             return [h for h in hypotheses if not (h in weighed and weighed[h].above(weighed[taken], deviations))]
 
+        def unlikely(h: Hypothesis) -> bool:
+            return h in weighed and weighed[h].nats + strangeness(h) > weighed[taken].nats + strangeness(taken) + ODDS
+
         rivals = within(CLEAR, [h for h in usual if h != taken])
-        close = within(LIKELY, [h for h in rivals if not rare(h)])
+        close = within(LIKELY, [h for h in rivals if not rare(h) and not unlikely(h)])
         return self._closed(taken, rivals, close, scores, weighed[taken].unrest)
 
     def _weighed(self, hypothesis: Hypothesis) -> Evidence:
@@ -137,7 +142,7 @@ class Race:
         if hypothesis not in self._evidence:
             score = self.scores([hypothesis], len(self._trial))[hypothesis]
             found = self._trial.stationarity(hypothesis, score, WEIGHED)
-            n = min(WEIGHED, len(self._trial)) // 2 * 2
+            n = min(WEIGHED, len(self._trial))
             loss, block = score.loss[:n], block_of(n)
             left_out = np.array([n * loss[block != each].mean() for each in range(BLOCKS)])
             self._evidence[hypothesis] = Evidence(
