@@ -76,8 +76,8 @@ def believed(signature: bytes, run: Path, key: Path) -> bool:
         bundle = json.loads(signature)
         envelope, public = bundle["dsseEnvelope"], serialization.load_pem_public_key(key.read_bytes())
         assert isinstance(public, ec.EllipticCurvePublicKey)
-        kind, payload = envelope["payloadType"], base64.b64decode(envelope["payload"], validate=True)
-        sig = base64.b64decode(envelope["signatures"][0]["sig"], validate=True)
+        kind, payload = envelope["payloadType"], base64.b64decode(envelope["payload"])
+        sig = base64.b64decode(envelope["signatures"][0]["sig"])  # what follows the padding is not read, and says nothing
         message = b"DSSEv1 %d %s %d %s" % (len(kind), kind.encode(), len(payload), payload)
         public.verify(sig, message, ec.ECDSA(hashes.SHA256()))
         listed = {each["name"]: each["digest"] for each in json.loads(payload)["predicate"]["resources"]}
