@@ -83,7 +83,8 @@ def perturbation(bench: Workbench, options: PerturbationOptions) -> Iterator[Fin
     yield from _over_draws("sharpness.random", frozen.absolute, "mean |L(θ+ε) − L(θ)|/ρ, frozen images, ±ε pairs", shared)
     if frozen.resolved:
         method = "mean ½(L(θ+ε) + L(θ−ε)) − L(θ), frozen images"
-        yield from _over_draws("sharpness.random_antithetic", frozen.antithetic, method, shared)
+        # unpaired: of near copies the second difference is made by the one image in hundreds that meets a kink of a ReLU
+        yield from _over_draws("sharpness.random_antithetic", replace(frozen.antithetic, terms=None), method, shared)
     else:
         yield Skipped(
             name="sharpness.random_antithetic",

@@ -105,7 +105,6 @@ def tables(module: nn.Module) -> Mapping[str, Floats]:
     average = average_case(o, Ball.around(o, "linf", 0.1, adaptive=True), draws=240, seed=0)
     found = {
         "sharpness.random": random.absolute,
-        "sharpness.random_antithetic": random.antithetic,
         "sharpness.average/linf": average.plain,
         "sharpness.average/linf/normalised": average.normalised,
     }
@@ -126,11 +125,6 @@ def crossed_rows(words: str, a: nn.Module, b: nn.Module, runs: int) -> Iterator[
         yield row(f"{measure}, {words}", 32, found, float((second[measure] - table).mean()))
 
 
-KINKED = {"sharpness.random_antithetic, plain, moved", "sharpness.random_antithetic, sam, moved"}
-"""Known to fall short: of near copies the second difference is made by the one image in hundreds that meets a kink. Probe sets
-without it give an interval in 36 and 15 % of audits, and it is wrong."""
-
-
 @pytest.mark.slow
 def test_paired_intervals_of_flatness_cover() -> None:
     """Where most audits give an interval it covers; where few images decide, few do, and few print one that is wrong."""
@@ -139,4 +133,4 @@ def test_paired_intervals_of_flatness_cover() -> None:
     found = [each for words, a, b in pairs for each in [*rows_of(words, a, b, 1500), *crossed_rows(words, a, b, 500)]]
     print("", HEADER, *(each.line for each in found), sep="\n")
     assert [each.line for each in found if each.none < 0.5 and not each.fair(0.92, 0.98)] == []
-    assert [each.line for each in found if each.wrong > 0.1 and each.measure not in KINKED] == []
+    assert [each.line for each in found if each.wrong > 0.1] == []
