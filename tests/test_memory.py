@@ -75,10 +75,10 @@ def test_half_as_much_is_half_of_what_was_used() -> None:
     """Not of a bound that was far away: a ResNet would be tried eight times more."""
     c = case("conv", n=40)
     o = Objective(*c, batch_size=40)
-    assert o.shards.held == Sizes(SHARD, GRAPH_BYTES), "nothing is kept yet"
+    assert o.held == Sizes(SHARD, GRAPH_BYTES), "nothing is kept yet"
     o.hvp(torch.ones(o.num_parameters))
-    assert o.shards.held == Sizes(32, o.shards.memory) and o.shards.memory < 10**6
-    assert o.shards.held.halved() == Sizes(16, o.shards.memory // 2)
+    assert o.held == Sizes(32, o.shards.memory) and o.shards.memory < 10**6
+    assert o.held.halved() == Sizes(16, o.shards.memory // 2)
 
 
 def test_a_dry_run_too_makes_do_with_less() -> None:

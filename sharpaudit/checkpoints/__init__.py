@@ -231,10 +231,17 @@ def _looked_for(weights: state_dict.Weights, evidence: _Evidence, image_size: in
             if "image_size" in fits[0].changed and image_size is None:
                 raise plain.undecided(chains, _sides(evidence))
             return _Found(fits, "fingerprint")
-        if plain.confirmed(
-            fits[0], chains, weights, evidence.images, evidence.overrides, allow_nonfinite=evidence.allow_nonfinite
-        ):
-            return _Found(fits, "fingerprint")
+        stands = plain.confirmed(
+            fits[0],
+            chains,
+            weights,
+            evidence.images,
+            evidence.overrides,
+            given=evidence.normalisation,
+            allow_nonfinite=evidence.allow_nonfinite,
+        )
+        if stands:
+            return _Found([stands.resolved, *fits[1:]], stands.origin, stands.steps, stands.doubts)
     try:
         inferred = plain.infer(
             chains,

@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from torch import Tensor, nn
-
 from sharpaudit.card import Signature, Subject
 from sharpaudit.checkpoints import fingerprint, preprocessing
 from sharpaudit.checkpoints.contents import FileContents
@@ -17,6 +15,8 @@ from sharpaudit.errors import ArchitectureError, clean
 from sharpaudit.request import PreprocessingOverrides
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from sharpaudit.checkpoints.functions import Function
 
 
@@ -33,6 +33,8 @@ class Predictor(Protocol):
 
 def named_layers(predictor: Predictor) -> list[tuple[str, nn.Module]]:
     """The layers of a network, itself included, with their names; none of another predictor."""
+    from torch import nn
+
     return list(predictor.named_modules()) if isinstance(predictor, nn.Module) else []
 
 
@@ -57,6 +59,8 @@ class LoadedModel:
         Raises:
             TypeError: the predictor is none.
         """
+        from torch import nn
+
         if not isinstance(self.predictor, nn.Module):
             raise TypeError(f"a {type(self.predictor).__name__} is no network")
         return self.predictor

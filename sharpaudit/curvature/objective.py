@@ -122,6 +122,7 @@ class Objective:
         """The number n of examples of the probe set, here and elsewhere."""
         self._within = within or sizes(inputs.device)
         self._shards: Shards[_Graph] | None = None
+        self._is_perturbed = False
         self._symmetric = False
         check(module, self.inputs[:4])
         self._folds = foldable(module, self.inputs[:4])
@@ -157,7 +158,12 @@ class Objective:
                 weight_bytes=self.num_parameters * self.dtype.itemsize,
                 num_threads=torch.get_num_threads() if self.inputs.device.type == "cpu" else 1,
             )
-        return self._shards
+        return self._shards.unkept() if self._is_perturbed else self._shards
+
+    @property
+    def held(self) -> Sizes:
+        """What of the bounds on the graphs is made use of; known without building one, as it is asked when memory ran out."""
+        return self._shards.held if self._shards else self._within
 
     @cached_property
     def _cost(self) -> GraphBytes:
@@ -189,14 +195,14 @@ class Objective:
 
         θ itself is not written to, so leaving restores it bit for bit and retained graphs stay valid.
         """
-        saved = self.theta, self._buffers, self._shards
+        saved = self.theta, self._buffers, self._is_perturbed
         self.theta = [(t.detach() + d).requires_grad_() for t, d in zip(self.theta, self.split(delta), strict=True)]
         self._buffers = {**self._buffers, **(buffers or {})}
-        self._shards = self._shards and self._shards.unkept()
+        self._is_perturbed = True
         try:
             yield
         finally:
-            self.theta, self._buffers, self._shards = saved
+            self.theta, self._buffers, self._is_perturbed = saved
 
     def variant(
         self, examples: slice | NDArray[np.int64] = slice(None), readout: Callable[[Tensor], Tensor] | None = None

@@ -117,7 +117,7 @@ class Shards(Generic[Graph]):
     def unkept(self) -> Shards[Graph]:
         """The same shards, of which no graph is kept: for parameters that are met once."""
         other = self._without_graphs()
-        other._keeps = False
+        other.threads, other._keeps = self.threads, False
         return other
 
     def _without_graphs(self) -> Shards[Graph]:

@@ -43,6 +43,6 @@ class Shelf:
         if self.batch_size == 1 and self.within.least:
             return False
         self.batch_size = max(1, self.batch_size // 2)
-        self.within = (self.objective.shards.held if self.objective else self.within).halved()
+        self.within = (self.objective.held if self.objective else self.within).halved()
         self.own_passes, self.objective = self.passes, None
         return True

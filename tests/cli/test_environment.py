@@ -116,7 +116,9 @@ def test_nothing_about_user_host_or_folders_is_written(run: Command, tmp_path: P
     np.savez(private / "test.npz", images=rng.integers(0, 256, (20, 8, 8), dtype=np.uint8), labels=np.arange(20) % 10)
     (private / "net.py").write_text("from sharpaudit.checkpoints.zoo import ENTRIES\nmake = ENTRIES['digits_cnn'].build\n")
     (private / "audit.yaml").write_text(f"data: npz:{private}/test.npz\nprobes: accuracy\n")
-    (private / "policy.yaml").write_text("schema: sharpaudit.policy/1\nrules: [{metric: clean.accuracy, min: 0, test: point}]\n")
+    (private / "policy.yaml").write_text(
+        "schema: sharpaudit.policy/1\nrules: [{metric: clean.accuracy, min: 0.01, test: point}]\n"
+    )
     command = ["measure", private / "net.safetensors", "--config", private / "audit.yaml", "--arch", f"{private}/net.py:make"]
     out = tmp_path / "out"
     told = [run(*command, "--allow-code", "-o", out / name, "--json") for name in ("a", "b")]

@@ -15,7 +15,7 @@ from sharpaudit.checkpoints.plain.normalisations import OWN, candidates, publish
 from sharpaudit.checkpoints.plain.search import overturned, search, settled
 from sharpaudit.checkpoints.plain.suggestions import plainest, suggestions
 from sharpaudit.checkpoints.plain.trial import LabelledImages, Normalisation, Score, Trial, enough, values_of
-from sharpaudit.checkpoints.plain.verdict import Verdict
+from sharpaudit.checkpoints.plain.verdict import Verdict, beaten
 from sharpaudit.checkpoints.preprocessing import Defaults
 from sharpaudit.checkpoints.state_dict import Weights
 from sharpaudit.checkpoints.weights import fill
@@ -153,24 +153,43 @@ def confirmed(
     images: LabelledImages,
     overrides: PreprocessingOverrides | None,
     *,
+    given: Normalisation | None,
     allow_nonfinite: bool,
-) -> bool:
-    """Whether a known network of few layers does well on images of the size it takes, and no other plain network does better."""
-    size, normalisation = _size(found[0], overrides, images), published(fit)
+) -> Inferred | None:
+    """A known network of few layers, if it does well on images of the size it takes, and no other plain network does better.
+
+    Where nobody states the normalisation it is the network's own, unless the images are answered better with another.
+    """
+    size = _size(found[0], overrides, images)
     start = next((d for chain in found for d in plainest(chain, *size[1:], 1)), None) if size else None
     if size is None or start is None or not takes(fit, size):
-        return False
+        return None
+    own = published(fit)
     module = fill(fit, allow_nonfinite=allow_nonfinite).module
     trial = _trial(found, start, weights, size, images, allow_nonfinite=allow_nonfinite)
-    if trial.score_of(module, normalisation, len(trial)) is None:  # weights that are no numbers: no plain network does better
-        return True
+    normalisations = list(dict.fromkeys([given] if given else [own, *candidates(size, images)]))
+    scores = {n: score for n in normalisations if (score := trial.score_of(module, n, len(trial)))}
+    if len(scores) < len(normalisations):  # weights that are no numbers: no plain network does better
+        return Inferred(fit, "fingerprint")
+    best = min(normalisations, key=lambda n: scores[n].mean)  # the first named wins a tie
+    if own in scores and not beaten(scores[best], scores[own], len(scores)):
+        best = own
 
     def known(n: int) -> Score:
-        score = trial.score_of(module, normalisation, n)
+        score = trial.score_of(module, best, n)
         assert score, "it takes images of this size"
         return score
 
-    return not overturned(trial, found, size[1:], known, normalisation)
+    if overturned(trial, found, size[1:], known, best):
+        return None
+    if best in (own, given):
+        return Inferred(fit, "fingerprint")
+    right, before = (f"{int(scores[n].right.sum()):,}" for n in (best, own))
+    doubt = (
+        f"normalisation taken: {best.name}, with which {right} of {len(trial):,} images are right, and with that of "
+        f"{fit.architecture.spec} {before}: confirm it with --mean {_values(best.mean)} --std {_values(best.std)}"
+    )
+    return Inferred(_prepared(fit, _defaults(size, best, f"labelled images ({best.name})")), "fingerprint", doubts=[doubt])
 
 
 def _fitting(description: Description, found: Sequence[Chain]) -> tuple[Chain | None, ArchitectureError | None]:
@@ -282,5 +301,10 @@ def among(inferred: Resolved, fits: Sequence[Resolved]) -> Resolved | None:
             known = published(sized_fit)
             if (known.mean, known.std) == (wanted.mean, wanted.std):
                 return sized_fit
-            return replace(sized_fit, architecture=replace(sized_fit.architecture, defaults=lambda _: wanted))
+            return _prepared(sized_fit, wanted)
     return None
+
+
+def _prepared(fit: Resolved, defaults: Defaults) -> Resolved:
+    """The known network, with images prepared in another way than its own."""
+    return replace(fit, architecture=replace(fit.architecture, defaults=lambda _: defaults))
