@@ -7,14 +7,16 @@ import platform
 import re
 import resource
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from sharpaudit.card import Environment
 from sharpaudit.errors import EnvironmentFailure, clean
@@ -156,9 +158,32 @@ def useful_threads(module: nn.Module, example: Tensor, batch_size: int) -> int:
     Decided by counting operations on `example` (1, ...), not by timing, so that equal audits on a machine use equally many: sums
     depend on it in the last digits.
     """
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with Work() as work, torch.no_grad():
         module(example)
-    return 1 if counter.get_total_flops() * batch_size < FLOPS_WORTH_SHARING else torch.get_num_threads()
+    return 1 if work.operations * batch_size < FLOPS_WORTH_SHARING else torch.get_num_threads()
+
+
+class Work(TorchDispatchMode):
+    """Counts multiplications and additions, and sees the size of the largest tensor that comes out of an operation.
+
+    torch's own counter hooks every module, and fails on those that are handed a parameter (CaiT) while no gradients are taken.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # of torch
+        self.operations = self.largest = 0
+
+    def __torch_dispatch__(
+        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = kwargs or {}
+        result = function(*args, **given)
+        if count := flop_registry.get(getattr(function, "overloadpacket", None)):
+            self.operations += int(count(*args, **given, out_val=result))
+        for tensor in result if isinstance(result, tuple | list) else (result,):
+            if isinstance(tensor, Tensor):
+                self.largest = max(self.largest, tensor.untyped_storage().nbytes())
+        return result
 
 
 def is_out_of_memory(error: BaseException) -> bool:

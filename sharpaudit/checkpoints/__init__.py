@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from sharpaudit.checkpoints import contents, fingerprint, state_dict
 from sharpaudit.checkpoints.model import LoadedModel, Predictor, Provenance, described, named_layers
+from sharpaudit.checkpoints.preprocessing import is_input_size
 from sharpaudit.checkpoints.signature import signature_of
 from sharpaudit.checkpoints.statements import Statements
 from sharpaudit.errors import ArchitectureError, SharpauditError
@@ -92,6 +93,7 @@ def load(
         chosen.allow_missing = tuple(allow_missing)
         evidence = _Evidence(overrides, found.stated, images, allow_nonfinite)
         result = _find(architecture, chosen, evidence, allow_code=allow_code)
+        _refuse_hard_work(result.fits, evidence, options=architecture is None and "?" in (found.stated.architecture or ""))
         functions = distinct(result.fits, allow_nonfinite=allow_nonfinite)
         provenance = Provenance(path, found, chosen, result.origin, result.steps, result.doubts, signature)
         models = [described(provenance, function, overrides, num_classes) for function in functions]
@@ -129,8 +131,23 @@ def _decided(models: list[LoadedModel], names: list[str], decide: Decide | None)
 def _image_size(overrides: PreprocessingOverrides | None, stated: Statements) -> int | None:
     """The height of the network's input, where the user or the file states it."""
     size = (overrides and overrides.input_size) or stated.preprocessing.get("input_size")
-    height = size[1] if isinstance(size, list | tuple) and len(size) == 3 else None
-    return height if isinstance(height, int) else None
+    return size[1] if is_input_size(size) else None
+
+
+def _refuse_hard_work(fits: Sequence[Resolved], evidence: _Evidence, *, options: bool) -> None:
+    """Refuse networks that take more of one image than any does, where the file decided how large it is, or on the `options`.
+
+    Raises:
+        UnsafeInput: with the work and the limit.
+    """
+    from sharpaudit.checkpoints import effort
+    from sharpaudit.checkpoints.functions import input_shape
+
+    by_user, by_file = evidence.overrides and evidence.overrides.input_size, evidence.stated.preprocessing.get("input_size")
+    if not options and (by_user or not is_input_size(by_file)):
+        return
+    for fit in fits:
+        effort.refuse_hard_work(fit.outline, by_user or (by_file if is_input_size(by_file) else input_shape(fit)))
 
 
 @dataclass(frozen=True)
@@ -183,8 +200,7 @@ def _find(flag: str | None, weights: state_dict.Weights, evidence: _Evidence, *,
             allow_nonfinite=evidence.allow_nonfinite,
         )
         return _Found([inferred.resolved], origin, inferred.steps, inferred.doubts)
-    # A stated name is foreign text: it may name a network, never a file of code.
-    named = architectures.parse(spec, allow_code=allow_code and flag is not None)
+    named = architectures.parse(spec, allow_code=allow_code) if flag is not None else architectures.stated(spec, origin)
     resolved = fitting.sized(fitting.resolve(named, weights), image_size)
     rival = None if resolved.fit.exact else rival_prefix(weights.tensors, resolved.shapes)
     if not resolved.fit.exact and not rival:

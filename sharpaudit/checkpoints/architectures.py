@@ -11,18 +11,16 @@ import hashlib
 import importlib.util
 import inspect
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from sharpaudit import files
-from sharpaudit.checkpoints import meta, zoo
+from sharpaudit.checkpoints import building, meta, zoo
 from sharpaudit.checkpoints.folder import statements
 from sharpaudit.checkpoints.preprocessing import Defaults
 from sharpaudit.errors import ArchitectureError, UnsafeInput, UsageError, clean, closest
@@ -41,9 +39,6 @@ REFUSED_OPTIONS = {
 
 
 MAX_CODE_BYTES = 1 << 20
-
-MAX_PARAMETERS = 10_000
-"""Weights and biases of one network; the largest of timm has 2,500."""
 
 REFUSALS = (ValueError, TypeError, RuntimeError, AssertionError, IndexError, ArithmeticError, AttributeError, KeyError)
 """What builders raise for a class count, a number of channels or an image size that they do not support."""
@@ -93,16 +88,31 @@ def parse(spec: str, *, allow_code: bool = False) -> Architecture:
         case "torchvision":
             return _of_torchvision(rest)
         case "local-dir":
-            stated = statements(Path(rest), LIMITS)[0].architecture
-            if stated is None:
+            named = statements(Path(rest), LIMITS)[0].architecture
+            if named is None:
                 raise ArchitectureError("config.json names no architecture", path=rest, hint="name it with --arch")
-            return parse(stated)
+            return stated(named, "config.json")
     path, _, factory = spec.rpartition(":")
     if path.endswith(".py") and factory.isidentifier():
         return _of_file(Path(path), factory, allow_code=allow_code)
     raise UsageError(
         f"'{clean(spec)}' does not name an architecture", hint="zoo:NAME, timm:NAME, torchvision:NAME or file.py:factory"
     )
+
+
+def stated(spec: str, origin: str) -> Architecture:
+    """The architecture that a file names: foreign text, which may name a network and its options, never another file.
+
+    Raises:
+        ArchitectureError: a name that does not exist, or an option that may not be given.
+        UnsafeInput: code.
+    """
+    try:
+        if spec.startswith("local-dir:"):
+            raise UsageError("a file may not name a folder")
+        return parse(spec)
+    except UsageError as error:
+        raise ArchitectureError(f"{origin}: {error.message}", hint="--arch names another") from error
 
 
 def _of_zoo(name: str) -> Architecture:
@@ -164,28 +174,12 @@ def _of_timm(rest: str) -> Architecture:
 
     def build(**given: int) -> nn.Module:
         changed: dict[str, Any] = {_TIMM_NAMES[key]: value for key, value in given.items() if value != usual[key]}
-        with _few_parameters():
-            return timm.create_model(name, pretrained=False, **changed, **options)
+        try:
+            return building.bounded(lambda: timm.create_model(name, pretrained=False, **changed, **options), loops=bool(options))
+        except NotImplementedError as error:  # raised on the meta device; what it would compute for real, nobody has bounded
+            raise ValueError("its builder computes with these options") from error
 
     return Architecture(f"timm:{rest}", build, settings, _timm_defaults, published=classifier)
-
-
-@contextmanager
-def _few_parameters() -> Iterator[None]:
-    """Stop building a network of more parameters than any has: its options may come from a file, and ask for any depth."""
-    count = 0
-
-    def counted(*_: object) -> None:
-        nonlocal count
-        count += 1
-        if count > MAX_PARAMETERS:
-            raise ValueError(f"it has more than {MAX_PARAMETERS:,} parameters")
-
-    hook = register_module_parameter_registration_hook(counted)
-    try:
-        yield
-    finally:
-        hook.remove()
 
 
 _TIMM_NAMES = {"num_classes": "num_classes", "in_channels": "in_chans", "image_size": "img_size"}

@@ -51,7 +51,7 @@ def distinct(fits: Sequence[Resolved], *, allow_nonfinite: bool) -> list[Functio
     made = [Function(members, fill(members[0], allow_nonfinite=allow_nonfinite)) for members in made_alike(fits)]
     if len(made) == 1:
         return made
-    image = torch.randn(1, *_input_shape(fits[0]), generator=torch.Generator().manual_seed(0))
+    image = torch.randn(1, *input_shape(fits[0]), generator=torch.Generator().manual_seed(0))
     asked = [(function, _logits(function.filled.module, image)) for function in made]
     found: list[tuple[Function, Tensor]] = []
     for function, logits in asked:
@@ -77,7 +77,7 @@ def takes(fit: Resolved, input_size: tuple[int, int, int]) -> bool:
 
 def made_alike(fits: Sequence[Resolved]) -> list[list[Resolved]]:
     """The fits in groups whose networks are made of the same parts, once all are made for images of the size of the first."""
-    height = _input_shape(fits[0])[1]
+    height = input_shape(fits[0])[1]
     groups: list[tuple[object, list[Resolved]]] = []
     for fit in (sized(fit, height) for fit in fits):
         parts = _construction(fit.outline)
@@ -104,7 +104,7 @@ def _attributes(part: nn.Module) -> Iterator[tuple[str, object]]:
     yield "hooks", (len(part._forward_hooks), len(part._forward_pre_hooks))
 
 
-def _input_shape(fit: Resolved) -> tuple[int, int, int]:
+def input_shape(fit: Resolved) -> tuple[int, int, int]:
     """Channels, height and width of the images that a network takes."""
     defaults = fit.architecture.defaults(fit.outline)
     channels, height, width = defaults.input_size if defaults else (3, 224, 224)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, NoReturn, get_args
+from typing import Any, NoReturn, TypeGuard, get_args
 
 from sharpaudit.card import Preprocessing
 from sharpaudit.errors import ArchitectureError, CheckpointError, UsageError, clean
@@ -124,6 +124,11 @@ def assumptions(
     return warnings
 
 
+def is_input_size(size: object) -> TypeGuard[Sequence[int]]:
+    """Whether it is (channels, height, width) of images that a network could take."""
+    return isinstance(size, list | tuple) and len(size) == 3 and all(type(n) is int and 0 < n <= MAX_SIDE for n in size)
+
+
 def _adapted(defaults: Defaults, settings: Mapping[str, int]) -> dict[str, Any]:
     """The defaults for the number of channels and the image size of these weights."""
     channels = settings.get("in_channels", defaults.input_size[0])
@@ -146,7 +151,7 @@ def _checked(chosen: Mapping[str, Any], origin: str, flags: Collection[str] = ()
         raise CheckpointError(f"{name} must be {expected}, got {got}")
 
     size = chosen["input_size"]
-    if not isinstance(size, list | tuple) or len(size) != 3 or not all(type(n) is int and 0 < n <= MAX_SIDE for n in size):
+    if not is_input_size(size):
         refuse("input_size", "(channels, height, width)")
     for name, least in (("mean", -MOST), ("std", LEAST_STD)):
         values = chosen[name]

@@ -19,10 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd import grad
 from torch.nn import functional
-from torch.utils.flop_counter import FlopCounterMode
 
 from sharpaudit.curvature.objective import Objective
-from sharpaudit.device import GRAPH_BYTES, is_out_of_memory
+from sharpaudit.device import GRAPH_BYTES, Work, is_out_of_memory
 
 Floats = NDArray[np.float64]
 
@@ -41,9 +40,9 @@ def cheaper(objective: Objective, products: int) -> bool:
     rows, columns = objective.num_examples * objective.num_classes, objective.num_parameters
     if 8 * rows * columns > GRAPH_BYTES:
         return False
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with Work() as work, torch.no_grad():
         objective.forward(objective.inputs[:1])
-    forward: float = counter.get_total_flops() / 2
+    forward: float = work.operations / 2
     order = min(rows, columns)
     dense = 2 * (rows * columns * order + EIGENVALUES * order**3)
     return BACKWARD * rows * forward + dense <= 6 * products * objective.num_examples * forward

@@ -15,6 +15,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.checkpoints import heavy_networks
 from tests.checkpoints.hostile import MAGIC, PROTOCOL, entry, literal, safetensors, zipped
 
 Random = random.Random
@@ -332,11 +333,12 @@ PICKLES = (
     *(modules_of_long_names, many_things_deep_down, many_small_things, many_names, long_names, wide_text, long_integers),
     *(storages_in_storages, views_of_nothing, persistent_ids, many_entries, wrong_sums),
 )
-IN_PICKLES, IN_HEADERS = [make.__name__ for make in PICKLES], ["header", "hub"]
+IN_PICKLES, IN_HEADERS = [make.__name__ for make in PICKLES], ["header", "hub", "networks"]
 KINDS: dict[str, Callable[[Path, Random], Path]] = {
     **{make.__name__: _file(make, "weights.pt") for make in PICKLES},
     "header": _file(header, "weights.safetensors"),
     "hub": hub,
+    "networks": heavy_networks.write,
 }
 
 

@@ -25,7 +25,7 @@ COMMANDS = ("inspect", "convert", "measure")
 def arguments(command: str, path: Path) -> list[str]:
     out = path.parent / "out"
     more = {"inspect": ["--json"], "convert": ["--allow-inert", "-o", f"{out}.safetensors"]}
-    measured = ["--allow-inert", "--data", "digits", "--probes", "accuracy", "-o", str(out)]
+    measured = ["--allow-inert", "--data", "digits", "--limit", "2", "--probes", "accuracy", "-o", str(out)]
     return [command, str(path), *more.get(command, measured)]
 
 
