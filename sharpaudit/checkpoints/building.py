@@ -26,7 +26,7 @@ MAX_PARAMETERS = 5_000
 MAX_MADE = 4 * 2**30
 """Bytes of everything that is made beside the parameters, most of it thrown away."""
 MAX_HELD = 128 * 2**20
-"""Bytes of what is kept beside the parameters: buffers, and one tensor on the way to them."""
+"""Bytes of what is kept beside the parameters, and beyond as many as they have: buffers, and one tensor on the way to them."""
 
 
 def bounded(build: Callable[[], nn.Module], *, loops: bool) -> nn.Module:
@@ -42,7 +42,7 @@ def bounded(build: Callable[[], nn.Module], *, loops: bool) -> nn.Module:
     others = {id(tensor): tensor for part in module.modules() for tensor in _others(part)}
     _refuse_more(made.num_bytes - sum(parameters), MAX_MADE, "bytes made by its builder")
     _refuse_more(made.largest, max([MAX_HELD, *parameters]), "bytes in one tensor that its builder makes")
-    _refuse_more(sum(map(_num_bytes, others.values())), MAX_HELD, "bytes in its buffers")
+    _refuse_more(sum(map(_num_bytes, others.values())), MAX_HELD + sum(parameters), "bytes in its buffers")
     return module
 
 
