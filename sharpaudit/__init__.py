@@ -10,7 +10,7 @@ FROM PYTHON. What the command line does, as functions; importing this imports ne
     True
     >>> augmented = sharpaudit.measure(demo / "augmentation-seed0.safetensors", "digits", probes="accuracy,calibration")
     >>> print(sharpaudit.compare(plain, augmented).reading[1])
-    They disagree on 43 of 797 images (5.4 %): B gets 7 wrong that A got right, and fixes 33.
+    They disagree on 43 of 797 images (5.4%): B gets 7 wrong that A got right, and fixes 33.
 
 `judge(run, "policy.yaml")` gives the verdicts of a policy, `load("sharpaudit-runs/NAME")` a stored run; a `Card` shows itself in
 a notebook; `probe` declares a measure of your own. Errors are `sharpaudit.errors.SharpauditError`.
@@ -22,13 +22,13 @@ They meet in `card` below and in `api` and `cli` above. A module imports its pac
     api
     audit  study
     cost
-    execute  preparation
+    execute  prepare
     plan
     probes
-    workbench  decision  setup_check  |  report
-    checkpoints  data                 |  compare  gate
-    curvature  corruptions            |  metrics  store
-    ascent  device  transfer          |  stats
+    workbench  disambiguation  setup_check  |  report
+    checkpoints  data                       |  comparison  gate
+    curvature  corruptions                  |  metrics  store
+    ascent  device  transfer                |  stats
                           request
                       card  strict_yaml  signatures
                        files  flags  strict_json
@@ -46,23 +46,26 @@ TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from sharpaudit.api import Card, judge, load, measure
-    from sharpaudit.compare import compare_runs as compare
+    from sharpaudit.comparison import compare_runs as compare
     from sharpaudit.probes import probe
 
 __all__ = ["Card", "compare", "judge", "load", "measure", "probe"]
 
 __version__ = "0.1.0"
 
-_HOMES = {**dict.fromkeys(("Card", "judge", "load", "measure"), "sharpaudit.api"), "probe": "sharpaudit.probes"}
+_HOMES = {
+    **{name: ("sharpaudit.api", name) for name in ("Card", "judge", "load", "measure")},
+    "compare": ("sharpaudit.comparison", "compare_runs"),
+    "probe": ("sharpaudit.probes", "probe"),
+}
 
 
 if not TYPE_CHECKING:  # a type checker that sees it would take every name for an attribute
 
     def __getattr__(name: str) -> object:
-        if name == "compare":  # the package, which can be called; once it is imported it is found without us
-            return import_module("sharpaudit.compare")
         if name in _HOMES:
-            return getattr(import_module(_HOMES[name]), name)
+            module, attribute = _HOMES[name]
+            return getattr(import_module(module), attribute)
         raise AttributeError(f"module 'sharpaudit' has no attribute '{name}'")
 
 

@@ -17,7 +17,7 @@ from sharpaudit.device import compute_settings, environment, peak_memory_mib
 from sharpaudit.errors import DataError
 from sharpaudit.execute import Finished, TimeIsUp, execute, left_out
 from sharpaudit.plan import Step, total
-from sharpaudit.preparation import Prepared, Progress, prepare
+from sharpaudit.prepare import Prepared, Progress, prepare
 from sharpaudit.request import Request
 from sharpaudit.setup_check import check_setup, taken_for_granted
 from sharpaudit.store import Parts, Run

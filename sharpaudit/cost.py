@@ -21,7 +21,7 @@ from sharpaudit.curvature.objective import Objective
 from sharpaudit.data import ImageSet
 from sharpaudit.device import wait
 from sharpaudit.plan import Step
-from sharpaudit.preparation import Prepared
+from sharpaudit.prepare import Prepared
 from sharpaudit.probes import Passes, Workload
 from sharpaudit.request import BenchSettings
 from sharpaudit.store import Parts

@@ -217,7 +217,7 @@ def test_a_comparison_from_checkpoints(
     """The command audits both networks where ``--device`` says; only which devices there are is pretended."""
     first, second = (str(DEMO / f"{name}-seed0.safetensors") for name in ("baseline", "sam"))
     documents = []
-    monkeypatch.setattr("sharpaudit.preparation.available_device", lambda name: name)
+    monkeypatch.setattr("sharpaudit.prepare.available_device", lambda name: name)
     for device in ("cpu", DEVICE):
         (tmp_path / device).mkdir()
         monkeypatch.chdir(tmp_path / device)

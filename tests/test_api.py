@@ -43,7 +43,7 @@ def test_importing_it_imports_nothing() -> None:
     assert python(f"import sys, sharpaudit; {judging}; print('torch' in sys.modules)") == "False"
 
 
-@pytest.mark.parametrize("first", ["", "import sharpaudit.compare; ", "from sharpaudit.compare import Comparison; "])
+@pytest.mark.parametrize("first", ["", "import sharpaudit.comparison; ", "from sharpaudit.comparison import Comparison; "])
 def test_compare_is_the_function_whatever_was_imported_before(first: str) -> None:
     code = f"{first}import sharpaudit; from sharpaudit import compare; print(callable(sharpaudit.compare), callable(compare))"
     assert python(code) == "True True"

@@ -17,18 +17,89 @@ STOREYS = [
     {"card", "strict_yaml", "signatures"},
     {"stats", "ascent", "device", "transfer", "request"},
     {"metrics", "curvature", "corruptions", "attacks", "store"},
-    {"checkpoints", "data", "compare", "gate"},
-    {"workbench", "decision", "setup_check", "report"},
+    {"checkpoints", "data", "comparison", "gate"},
+    {"workbench", "disambiguation", "setup_check", "report"},
     {"probes"},
     {"plan"},
-    {"execute", "preparation"},
+    {"execute", "prepare"},
     {"cost"},
     {"audit", "study"},
     {"api"},
     {"cli"},
 ]
 STOREY_OF = {name: level for level, names in enumerate(STOREYS) for name in names}
-WITHOUT_TORCH = ["card", "signatures", "stats", "metrics", "store", "gate", "compare", "report", "api", "cli"]
+INSIDE = {
+    "checkpoints": """
+        inspection structure
+        model plain
+        functions
+        weights
+        fitting
+        fingerprint
+        conversion matching
+        contents effort state_dict
+        architectures candidates torch_legacy torch_zip
+        folder numpy_pickle torch_pickle
+        pickle_reader safetensors_header source statements
+        building classifier limits memory meta plain_data preprocessing signature strict_json tensors zoo
+    """,
+    "checkpoints/plain": """
+        inference
+        search
+        verdict
+        neighbours normalisations suggestions
+        styles trial
+        build geometry
+        chain description stationarity
+    """,
+    "cli": """
+        demo
+        compare doctor gate
+        config convert inspect measure subjects
+        data dry_run layers parameters probes running schema show sign
+        app configuration guides progress streams usage values
+    """,
+    "curvature": """
+        gauss_newton
+        fisher_rao krylov linearity perturbations
+        objective reparametrisation
+        network shards
+        draws estimates relative_flatness threads
+    """,
+    "data": """
+        catalogue
+        paired
+        synthetic
+        imagenet published
+        cifar
+        idx npz user_code
+        arrays classes corrupted folder inputs
+        files geometry images
+    """,
+    "metrics": """
+        verification
+        disagreement tables
+        recompute
+        accuracy agreement calibration terms
+        corruption measured predictions
+    """,
+    "probes": """
+        average_case information keskar slices
+        accuracy calibration corruption first_order fisher_rao pac_bayes perturbation relative_flatness
+        reparametrisation spectrum worst_case
+    """,
+    "report": """
+        ci comparison export notebook
+        html markdown terminal
+        outline
+        document figures fleet_figures
+        grids marks provenance
+        svg tables wording
+    """,
+}
+"""The storeys inside every package of more than ten files, the highest first; rooms stand for what is in them."""
+
+WITHOUT_TORCH = ["card", "signatures", "stats", "metrics", "store", "gate", "comparison", "report", "api", "cli"]
 
 
 def imports(path: Path) -> set[str]:
@@ -60,3 +131,34 @@ def test_judging_needs_no_torch(name: str) -> None:
         pytest.skip(f"{name} is not built yet")
     code = f"import sys; sys.modules['torch'] = None; import sharpaudit.{name}"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def rooms(package: Path) -> dict[str, list[Path]]:
+    """The files and packages directly inside `package`, each with its files."""
+    files = {path.stem: [path] for path in package.glob("*.py") if path.stem != "__init__"}
+    return files | {path.parent.name: sorted(path.parent.rglob("*.py")) for path in package.glob("*/__init__.py")}
+
+
+def inside(package: Path, path: Path) -> set[str]:
+    """What is directly inside `package` and imported by the file at `path`, anywhere in it."""
+    dotted = ".".join(package.relative_to(PACKAGE.parent).parts)
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            found |= {name.removeprefix(f"{dotted}.").split(".")[0] for name in names if name.startswith(f"{dotted}.")}
+    return found
+
+
+LARGE = [path for path in PACKAGE.rglob("*") if path.is_dir() and (path / "__init__.py").exists() and len(rooms(path)) > 10]
+
+
+@pytest.mark.parametrize("package", sorted(LARGE), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_large_package_has_storeys_too(package: Path) -> None:
+    storeys = [line.split() for line in INSIDE[str(package.relative_to(PACKAGE))].split("\n") if line.strip()]
+    height = {name: -level for level, names in enumerate(storeys) for name in names}
+    members = rooms(package)
+    assert height.keys() == members.keys() and sum(map(len, storeys)) == len(members)
+    for here, paths in members.items():
+        for there in set().union(*(inside(package, path) for path in paths)) & members.keys() - {here}:
+            assert height[there] < height[here], f"{package.name}: {here} imports {there}"

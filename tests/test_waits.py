@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from sharpaudit import corruptions, probes
-from sharpaudit.curvature.lanczos import Krylov
+from sharpaudit.curvature.krylov.lanczos import Krylov
 from sharpaudit.request import BenchSettings
 from sharpaudit.workbench import Workbench
 from tests.accelerator import DEVICE, accelerator
@@ -32,28 +32,28 @@ BUDGET: dict[str, Budget] = {
     "workbench/features.py FeatureTap.features": lambda work: work.views,
     "corruptions/spatter.py _edges": lambda work: 4,  # two looks in each of two batches whether edges still grow
     # Lanczos: a step
-    "curvature/lanczos.py Krylov.step": lambda work: work.products,
+    "curvature/krylov/lanczos.py Krylov.step": lambda work: work.products,
     # once a network
-    "curvature/soundness.py check": a_network(7),
+    "curvature/network/soundness.py check": a_network(7),
     "curvature/objective.py Objective.__init__": a_network(2),
     "curvature/objective.py Objective.loss": a_network(1),
     "curvature/objective.py Objective._require_symmetry": a_network(2),
-    "curvature/folding.py _same_logits": a_network(2),
-    "curvature/average_case.py average_case": a_network(4),
+    "curvature/network/folding.py _same_logits": a_network(2),
+    "curvature/perturbations/average_case.py average_case": a_network(4),
     "curvature/fisher_rao.py _norm": a_network(2),
-    "curvature/first_order.py first_order": a_network(1),
-    "curvature/ggn_trace.py ggn_trace": a_network(1),
-    "curvature/ggn_trace.py with_formula": a_network(1),
-    "curvature/gram.py Factor.eigenvalues": a_network(1),
-    "curvature/gram.py Factor.damped_norms": a_network(2),
-    "curvature/pac_bayes.py noise_tolerance": a_network(2 * (1 + 4 + 2)),  # a step of bisection, in both forms
-    "curvature/perturbation.py paper_protocol": a_network(1),
-    "curvature/perturbation.py random_sharpness": a_network(1),
-    "curvature/perturbation.py rounding": a_network(1),
-    "curvature/perturbation.py sam_sharpness": a_network(2),
+    "curvature/perturbations/first_order.py first_order": a_network(1),
+    "curvature/gauss_newton/ggn_trace.py ggn_trace": a_network(1),
+    "curvature/gauss_newton/ggn_trace.py with_formula": a_network(1),
+    "curvature/gauss_newton/gram.py Factor.eigenvalues": a_network(1),
+    "curvature/gauss_newton/gram.py Factor.damped_norms": a_network(2),
+    "curvature/perturbations/pac_bayes.py noise_tolerance": a_network(2 * (1 + 4 + 2)),  # a step of bisection, in both forms
+    "curvature/perturbations/perturbation.py paper_protocol": a_network(1),
+    "curvature/perturbations/perturbation.py random_sharpness": a_network(1),
+    "curvature/perturbations/perturbation.py rounding": a_network(1),
+    "curvature/perturbations/perturbation.py sam_sharpness": a_network(2),
     "curvature/reparametrisation.py rescale": a_network(2),
-    "curvature/slices.py loss_slice": a_network(1),
-    "curvature/worst_case.py _search": a_network(4),  # a group and form
+    "curvature/perturbations/slices.py loss_slice": a_network(1),
+    "curvature/perturbations/worst_case.py _search": a_network(4),  # a group and form
     "probes/first_order.py first_order": a_network(1),
     "probes/keskar.py keskar": a_network(1),
     "probes/spectrum.py _over_images": a_network(2),

@@ -74,7 +74,7 @@ def _corruption(found: Mapping[str, Measured]) -> Iterator[str]:
         single = [(m.value, name) for name, m in found.items() if name.startswith(OF_CORRUPTION) and name.count("/") == 1]
         lowest, name = min(single, default=(0.0, ""))
         named = clean(name.removeprefix(OF_CORRUPTION).replace("_", " "))
-        worst = f" (worst under {named}: {100 * lowest:.1f} %)" if named else ""
+        worst = f" (worst under {named}: {100 * lowest:.1f}%)" if named else ""
         yield f"Under corruption{of} it gets {_percent(corrupted)} right{worst}."
 
 
@@ -117,10 +117,10 @@ def _null(found: Mapping[str, Measured]) -> Iterator[str]:
     protocol, null = found.get("sharpness.random_paper_protocol"), found.get("sharpness.random_null")
     if protocol and null and null.value >= 0.1 * protocol.value > 0:
         yield (
-            f"The published random-sharpness protocol reads {100 * null.value / protocol.value:.0f} % of its value with nothing "
+            f"The published random-sharpness protocol reads {100 * null.value / protocol.value:.0f}% of its value with nothing "
             "perturbed: that part is its shuffled batches, not sharpness."
         )
 
 
 def _percent(m: Measured) -> str:
-    return f"{fixed(100 * m.value, 1)} %{interval(m.ci, 1, 100)}"
+    return f"{fixed(100 * m.value, 1)}%{interval(m.ci, 1, 100)}"

@@ -118,7 +118,7 @@ def rival_prefix(tensors: Mapping[str, Tensor], shapes: Shapes) -> str | None:
 
 
 def _share(count: int, total: int) -> str:
-    return f"{count} of {total} names ({100 * count / total:.0f} %)"
+    return f"{count} of {total} names ({100 * count / total:.0f}%)"
 
 
 def solve(tensors: Mapping[str, Tensor], one: Shapes, two: Shapes, first: int, second: int) -> int | None:

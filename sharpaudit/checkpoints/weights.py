@@ -119,7 +119,7 @@ def inspect_values(tensors: dict[str, torch.Tensor], *, allow_nonfinite: bool) -
                 share = 100 * bad / values.numel()
                 hint = "the training diverged or the file is damaged; --allow-nonfinite measures it anyway"
                 raise CheckpointError(
-                    f"tensor '{shown}' holds NaN or infinity: {bad:,} of {values.numel():,} ({share:.3g} %)", hint=hint
+                    f"tensor '{shown}' holds NaN or infinity: {bad:,} of {values.numel():,} ({share:.3g}%)", hint=hint
                 )
         if name.endswith("running_var") and bool((values < 0).any()):
             raise CheckpointError(f"BatchNorm '{shown}' has a negative variance", hint="the file is damaged")

@@ -16,7 +16,7 @@ from sharpaudit.cli.subjects import OPTIONS, runs_of
 from sharpaudit.errors import UsageError
 
 if TYPE_CHECKING:
-    from sharpaudit.compare import Comparison
+    from sharpaudit.comparison import Comparison
     from sharpaudit.store import Run
 
 
@@ -54,8 +54,8 @@ def compare(
 
 def compared(runs: Iterable[Run], conditions: str | None) -> Comparison:
     """The comparison of stored runs; `conditions` says how each model was trained, as `compare.conditions` reads it."""
-    from sharpaudit.compare import compare_many, compare_runs
-    from sharpaudit.compare.conditions import conditions as find
+    from sharpaudit.comparison import compare_many, compare_runs
+    from sharpaudit.comparison.conditions import conditions as find
 
     def known(files: Sequence[str]) -> Mapping[str, str]:
         return find(files, conditions) if conditions else {}

@@ -54,7 +54,7 @@ def _softened(planes: Tensor, dim: int, weights: np.ndarray) -> Tensor:
 
 @lru_cache(maxsize=32)
 def _gain(radius: float, rim: float) -> float:
-    """What the sum over the disc is multiplied by: 1 / its area, and up to 1.5 % more.
+    """What the sum over the disc is multiplied by: 1 / its area, and up to 1.5% more.
 
     The published kernel is softened on a grid of 17 pixels, or of the diameter if that is more, with a mirror at its border. A
     disc that touches the border loses less than it gains from its mirror image, and the published images are too bright by that.

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from sharpaudit.curvature.graph import RESHAPING, nodes, parameter
+from sharpaudit.curvature.network.graph import RESHAPING, nodes, parameter
 from sharpaudit.curvature.objective import Objective
 
 LINEAR_OR_PIECEWISE = RESHAPING | {

@@ -7,7 +7,7 @@ G = (1/n) Σ Jᵢᵀ (diag pᵢ − pᵢpᵢᵀ) Jᵢ (Schraudolph 2002).
 All products come from one graph, that of g as a function of θ, by reverse mode (Pearlmutter 1994): Hv = ∂(g·v)/∂θ costs about two
 gradients, Jv = ∂(g·v)/∂r about one. The graph is kept for as many examples as fit the memory bound and serves every vector.
 Forward-over-reverse is not used: in torch 2.14 nested forward mode is wrong through LayerNorm, and it is slower on every network
-we measured. Finite differences of gradients are wrong by 20 % and more on trained ReLU networks, in float64 too.
+we measured. Finite differences of gradients are wrong by 20% and more on trained ReLU networks, in float64 too.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from torch import Tensor, nn
 from torch.autograd import grad
 from torch.nn import functional
 
-from sharpaudit.curvature.caches import caches, forget
-from sharpaudit.curvature.differentiable import twice_differentiable
 from sharpaudit.curvature.draws import gaussian
-from sharpaudit.curvature.folding import foldable, folded
+from sharpaudit.curvature.network.caches import caches, forget
+from sharpaudit.curvature.network.differentiable import twice_differentiable
+from sharpaudit.curvature.network.folding import foldable, folded
+from sharpaudit.curvature.network.soundness import check
+from sharpaudit.curvature.network.substitution import substituted
 from sharpaudit.curvature.shards import GraphBytes, Shards, graph_bytes
-from sharpaudit.curvature.soundness import check
-from sharpaudit.curvature.substitution import substituted
 from sharpaudit.device import Sizes, sizes
 from sharpaudit.errors import ArchitectureError, DataError
 from sharpaudit.stats import evenly_spaced

@@ -21,11 +21,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from sharpaudit.curvature.caches import caches, forget
-from sharpaudit.curvature.copies import copied
-from sharpaudit.curvature.differentiable import twice_differentiable
-from sharpaudit.curvature.graph import RESHAPING, nodes, parameter
-from sharpaudit.curvature.substitution import substituted
+from sharpaudit.curvature.network.caches import caches, forget
+from sharpaudit.curvature.network.copies import copied
+from sharpaudit.curvature.network.differentiable import twice_differentiable
+from sharpaudit.curvature.network.graph import RESHAPING, nodes, parameter
+from sharpaudit.curvature.network.substitution import substituted
 
 By = Literal["layers", "units"]
 """One factor α for all of a layer, or a factor between 1 and α for each of its units (channels)."""

@@ -27,8 +27,8 @@ from sharpaudit.data.folder import open_folder
 from sharpaudit.data.idx import open_idx, open_mnist
 from sharpaudit.data.imagenet import open_imagenet
 from sharpaudit.data.images import Images, ImageSet, Labels, Pixels, num_shared
+from sharpaudit.data.inputs import to_input
 from sharpaudit.data.npz import open_npz
-from sharpaudit.data.preprocessing import to_input
 from sharpaudit.data.published import FOLDERS
 from sharpaudit.data.user_code import is_code, open_made
 from sharpaudit.errors import DataError, clean, closest

@@ -1,7 +1,7 @@
 """Which output of the network does each class of the data stand for?
 
 Told, in this order, by a class map that the user gives; by names, where data and checkpoint both have them and every name of the
-data is one of the checkpoint's (ImageNet-A holds 200 of 1,000 classes, and its accuracy is 0.08 % if it is not mapped); by order.
+data is one of the checkpoint's (ImageNet-A holds 200 of 1,000 classes, and its accuracy is 0.08% if it is not mapped); by order.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ straddles the limit is inconclusive, never passed; NaN never passes.
 - `evidence`: what card, baseline and stored predictions say about a metric
 - `limits`: inside or outside, and how surely
 - `verdicts`: one rule on one measurement
-- `records`: verdicts and the judgement
+- `judgement`: verdicts, and what they come to
 - `lint`, `starter`: a check of a policy, and a first one from a measured card
 """
 
@@ -23,8 +23,8 @@ from sharpaudit.card.comparable import mismatches
 from sharpaudit.card.measures import matches
 from sharpaudit.errors import CardError, clean
 from sharpaudit.gate.evidence import Evidence
+from sharpaudit.gate.judgement import Judgement, Verdict
 from sharpaudit.gate.policy import Policy, require_known
-from sharpaudit.gate.records import Judgement, Verdict
 from sharpaudit.gate.validation import require_credible
 from sharpaudit.gate.verdicts import (
     clean_load,

@@ -11,9 +11,9 @@ from typing import Any, Literal
 from sharpaudit.card import Card, Measured, Measurement
 from sharpaudit.errors import clean
 from sharpaudit.gate.evidence import Evidence, reason_for_absence
+from sharpaudit.gate.judgement import Status, Verdict
 from sharpaudit.gate.limits import Limits, examples_needed, in_words, limits, rescaled, usable, violation_p_value
 from sharpaudit.gate.policy import Policy, Rule
-from sharpaudit.gate.records import Status, Verdict
 from sharpaudit.stats import Estimate, holm
 
 
@@ -185,7 +185,7 @@ def _settle(case: _Case, within: Limits, found: Estimate, n: int) -> Verdict:
     if case.rule.test == "significant":
         return case.verdict("passed", "", p_value=violation_p_value(within, found.value, found.ci))
     ci = rescaled(found.ci, found.value, defaults.confidence)
-    percent = f"{100 * defaults.confidence:g} %"
+    percent = f"{100 * defaults.confidence:g}%"
     if within.surely_hold(ci):
         return case.verdict("passed", f"the whole {percent} interval is inside")
     if within.surely_broken(ci):

@@ -70,7 +70,7 @@ class Floor:
     standard_error: float
     """Of `value`."""
     upper: float
-    """95 % of simulations lie below: an ECE above it is evidence of miscalibration."""
+    """95% of simulations lie below: an ECE above it is evidence of miscalibration."""
 
 
 def ece_floor(confidence: ArrayLike, *, rng: np.random.Generator, bins: int = BINS, draws: int = 1000) -> Floor:

@@ -22,8 +22,8 @@ Over = Literal["images", "draws", "draws and images"]
 
 FEWEST = 8
 """Images of equal effect that the spread of a paired difference must rest on: (Σd²)²/Σd⁴ of the deviations d; of 512 normal ones
-it is 171. From 5 on the interval holds 93 to 97 % of simulated probe sets of 512 images. Where it is 1 to 3, as for the
-Fisher-Rao norms of near copies, Student's holds 24 to 97 %: most probe sets lack the images that matter."""
+it is 171. From 5 on the interval holds 93 to 97% of simulated probe sets of 512 images. Where it is 1 to 3, as for the
+Fisher-Rao norms of near copies, Student's holds 24 to 97%: most probe sets lack the images that matter."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Terms:
 
         Student's over images or over draws, with the degrees of freedom of its own variance, and over both that of a table with
         random rows and columns. Differences of terms with heavy tails have them on both sides: there BCa, and Student with the
-        skewness removed, cover 84 to 93 %. No interval, and a reason, where all differ alike, or few images decide (`FEWEST`).
+        skewness removed, cover 84 to 93%. No interval, and a reason, where all differ alike, or few images decide (`FEWEST`).
         """
         if self.over != from_.over or self.values.shape != from_.values.shape:
             return None

@@ -11,7 +11,7 @@ How it is computed
 
 When not to trust it
     Test images the model was trained on; class accuracies over a handful of images: read their n. Where fewer than ten are wrong,
-    Wilson's interval still covers 95 to 96 %, but misses low nearly always when it misses. The worst class is chosen after
+    Wilson's interval still covers 95 to 96%, but misses low nearly always when it misses. The worst class is chosen after
     looking, so its own interval is too optimistic and is not given.
 
 Sources

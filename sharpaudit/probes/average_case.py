@@ -28,8 +28,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sharpaudit.curvature.average_case import average_case as rise
-from sharpaudit.curvature.ball import Radii
+from sharpaudit.curvature.perturbations.average_case import average_case as rise
+from sharpaudit.curvature.perturbations.ball import Radii
 from sharpaudit.errors import UsageError
 from sharpaudit.probes import Finding, Need, Passes, Workbench, Workload, probe
 from sharpaudit.probes.perturbation import with_terms

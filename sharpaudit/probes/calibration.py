@@ -1,7 +1,7 @@
 """Do the model's confidences match how often it is right?
 
 Why it matters
-    A model that says 99 % and is right 90 % of the time cannot be trusted to say when it is unsure.
+    A model that says 99% and is right 90% of the time cannot be trusted to say when it is unsure.
 
 How it is computed
     From the columns of one forward pass, softmax in float64. ECE: 15 equal-width bins of the top confidence, the last one closed.
@@ -9,7 +9,7 @@ How it is computed
     simulation), and `ece_debiased` the excess over it. Adaptive ECE uses bins of equal mass, class-wise ECE all classes'
     probabilities, KS and smooth ECE no bins. The temperature is fitted on each half of a random split and applied to the
     other; it is the geometric mean of the two fits. Intervals of ECE are for the value expected at this n, by a bootstrap around
-    shrunken gaps with bins held fixed: BCa would cover 0 to 90 % near calibration. The NLL's is BCa.
+    shrunken gaps with bins held fixed: BCa would cover 0 to 90% near calibration. The NLL's is BCa.
 
 When not to trust it
     ECE at small n without its floor; MCE, which the emptiest bin counted decides; class-wise ECE at many classes, where most

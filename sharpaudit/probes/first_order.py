@@ -8,7 +8,7 @@ How it is computed
     R⁽¹⁾ = ρ · max ‖∇L(θ + δ)‖ over ‖δ‖ ≤ ρ, the gradient of the mean loss of the frozen probe set, all parameters. The norm is
     climbed by Auto-PGD along its gradient Hg/‖g‖, a Hessian product a step, from a point a thousandth of the radius beside θ.
     `per_squared_radius` among the options is R⁽¹⁾/ρ², which at a minimum is about λ_max. `residual` is the share of the value
-    that only the last quarter of the steps found; `converged` says it was at most 5 %.
+    that only the last quarter of the steps found; `converged` says it was at most 5%.
 
 When not to trust it
     It is a lower bound. It changes when layers are rescaled without changing the function. In ReLU networks the gradient jumps at
@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sharpaudit.curvature.first_order import first_order as steepest
+from sharpaudit.curvature.perturbations.first_order import first_order as steepest
 from sharpaudit.errors import UsageError
 from sharpaudit.probes import Finding, Need, Passes, Terms, Workbench, Workload, measured, probe
 from sharpaudit.stats import Estimate

@@ -19,7 +19,7 @@ When not to trust it
     TIC assumes a minimum of the regularised loss, a quadratic loss around it and N well above the soft rank; overparametrised
     networks meet none of these. Where they interpolate, training gradients and C vanish, and TIC reads almost zero whatever the
     true gap; overconfident models need it most and satisfy it least. A damping that is not the training's changes both. The
-    interpolating criterion is refused below 99.9 % training accuracy, is not invariant to rescaling, and compares only networks
+    interpolating criterion is refused below 99.9% training accuracy, is not invariant to rescaling, and compares only networks
     of equal N and architecture.
 
 Sources
@@ -34,13 +34,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sharpaudit.card import Interval, Measured, Skipped
-from sharpaudit.curvature import takeuchi
-from sharpaudit.curvature.gram import BACKWARD
-from sharpaudit.curvature.head import last_linear
-from sharpaudit.curvature.interpolation import JITTER, affordable, interpolation
+from sharpaudit.curvature.gauss_newton import takeuchi
+from sharpaudit.curvature.gauss_newton.gram import BACKWARD
+from sharpaudit.curvature.gauss_newton.interpolation import JITTER, affordable, interpolation
+from sharpaudit.curvature.gauss_newton.soft_rank import WEIGHT_DECAY
+from sharpaudit.curvature.krylov.spectrum import Sum
+from sharpaudit.curvature.network.head import last_linear
 from sharpaudit.curvature.objective import Objective
-from sharpaudit.curvature.soft_rank import WEIGHT_DECAY
-from sharpaudit.curvature.spectrum import Sum
 from sharpaudit.errors import UsageError
 from sharpaudit.probes import Finding, Need, Passes, Workbench, Workload, measured, probe
 from sharpaudit.probes.spectrum import ALL_KNOWN, soft_rank_of

@@ -23,9 +23,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from sharpaudit.curvature.ball import Ball
-from sharpaudit.curvature.worst_case import ITERATIONS, SEARCHES
-from sharpaudit.curvature.worst_case import worst_case as search
+from sharpaudit.curvature.perturbations.ball import Ball
+from sharpaudit.curvature.perturbations.worst_case import ITERATIONS, SEARCHES
+from sharpaudit.curvature.perturbations.worst_case import worst_case as search
 from sharpaudit.errors import UsageError
 from sharpaudit.probes import Finding, Need, Passes, Terms, Workbench, Workload, measured, probe
 from sharpaudit.probes.worst_case import with_search

@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sharpaudit.card import Skipped
-from sharpaudit.curvature.pac_bayes import noise_tolerance
+from sharpaudit.curvature.perturbations.pac_bayes import noise_tolerance
 from sharpaudit.errors import UsageError
 from sharpaudit.probes import Finding, Need, Passes, Terms, Workbench, Workload, measured, probe
 from sharpaudit.stats import Estimate

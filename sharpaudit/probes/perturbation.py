@@ -28,8 +28,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from sharpaudit.card import Measured, Scalar, Skipped
-from sharpaudit.curvature.perturbation import paper_protocol, random_sharpness, sam_sharpness
-from sharpaudit.curvature.records import Sampled
+from sharpaudit.curvature.estimates import Sampled
+from sharpaudit.curvature.perturbations.perturbation import paper_protocol, random_sharpness, sam_sharpness
 from sharpaudit.errors import UsageError
 from sharpaudit.metrics.terms import Over
 from sharpaudit.probes import Finding, Need, Passes, Terms, Workbench, Workload, measured, probe

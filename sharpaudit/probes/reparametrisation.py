@@ -35,7 +35,7 @@ from sharpaudit import probes
 from sharpaudit.card import Measured, Scalar, Skipped, Table
 from sharpaudit.card.invariance import COLUMNS, TABLE, Verdict
 from sharpaudit.card.measures import GEOMETRY
-from sharpaudit.curvature.copies import copied
+from sharpaudit.curvature.network.copies import copied
 from sharpaudit.curvature.reparametrisation import rescale
 from sharpaudit.errors import SharpauditError, UsageError
 from sharpaudit.probes import Finding, NamedTable, Need, NotApplicable, Passes, Probe, Workbench, Workload, measured, probe

@@ -27,7 +27,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sharpaudit.card import Scalar, Table
-from sharpaudit.curvature.slices import loss_plane, loss_slice
+from sharpaudit.curvature.perturbations.slices import loss_plane, loss_slice
 from sharpaudit.errors import UsageError
 from sharpaudit.probes import Finding, NamedTable, Need, Passes, Workbench, Workload, probe
 from sharpaudit.probes.perturbation import with_terms

@@ -10,7 +10,7 @@ How it is computed
     weighted equally. One Lanczos run with full re-orthogonalisation finds the five *algebraically* largest eigenvalues and the
     smallest; the residual ‖Hv − λv‖/λ of each bounds its numerical error. λ_max has an interval over images: its eigenvector v is
     stationary, so that to first order only the vᵀHᵢv of single images vary; v follows the images that matter, which makes the
-    interval wider than it need be (99 % in simulation). Random starts in the complement of what converged
+    interval wider than it need be (99% in simulation). Random starts in the complement of what converged
     give the density, ‖H‖_F = sqrt(Σλ²) and the negative mass, the share of Σλ² with λ < 0, by Lanczos quadrature, and take back
     `converged` from an eigenvalue beyond which they meet another. Where all P products cost no more, all eigenvalues are found.
     The trace of the Gauss–Newton matrix G is exact, from one backward pass a class, and so is each layer's share of it; of many
@@ -23,7 +23,7 @@ How it is computed
     starts take steps until the Gauss and the Gauss–Radau rule, which bracket the value, agree to a tolerance.
     `converged` is about steps. Intervals of exact traces are over images, those of sampled traces Student's over draws. Sums by
     quadrature have theirs from the moments of the quadrature itself, on a power scale, from the lower end of the bracket to the
-    upper: they cover 94 to 97 % with four starts, and are half as wide as by the scatter of the starts.
+    upper: they cover 94 to 97% with four starts, and are half as wide as by the scatter of the starts.
 
 When not to trust it
     All of these change when layers are rescaled without changing the function: α = 10 can turn 1.8 into 33.6. Compare them
@@ -47,17 +47,17 @@ import numpy as np
 from torch import Tensor
 
 from sharpaudit.card import Interval, Measured, Scalar, Skipped, Table
-from sharpaudit.curvature.directional import PRODUCTS, curvature_along
-from sharpaudit.curvature.ggn_trace import DRAWS, TRIED, GgnTrace, forwards, ggn_trace
-from sharpaudit.curvature.gram import BACKWARD
-from sharpaudit.curvature.hessian import HessianSpectrum, bins, hessian_spectrum, negative_mass
-from sharpaudit.curvature.lanczos import shortfall
+from sharpaudit.curvature.estimates import Eigenvalue, Sampled
+from sharpaudit.curvature.gauss_newton.ggn_trace import DRAWS, TRIED, GgnTrace, forwards, ggn_trace
+from sharpaudit.curvature.gauss_newton.gram import BACKWARD
+from sharpaudit.curvature.gauss_newton.soft_rank import WEIGHT_DECAY, SoftRank, ggn_soft_rank
+from sharpaudit.curvature.krylov.hessian import HessianSpectrum, bins, hessian_spectrum, negative_mass
+from sharpaudit.curvature.krylov.lanczos import shortfall
+from sharpaudit.curvature.krylov.spectrum import Spectrum, Sum
+from sharpaudit.curvature.krylov.trace import hutchinson
 from sharpaudit.curvature.linearity import piecewise_linear
 from sharpaudit.curvature.objective import Objective
-from sharpaudit.curvature.records import Eigenvalue, Sampled
-from sharpaudit.curvature.soft_rank import WEIGHT_DECAY, SoftRank, ggn_soft_rank
-from sharpaudit.curvature.spectrum import Spectrum, Sum
-from sharpaudit.curvature.trace import hutchinson
+from sharpaudit.curvature.perturbations.directional import PRODUCTS, curvature_along
 from sharpaudit.device import is_out_of_memory
 from sharpaudit.errors import UsageError, clean
 from sharpaudit.probes import Finding, NamedTable, Need, Passes, Terms, Workbench, Workload, measured, probe

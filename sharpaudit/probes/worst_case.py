@@ -9,7 +9,7 @@ How it is computed
     loss over ‖δ/c‖ ≤ ρ is searched, and the rises are averaged, every image counting once. c is 1, or |θ| elementwise where it
     says adaptive. All parameters move, BatchNorm's running statistics do not. Three searches by Auto-PGD of `iterations` steps
     each: one with long steps, one with short ones, one from the better of the two. `residual` is the share of the rise that
-    only the last one found; `converged` says it was at most 5 %. Intervals are Student's over groups, or over images for the
+    only the last one found; `converged` says it was at most 5%. Intervals are Student's over groups, or over images for the
     perturbation found where there is a single group.
     The literature's radii are, for ResNets and for vision transformers: ℓ2 0.25 to 2 and 0.025 to 0.2; ℓ2 adaptive 0.25 to 2 and
     0.5 to 4; ℓ∞ 0.0005 to 0.004 and 0.00001 to 0.00008; ℓ∞ adaptive 0.001 to 0.008 and 0.0005 to 0.004, four in each, doubling.
@@ -29,10 +29,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sharpaudit.card import Measured
-from sharpaudit.curvature.average_case import unit_logits
-from sharpaudit.curvature.ball import Radii
-from sharpaudit.curvature.worst_case import GROUP, ITERATIONS, SEARCHES, WorstCase
-from sharpaudit.curvature.worst_case import worst_case as search
+from sharpaudit.curvature.perturbations.average_case import unit_logits
+from sharpaudit.curvature.perturbations.ball import Radii
+from sharpaudit.curvature.perturbations.worst_case import GROUP, ITERATIONS, SEARCHES, WorstCase
+from sharpaudit.curvature.perturbations.worst_case import worst_case as search
 from sharpaudit.errors import UsageError
 from sharpaudit.probes import Finding, Need, Passes, Terms, Workbench, Workload, measured, probe
 

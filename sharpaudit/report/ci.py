@@ -191,7 +191,7 @@ def _summary_blocks(judgements: Sequence[Judgement]) -> Iterator[str]:
         yield f"\n{quote(judgement.subject)}: **{outcome(judgement)}**\n===\n\n"
         for note in judgement.notes:
             yield f"{prose(note)}\n\n"
-        header = ["Rule", "Measurement", "Value", "95 % interval", "n", "Baseline", "Difference", "Limit", "Verdict", "Reason"]
+        header = ["Rule", "Measurement", "Value", "95% interval", "n", "Baseline", "Difference", "Limit", "Verdict", "Reason"]
         head, rule, *_ = table(header, [], ALIGNMENT).splitlines()
         yield f"{head}\n{rule}\n"
         for verdict in judgement.verdicts:

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from sharpaudit.card.invariance import is_invariant
 from sharpaudit.card.measures import OF_A_CLASS, OF_CORRUPTION, listed, role
 from sharpaudit.card.prose import signed
-from sharpaudit.compare import Comparison
-from sharpaudit.compare.differences import LEVEL
-from sharpaudit.compare.records import Association, Difference, Fleet, Pair, Quadrant
+from sharpaudit.comparison import Comparison
+from sharpaudit.comparison.differences import LEVEL
+from sharpaudit.comparison.records import Association, Difference, Fleet, Pair, Quadrant
 from sharpaudit.report import fleet_figures, outline, wording
 from sharpaudit.report import html as page
 from sharpaudit.report import markdown as md

@@ -111,7 +111,7 @@ def classes(rows: Sequence[ClassAccuracy], *, salt: str) -> str:
         hairlines(axes)
 
     height, left = BOTTOM + 0.1 + 0.22 * max(1, len(shown)), _room([label for _, _, _, label in shown])
-    return drawing(WIDTH, height, paint, label="Accuracy of each class with its 95 % interval, worst first", salt=salt, left=left)
+    return drawing(WIDTH, height, paint, label="Accuracy of each class with its 95% interval, worst first", salt=salt, left=left)
 
 
 def spectrum(nodes: Sequence[SpectrumNode], *, salt: str) -> str:

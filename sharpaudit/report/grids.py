@@ -76,5 +76,5 @@ def note(grid: Grid) -> str:
     images = " or ".join(map(wording.count, grid.n))
     on = f" on {grid.source}" if grid.source else ""
     said = f"Accuracy{on} by corruption and severity; n = {images} images a cell"
-    said += f", 95 % interval of a cell at most ± {grid.half_width:.3f}" if grid.half_width else ""
+    said += f", 95% interval of a cell at most ± {grid.half_width:.3f}" if grid.half_width else ""
     return said + (f"; without corruption {grid.clean:.3f}." if grid.clean is not None else ".")

@@ -8,7 +8,7 @@ from sharpaudit.card import Card, Failed, Measured, Skipped
 from sharpaudit.card.invariance import verdicts
 from sharpaudit.card.measures import OF_A_CLASS, OF_CORRUPTION, listed, matches
 from sharpaudit.card.reading import worst_class
-from sharpaudit.compare.records import Difference
+from sharpaudit.comparison.records import Difference
 from sharpaudit.report import grids, provenance, tables, wording
 from sharpaudit.report.document import (
     Beside,
@@ -67,7 +67,7 @@ def _columns(card: Card, page: bool) -> Section:
 def _calibration(card: Card, page: bool) -> Section:
     bins, measured = tables.reliability(card) if page else [], numbers(card, CALIBRATION)
     caption = (
-        f"Accuracy in {len(bins)} bins of confidence with 95 % Wilson intervals; below, how many images stand in each bin. "
+        f"Accuracy in {len(bins)} bins of confidence with 95% Wilson intervals; below, how many images stand in each bin. "
         "On the dashed line confidence equals accuracy."
     )
     blocks = [*([Figure("reliability", bins, caption)] if bins else ()), *([Numbers(measured)] if measured else ())]
@@ -89,7 +89,7 @@ def _more(card: Card) -> Iterator[Section]:
     shown = sorted(rows, key=lambda row: 2.0 if row.accuracy is None else row.accuracy)[:MOST_CLASSES]
     if len(rows) > MOST_CLASSES:
         note = f"{wording.count(len(rows))} classes; cut to fit: the {len(shown)} least accurate are shown, all are on the card."
-    drawing = Figure("classes", rows, "Accuracy with 95 % intervals, worst first.")
+    drawing = Figure("classes", rows, "Accuracy with 95% intervals, worst first.")
     yield Section("Per class", [drawing, Classes(shown if note else rows)] if rows else [], note, guides=["accuracy"])
     density = "Spectral density of the Hessian: each Ritz value with its weight and its interval."
     shapes = (

@@ -60,4 +60,4 @@ def inapplicable(name: str, message: str) -> Check:
 
 def percent(share: float) -> str:
     """A share as it is read aloud."""
-    return f"{100 * share:.1f} %"
+    return f"{100 * share:.1f}%"

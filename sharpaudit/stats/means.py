@@ -17,8 +17,8 @@ STRAIGHT = 1e-6
 def t_interval(mean: float, standard_error: float, n: float, level: float = 0.95, *, skewness: float = 0.0) -> Interval:
     """Student's interval, of n − 1 degrees of freedom, for a mean whose `standard_error` was estimated from the same `n` draws.
 
-    At 30 draws the normal quantile would cover 94 % where t covers 95 %; at 10 draws 92 %. Where the draws are skewed, low means
-    come with low errors and t misses on one side: of 10 exponential draws it covers 90 %, and nearly all misses lie below. So the
+    At 30 draws the normal quantile would cover 94% where t covers 95%; at 10 draws 92%. Where the draws are skewed, low means
+    come with low errors and t misses on one side: of 10 exponential draws it covers 90%, and nearly all misses lie below. So the
     t-statistic is straightened by Hall's cubic (1992, "On the removal of skewness by transformation"): with a = skewness/(3√n),
     t + at² + a²t³/3 + a/2 is symmetric to second order.
     """

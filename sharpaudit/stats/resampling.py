@@ -29,7 +29,7 @@ Statistic = Callable[[Floats], Floats]
 """Means (..., m) to values (...)."""
 
 SKEWED = 0.3
-"""Skewness over √n from which BCa falls short of its level for a mean; of 500 losses of a network right on 98 % it is 0.44."""
+"""Skewness over √n from which BCa falls short of its level for a mean; of 500 losses of a network right on 98% it is 0.44."""
 
 FOLDED = 0.5
 """Share of the skewness of resampled sums of |mean| that their estimate has too; the rest is made by folding noise at zero. With
@@ -92,12 +92,12 @@ def bootstrap(columns: ArrayLike, statistic: Statistic, resamples: Resamples, le
     certainty), or all lie on one side of it (then the bias is beyond what BCa corrects).
 
     A mean whose sample is skewed beyond `SKEWED`, as the loss of a network that is nearly always right, gets Student's interval
-    with that skewness removed: BCa then covers 87 to 93 % and misses low.
+    with that skewness removed: BCa then covers 87 to 93% and misses low.
 
     Args:
         columns: (n,) or (n, m), one row an example (or a cluster), in the order of `resamples`.
         statistic: vectorised over leading axes; must return finite values for every resample, or NaN where a resample leaves it
-            undefined (an empty class). Up to 1 % undefined resamples are set aside.
+            undefined (an empty class). Up to 1% undefined resamples are set aside.
         resamples: of the same n.
         level: nominal coverage.
     """
@@ -142,7 +142,7 @@ def paired_bootstrap(a: ArrayLike, b: ArrayLike, statistic: Statistic, resamples
     """`statistic` of B minus `statistic` of A on the same examples, with its BCa interval over examples.
 
     A difference of means has Student's with the degrees of freedom of its own variance: its tails are heavy on both sides, where
-    BCa covers 92 to 94 %, and Student 95 to 96.
+    BCa covers 92 to 94%, and Student 95 to 96.
     """
     first, second = _columns(a, resamples.n), _columns(b, resamples.n)
     if first.shape != second.shape:
@@ -167,9 +167,9 @@ def absolute_bootstrap(
     """Sum over columns of |mean|, such as ECE; with `minus`, that sum less the same sum for another model's columns.
 
     Such a sum is biased upward where the means are near zero, by an amount that depends on n, and so are its resamples: BCa then
-    covers the true sum 0 to 90 % of the time (measured). The interval here is for the value that is *expected at this n*:
+    covers the true sum 0 to 90% of the time (measured). The interval here is for the value that is *expected at this n*:
     Student's, with the standard deviation of Σ|g̃ + noise|, where the noise is each resample's deviation and g̃ is the mean shrunk
-    towards zero by its positive-part James-Stein factor, and with `FOLDED` of its skewness removed. It covers 93 to 97 % from
+    towards zero by its positive-part James-Stein factor, and with `FOLDED` of its skewness removed. It covers 93 to 97% from
     perfectly calibrated to badly so, as `tests/intervals` and `tests/metrics` measure.
     """
     x = _columns(columns, resamples.n)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from sharpaudit.card import CorruptionSource, ProbeSet
 from sharpaudit.checkpoints import LoadedModel
 from sharpaudit.corruptions import NAMES, ON_HOST, SEVERITIES, VERSION, corrupt
-from sharpaudit.curvature.copies import copied
+from sharpaudit.curvature.network.copies import copied
 from sharpaudit.curvature.objective import Objective
 from sharpaudit.data import ImageSet, to_input
 from sharpaudit.data.corrupted import Cell, CorruptedSet
@@ -32,11 +32,11 @@ from sharpaudit.metrics.predictions import Predictions
 from sharpaudit.request import BenchSettings
 from sharpaudit.stats import Resamples, evenly_spaced, seed_for
 from sharpaudit.transfer import Aside, sent
+from sharpaudit.workbench.computed import Computed
 from sharpaudit.workbench.features import Features, FeatureTap
 from sharpaudit.workbench.needs import Need, NotApplicable, UndeclaredNeed
 from sharpaudit.workbench.network import Indices, Network, unchanged
 from sharpaudit.workbench.settings import DEFAULT, curvature_precision, images_at_once
-from sharpaudit.workbench.shelf import Shelf
 
 __all__ = ["Features", "Need", "NotApplicable", "UndeclaredNeed", "Workbench"]
 
@@ -78,7 +78,7 @@ class Workbench:
         self._stored = stored
         self._on_progress = on_progress
         self._exact = with_float64(torch.device(settings.device))
-        self._shelf = Shelf(images_at_once(settings, model.subject.preprocessing.input_size), sizes(self._exact))
+        self._computed = Computed(images_at_once(settings, model.subject.preprocessing.input_size), sizes(self._exact))
         self._probe = "bench"
         self._needs = frozenset(Need)
         self.touched: set[Need] = set()
@@ -106,17 +106,17 @@ class Workbench:
     @property
     def passes(self) -> Mapping[str, int]:
         """Examples sent through the model so far, by kind of pass."""
-        return self._shelf.passes
+        return self._computed.passes
 
     @property
     def views(self) -> Mapping[str, Predictions]:
         """The columns of every view computed so far, by view name."""
-        return self._shelf.views
+        return self._computed.views
 
     @property
     def batch_size(self) -> int:
         """Images in one forward pass: what was set, halved whenever memory ran out."""
-        return self._shelf.batch_size
+        return self._computed.batch_size
 
     def within_memory(self, work: Callable[[], Result]) -> Result:
         """What `work` gives; when memory runs out it is done again with half as much on the device at once."""
@@ -124,15 +124,15 @@ class Workbench:
             try:
                 return work()
             except Exception as error:
-                if not (is_out_of_memory(error) and self._shelf.halve_batch()):
+                if not (is_out_of_memory(error) and self._computed.halve_batch()):
                     raise
             log.warning("memory ran out in %s: again with batches of %d", self._probe, self.batch_size)
 
     def once(self, key: Hashable, compute: Callable[[], Result]) -> Result:
         """What `compute` gives, which the first probe to ask pays for; equal keys must mean equal results, whoever asks."""
-        if key not in self._shelf.results:
-            self._shelf.results[key] = compute()
-        found: Result = self._shelf.results[key]
+        if key not in self._computed.results:
+            self._computed.results[key] = compute()
+        found: Result = self._computed.results[key]
         return found
 
     def progress(self, start: float, stop: float) -> Callable[[float], None]:
@@ -174,7 +174,7 @@ class Workbench:
         self._touch(Need.CORRUPTED)
         view = f"corruption/{name}/{severity}"
         self.viewed.add(view)
-        if view not in self._shelf.views:
+        if view not in self._computed.views:
             images = self._test if self._stored is None else self._stored.cell(name, severity)
             rows = evenly_spaced(len(images), limit or len(images))
             images = images if len(rows) == len(images) else images.take(rows)
@@ -188,22 +188,22 @@ class Workbench:
                 on_device = on_host = unchanged
             digest = hashlib.sha256(repr((len(images), *images.shape)).encode())
             with Aside(lambda pixels: digest.update(pixels.tobytes())) as aside:
-                self._shelf.views[view] = self._network.predictions(
+                self._computed.views[view] = self._network.predictions(
                     images,
-                    self._shelf,
+                    self._computed,
                     on_host=on_host,
                     on_device=on_device,
                     on_batch=lambda batch, _: aside(batch),
                     on_progress=self._on_progress,
                 )
             digest.update(images.labels.astype("<i8").tobytes())
-            self._shelf.hashes[view] = digest.hexdigest()
-        return self._shelf.views[view]
+            self._computed.hashes[view] = digest.hexdigest()
+        return self._computed.views[view]
 
     def corrupted_hash(self, name: str, severity: int) -> str:
         """SHA-256 over the corrupted images that `corrupted` sent through, and their labels."""
         self._touch(Need.CORRUPTED)
-        return self._shelf.hashes[f"corruption/{name}/{severity}"]
+        return self._computed.hashes[f"corruption/{name}/{severity}"]
 
     @property
     def features(self) -> Features:
@@ -218,9 +218,9 @@ class Workbench:
         if head is not None and not any(p.requires_grad for p in head.parameters()):
             raise NotApplicable("the last layer is frozen, and frozen parameters are held constant (--trainable-only)")
         self._view(CLEAN if self._train is None else TRAIN, self._probe_images)
-        if self._shelf.tap is None:
+        if self._computed.tap is None:
             raise NotApplicable("the network does not end in a linear layer")
-        return self._shelf.tap.features
+        return self._computed.tap.features
 
     @property
     def objective(self) -> Objective:
@@ -231,25 +231,25 @@ class Workbench:
         """
         self._touch(Need.OBJECTIVE)
         module = self._differentiable()
-        if self._shelf.objective is None:
+        if self._computed.objective is None:
             dtype = getattr(torch, self.precision)
             images = self._probe_images.take(self.probe_rows)
-            self._shelf.objective = Objective(
+            self._computed.objective = Objective(
                 copied(module, dtype, self._exact),
                 to_input(sent(torch.tensor(images.images[:]), self._exact), self.subject.preprocessing).to(dtype),
                 sent(torch.tensor(images.labels), self._exact),
-                batch_size=self._shelf.batch_size,
-                within=self._shelf.within,
+                batch_size=self._computed.batch_size,
+                within=self._computed.within,
                 trainable_only=self.settings.trainable_only,
             )
-        return self._shelf.objective
+        return self._computed.objective
 
     def resamples(self, n: int) -> Resamples:
         """Bootstrap resamples of `n` examples; the same ones for every metric and every checkpoint of this seed."""
         self._touch(Need.RESAMPLES)
-        if n not in self._shelf.resamples:
-            self._shelf.resamples[n] = Resamples(n, seed=self.settings.seed)
-        return self._shelf.resamples[n]
+        if n not in self._computed.resamples:
+            self._computed.resamples[n] = Resamples(n, seed=self.settings.seed)
+        return self._computed.resamples[n]
 
     @contextmanager
     def beside(self, module: nn.Module, examples: int) -> Iterator[Workbench]:
@@ -260,11 +260,11 @@ class Workbench:
             self.settings, precision="float64", probe_examples=examples, batch_size=self.batch_size, device=str(self._exact)
         )
         bench = Workbench(LoadedModel(module, subject=self.subject), self._probe_images.take(rows), settings=settings)
-        bench._shelf.within = self._shelf.within
+        bench._computed.within = self._computed.within
         try:
             yield bench
         finally:
-            self._shelf.own_passes.update(bench.passes)
+            self._computed.own_passes.update(bench.passes)
 
     @property
     def probe_set(self) -> ProbeSet:
@@ -308,15 +308,15 @@ class Workbench:
     def _view(self, view: str, images: ImageSet) -> Predictions:
         """The columns of a clean view; one pass gives columns, logits and, for the view it lies in, the probe set's features."""
         self.viewed.add(view)
-        if view not in self._shelf.views:
+        if view not in self._computed.views:
             head = self._network.head(images) if images is self._probe_images else None
             with FeatureTap(head, self.probe_rows) if head else nullcontext() as tap:
-                self._shelf.views[view] = self._network.predictions(
+                self._computed.views[view] = self._network.predictions(
                     images,
-                    self._shelf,
+                    self._computed,
                     keep_logits=view == CLEAN,
                     on_batch=lambda _, indices: tap.keep(indices) if tap else None,
                     on_progress=self._on_progress,
                 )
-            self._shelf.tap = tap or self._shelf.tap
-        return self._shelf.views[view]
+            self._computed.tap = tap or self._computed.tap
+        return self._computed.views[view]

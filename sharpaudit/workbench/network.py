@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from sharpaudit.card import Preprocessing
 from sharpaudit.checkpoints import Predictor
-from sharpaudit.curvature.head import last_linear
+from sharpaudit.curvature.network.head import last_linear
 from sharpaudit.data import ImageSet, to_input
 from sharpaudit.device import is_out_of_memory, with_float64
 from sharpaudit.metrics.predictions import Predictions
 from sharpaudit.transfer import read_ahead, sent
 from sharpaudit.workbench.columns import NUM_COLUMNS, columns, predictions
-from sharpaudit.workbench.shelf import Shelf
+from sharpaudit.workbench.computed import Computed
 
 Indices = NDArray[np.int64]
 
@@ -53,7 +53,7 @@ class Network:
     def predictions(
         self,
         images: ImageSet,
-        shelf: Shelf,
+        computed: Computed,
         *,
         on_host: Corruption = unchanged,
         on_device: Corruption = unchanged,
@@ -61,13 +61,13 @@ class Network:
         on_batch: Callable[[Tensor, Indices], None] = lambda batch, indices: None,
         on_progress: Callable[[float], None] = lambda fraction: None,
     ) -> Predictions:
-        """Per-example columns of `images`, in batches of the size that `shelf` allows; passes are counted there.
+        """Per-example columns of `images`, in batches of the size that `computed` allows; passes are counted there.
 
         The host hands over one batch after the other and waits for the device once, at the end.
 
         Args:
             images: what goes through.
-            shelf: knows the size of a batch.
+            computed: knows the size of a batch.
             on_host: what becomes of a batch on the host, beside the work of the device.
             on_device: what becomes of it when it has arrived.
             keep_logits: whether the logits are kept too.
@@ -85,19 +85,19 @@ class Network:
                 yield on_host(torch.tensor(images.images[at : at + size]), indices)
 
         while start < n:
-            for batch in read_ahead(read(start, shelf.batch_size), self.device):
+            for batch in read_ahead(read(start, computed.batch_size), self.device):
                 indices = np.arange(start, start + len(batch))
                 try:
                     batch = on_device(batch, indices)
                     answer = self._logits(batch)
                     found[:, start : start + len(batch)] = columns(answer, labels[start : start + len(batch)])
                 except Exception as error:
-                    if not (is_out_of_memory(error) and shelf.halve_batch()):
+                    if not (is_out_of_memory(error) and computed.halve_batch()):
                         raise
                     break
                 on_batch(batch, indices)
                 logits += [answer] if keep_logits else []
-                shelf.own_passes["forward"] += len(indices)
+                computed.own_passes["forward"] += len(indices)
                 start += len(indices)
                 on_progress(start / n)
                 del batch, answer  # small tensors kept between large ones that are freed cost a small network half its speed

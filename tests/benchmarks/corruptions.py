@@ -58,7 +58,7 @@ def compare(table: Table, count: int, forward: float | None = None) -> None:
 
 def row(name: str, ours: float, theirs: float, forward: float | None) -> str:
     """A line of the table."""
-    share = f"{100 * ours / forward:8.2f} %" if forward else ""
+    share = f"{100 * ours / forward:8.2f}%" if forward else ""
     return f"  {name:18} {ours:9.3f} {theirs:9.3f} {theirs / ours:7.2f}{share}"
 
 

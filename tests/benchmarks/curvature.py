@@ -18,10 +18,10 @@ import torch
 
 from sharpaudit import probes
 from sharpaudit.checkpoints import zoo
-from sharpaudit.curvature.ggn_trace import ggn_trace
-from sharpaudit.curvature.hessian import hessian_spectrum
+from sharpaudit.curvature.gauss_newton.ggn_trace import ggn_trace
+from sharpaudit.curvature.krylov.hessian import hessian_spectrum
 from sharpaudit.curvature.objective import Objective
-from sharpaudit.curvature.perturbation import random_sharpness
+from sharpaudit.curvature.perturbations.perturbation import random_sharpness
 from sharpaudit.execute import run
 from sharpaudit.plan import plan
 from sharpaudit.workbench import Need

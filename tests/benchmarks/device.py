@@ -32,7 +32,7 @@ from torch.utils._pytree import tree_leaves
 from sharpaudit import audit
 from sharpaudit.checkpoints import zoo
 from sharpaudit.corruptions import NAMES, Table, corrupt
-from sharpaudit.curvature.differentiable import twice_differentiable
+from sharpaudit.curvature.network.differentiable import twice_differentiable
 from sharpaudit.curvature.objective import Objective
 from sharpaudit.data import to_input
 from sharpaudit.device import available_device, compute_settings, described, is_out_of_memory, wait
@@ -286,7 +286,7 @@ def auditing(ready: audit.Prepared) -> dict[str, Any]:
     on = ready.bench().predictions
     require(accuracy is not None and accuracy.value == on.correct.mean(), "accuracy on the card is not that of the predictions")
     share = None if queue is None else busy.share
-    words = "no GPU to watch" if share is None else f"device busy {share:.0%} (goal: 80 %)"
+    words = "no GPU to watch" if share is None else f"device busy {share:.0%} (goal: 80%)"
     print(f"\n{ready.model.subject.architecture}, {', '.join(card.probes)}, {len(ready.test):,} images: {seconds:.1f} s, {words}")
     return {"seconds": seconds, "busy": share, "peak_mib": peak(device) - before}
 

@@ -263,7 +263,7 @@ ASKED = """
 import importlib.util, json, sys
 from pathlib import Path
 from sharpaudit import api
-from sharpaudit.compare import compare_runs
+from sharpaudit.comparison import compare_runs
 from sharpaudit.gate.policy import parse
 from sharpaudit.report.comparison import markdown as compared
 from sharpaudit.report.markdown import markdown

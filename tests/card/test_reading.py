@@ -28,9 +28,9 @@ def test_nothing_measured_nothing_said() -> None:
 
 
 def test_accuracy_and_the_worst_class() -> None:
-    assert reading([ACCURACY]) == ["It gets 94.4 % [92.5, 95.8] of 797 images right."]
+    assert reading([ACCURACY]) == ["It gets 94.4% [92.5, 95.8] of 797 images right."]
     named = [ACCURACY, WORST, of_class("8", 0.8734), of_class("9", 0.95)]
-    assert reading(named) == ["It gets 94.4 % [92.5, 95.8] of 797 images right (worst class 8: 87.3 %)."]
+    assert reading(named) == ["It gets 94.4% [92.5, 95.8] of 797 images right (worst class 8: 87.3%)."]
 
 
 @pytest.mark.parametrize(
@@ -69,10 +69,10 @@ def test_calibration_without_its_floor_is_left_to_the_table() -> None:
 def test_corruption_and_the_worst_one() -> None:
     whole = number("corruption.accuracy", 0.853, 0.839, 0.865, source="synthetic-c", cells=57)
     parts = {"gaussian_noise": 0.62, "fog": 0.7, "fog/5": 0.1, "family/blur": 0.2, "*/5": 0.3}
-    assert reading([number("corruption.accuracy", 0.853)]) == ["Under corruption it gets 85.3 % right."]
-    assert reading([whole]) == ["Under corruption (synthetic-c, 57 cells) it gets 85.3 % [83.9, 86.5] right."]
+    assert reading([number("corruption.accuracy", 0.853)]) == ["Under corruption it gets 85.3% right."]
+    assert reading([whole]) == ["Under corruption (synthetic-c, 57 cells) it gets 85.3% [83.9, 86.5] right."]
     assert reading([whole, *(number(f"corruption.accuracy/{name}", value) for name, value in parts.items())]) == [
-        "Under corruption (synthetic-c, 57 cells) it gets 85.3 % [83.9, 86.5] right (worst under gaussian noise: 62.0 %)."
+        "Under corruption (synthetic-c, 57 cells) it gets 85.3% [83.9, 86.5] right (worst under gaussian noise: 62.0%)."
     ]
 
 
@@ -95,7 +95,7 @@ def test_flatness_is_sent_to_a_comparison() -> None:
     assert sentence == "Whether sharper goes with safer here, only a comparison on the same data can say: sharpaudit compare A B."
 
 
-@pytest.mark.parametrize(("null", "said"), [(0.0, []), (0.9, []), (2.5, ["25 %"])])
+@pytest.mark.parametrize(("null", "said"), [(0.0, []), (0.9, []), (2.5, ["25%"])])
 def test_what_the_published_protocol_reads_of_nothing(null: float, said: list[str]) -> None:
     found = reading([number("sharpness.random_paper_protocol", 10.0), number("sharpness.random_null", null)])
     assert [sentence.split(" of its value")[0][-4:] for sentence in found] == said

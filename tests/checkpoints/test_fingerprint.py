@@ -31,7 +31,7 @@ from sharpaudit.checkpoints.matching import Shape
 from sharpaudit.checkpoints.state_dict import Weights
 from sharpaudit.checkpoints.tensors import OddTensor
 from sharpaudit.data.images import ImageSet
-from sharpaudit.decision import by_clean_loss, clearly_best
+from sharpaudit.disambiguation import by_clean_loss, clearly_best
 from sharpaudit.errors import ArchitectureError
 from sharpaudit.request import PreprocessingOverrides, Request
 

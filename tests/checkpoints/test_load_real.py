@@ -10,7 +10,7 @@ from torch import nn
 
 from sharpaudit.checkpoints import LoadedModel, load
 from sharpaudit.errors import ArchitectureError
-from sharpaudit.preparation import prepare
+from sharpaudit.prepare import prepare
 from sharpaudit.request import Request
 
 REAL = Path(__file__).parents[3] / "shared" / "real"

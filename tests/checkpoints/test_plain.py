@@ -24,7 +24,7 @@ from sharpaudit.checkpoints.plain.geometry import geometries
 from sharpaudit.checkpoints.plain.suggestions import suggestions
 from sharpaudit.data import to_input
 from sharpaudit.errors import ArchitectureError, SharpauditError, UsageError
-from sharpaudit.preparation import Prepared, prepare
+from sharpaudit.prepare import Prepared, prepare
 from sharpaudit.request import PreprocessingOverrides, Request
 from tests.checkpoints.plain_networks import Case, fitted, strange, trained
 

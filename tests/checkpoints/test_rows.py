@@ -387,7 +387,7 @@ ROWS: dict[str, Row] = {
     "C36 DataParallel, compiled": Row(
         torch_file(lambda s: {f"_orig_mod.module.{n}": v for n, v in s.items()}), 0, ("'_orig_mod.' from 6", "'module.' from 6")
     ),
-    "C37": Row(torch_file(two_networks), 3, ("6 of 10 names (60 %) fit under 'student.'", "4 of 10", "'teacher.'"), DIGITS_CNN),
+    "C37": Row(torch_file(two_networks), 3, ("6 of 10 names (60%) fit under 'student.'", "4 of 10", "'teacher.'"), DIGITS_CNN),
     "C37 one of them": Row(
         torch_file(two_networks),
         0,
@@ -424,9 +424,9 @@ ROWS: dict[str, Row] = {
     "C43 NaN": Row(
         with_tensor("classifier.bias", lambda v: v.index_fill(0, torch.tensor([3]), float("nan"))),
         3,
-        ("'classifier.bias' holds NaN or infinity: 1 of 10 (10 %)", "--allow-nonfinite"),
+        ("'classifier.bias' holds NaN or infinity: 1 of 10 (10%)", "--allow-nonfinite"),
     ),
-    "C43 infinity": Row(with_tensor("classifier.bias", lambda v: v / 0), 3, ("10 of 10 (100 %)",)),
+    "C43 infinity": Row(with_tensor("classifier.bias", lambda v: v / 0), 3, ("10 of 10 (100%)",)),
     "C44 zeros": Row(with_tensor("features.3.weight", torch.zeros_like), 0, ("all zeros", "features.3.weight"), DIGITS_CNN),
     "C44 constant": Row(
         with_tensor("features.3.weight", torch.ones_like), 0, ("one number only", "features.3.weight"), DIGITS_CNN

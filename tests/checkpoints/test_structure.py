@@ -13,7 +13,7 @@ from torch import nn
 
 from sharpaudit.checkpoints import load, zoo
 from sharpaudit.errors import ArchitectureError
-from sharpaudit.preparation import prepare
+from sharpaudit.prepare import prepare
 from sharpaudit.request import Request
 
 NAMES = ("resnet20", "resnet18", "vgg11_bn", "resnet2b", "vit_small")

@@ -33,7 +33,7 @@ def images() -> NDArray[np.uint8]:
 
 @pytest.fixture(scope="module")
 def right() -> Right:
-    """Which of these images a ResNet-20 with 91.7 % on the clean test set gets right."""
+    """Which of these images a ResNet-20 with 91.7% on the clean test set gets right."""
     model = load(REAL / "ckpt" / "akamaster_resnet20-12fca82f.th")
     labels = open_images(f"npz:{REAL}/data/cifar10_test1000_lossless.npz").labels
 

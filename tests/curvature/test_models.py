@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sharpaudit.curvature.ggn_trace import ggn_trace
+from sharpaudit.curvature.gauss_newton.ggn_trace import ggn_trace
 from sharpaudit.curvature.objective import Objective
 from sharpaudit.curvature.reparametrisation import rescale
 from tests.cases import Case

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from sharpaudit.checkpoints import zoo
-from sharpaudit.curvature.differentiable import twice_differentiable
+from sharpaudit.curvature.network.differentiable import twice_differentiable
 from sharpaudit.curvature.objective import Objective
 from sharpaudit.curvature.shards import bytes_held
 from sharpaudit.device import Sizes
@@ -310,7 +310,7 @@ def test_agrees_with_curvlinops_on_a_real_resnet20() -> None:
 
 
 class PlainLayerNorm(TorchFunctionMode):
-    """LayerNorm by its definition: nested forward mode is wrong through torch's (2.14), by 0.1 % of a product here."""
+    """LayerNorm by its definition: nested forward mode is wrong through torch's (2.14), by 0.1% of a product here."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is not nn.functional.layer_norm:

@@ -19,17 +19,17 @@ from torch import Tensor, nn
 
 from sharpaudit.card import Failed
 from sharpaudit.curvature.fisher_rao import fisher_rao
-from sharpaudit.curvature.ggn_trace import ggn_trace
-from sharpaudit.curvature.gram import Factor
-from sharpaudit.curvature.hessian import SMALL, hessian_spectrum, negative_mass
-from sharpaudit.curvature.lanczos import Krylov
+from sharpaudit.curvature.gauss_newton.ggn_trace import ggn_trace
+from sharpaudit.curvature.gauss_newton.gram import Factor
+from sharpaudit.curvature.gauss_newton.soft_rank import WEIGHT_DECAY, damped_log, ggn_soft_rank, soft_rank
+from sharpaudit.curvature.gauss_newton.takeuchi import norms
+from sharpaudit.curvature.krylov.hessian import SMALL, hessian_spectrum, negative_mass
+from sharpaudit.curvature.krylov.lanczos import Krylov
+from sharpaudit.curvature.krylov.quadrature import Function
+from sharpaudit.curvature.krylov.spectrum import Sum, spectrum
+from sharpaudit.curvature.krylov.trace import hutchinson
 from sharpaudit.curvature.linearity import piecewise_linear
 from sharpaudit.curvature.objective import Objective
-from sharpaudit.curvature.quadrature import Function
-from sharpaudit.curvature.soft_rank import WEIGHT_DECAY, damped_log, ggn_soft_rank, soft_rank
-from sharpaudit.curvature.spectrum import Sum, spectrum
-from sharpaudit.curvature.takeuchi import norms
-from sharpaudit.curvature.trace import hutchinson
 from sharpaudit.execute import run
 from sharpaudit.plan import plan
 from tests import oracles
@@ -185,7 +185,7 @@ def test_sampled_numbers_lie_in_their_intervals_and_converged_ones_stay_there() 
     """With the starts and steps of the probe, pooled over six modules of 40 seeds each; the table is printed with `-s`.
 
     What is called converged must as a rule lie, from twice the starts and twice the steps, in the interval given for it. Of soft
-    rank and log-determinant twice the budget gives all eigenvalues, and so the truth, which is outside 5 % of the time.
+    rank and log-determinant twice the budget gives all eigenvalues, and so the truth, which is outside 5% of the time.
     """
     misses: Counter[object] = Counter()
     counts: Counter[object] = Counter()

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from scipy.stats import wasserstein_distance
 from torch import nn
 
-from sharpaudit.curvature.hessian import SMALL, HessianSpectrum, hessian_spectrum, negative_mass
+from sharpaudit.curvature.gauss_newton.soft_rank import ggn_soft_rank
+from sharpaudit.curvature.krylov.hessian import SMALL, HessianSpectrum, hessian_spectrum, negative_mass
+from sharpaudit.curvature.krylov.spectrum import Spectrum
 from sharpaudit.curvature.objective import Objective
-from sharpaudit.curvature.soft_rank import ggn_soft_rank
-from sharpaudit.curvature.spectrum import Spectrum
 from tests import oracles
 from tests.cases import Attention, Case, Mean, Residual
 
@@ -156,7 +156,7 @@ def distance(density: Spectrum, exact: NDArray[np.float64]) -> float:
 @each_network
 @pytest.mark.parametrize("scale", [1, 2])
 def test_the_density_by_default(kind: str, seed: int, scale: int) -> None:
-    """With the starts and steps of the probe it is within 1 % of the spectrum's range of the true one; printed with `-s`."""
+    """With the starts and steps of the probe it is within 1% of the spectrum's range of the true one; printed with `-s`."""
     o, exact = objective(kind, seed, scale=scale), truth(kind, seed, scale).hessian
     density = measured(o, 4, 16, tolerance=1e-3).density
     assert density is not None and density.whole == (o.num_parameters <= SMALL)

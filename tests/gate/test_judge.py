@@ -16,7 +16,7 @@ import pytest
 from sharpaudit.card import Card, Check, Failed, Interval, Measured, ProbeRun, SetupCheck, Skipped, codec
 from sharpaudit.errors import CardError, ExitCode
 from sharpaudit.gate import Judgement, Policy, Verdict, judge
-from tests.compare.cases import Audit, audit, measured
+from tests.comparison.cases import Audit, audit, measured
 
 TODAY = date(2026, 6, 1)
 BASE = audit(0).card
@@ -52,11 +52,11 @@ BOUND = FLOOR | {"test": "bound"}
         (accuracy(0.9), FLOOR, "passed", 0, "inside"),  # P07
         (accuracy(math.nextafter(0.9, 0)), FLOOR, "failed", 1, "outside"),
         (accuracy(0.95), FLOOR | {"max": 0.94}, "failed", 1, "outside"),
-        (accuracy(0.92), BOUND, "passed", 0, "the whole 95 % interval is inside"),
-        (accuracy(0.88), BOUND, "failed", 1, "the whole 95 % interval is outside"),
-        (accuracy(0.91, -0.01), BOUND, "passed", 0, "the whole 95 % interval is inside"),
+        (accuracy(0.92), BOUND, "passed", 0, "the whole 95% interval is inside"),
+        (accuracy(0.88), BOUND, "failed", 1, "the whole 95% interval is outside"),
+        (accuracy(0.91, -0.01), BOUND, "passed", 0, "the whole 95% interval is inside"),
         (accuracy(0.905), BOUND, "inconclusive", 6, "straddles the limit; about 4,000 examples would decide it"),  # P09
-        (accuracy(0.9), BOUND, "inconclusive", 6, "the 95 % interval straddles the limit"),
+        (accuracy(0.9), BOUND, "inconclusive", 6, "the 95% interval straddles the limit"),
         (measured("clean.accuracy", 0.99), BOUND, "inconclusive", 6, "no interval to judge by: none was asked for"),
         (accuracy(0.99, converged=False), FLOOR, "inconclusive", 6, "the iteration did not converge"),
         (

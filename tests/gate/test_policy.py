@@ -16,7 +16,7 @@ from sharpaudit.gate.lint import doubts
 from sharpaudit.gate.policy import Policy, parse, read
 from sharpaudit.gate.starter import starting_policy
 from tests.benches import bench
-from tests.compare.cases import audit, measured
+from tests.comparison.cases import audit, measured
 
 TODAY = date(2026, 6, 1)
 SAMPLES = Path(__file__).parents[2] / "sample_configs"

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from sharpaudit.card import Card, Check, Failed, Interval, Measured, SetupCheck, Skipped
 from sharpaudit.gate import Policy, judge
 from sharpaudit.report import ci
-from tests.compare.cases import audit
+from tests.comparison.cases import audit
 
 TODAY = date(2026, 6, 1)
 METRICS = ["clean.accuracy", "calibration.ece", "clean.nll", "clean.brier"]

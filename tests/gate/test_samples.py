@@ -22,7 +22,7 @@ from sharpaudit.card import Measured, ProbeRun, Skipped
 from sharpaudit.card.measures import MEASURES, find
 from sharpaudit.metrics.predictions import Predictions
 from sharpaudit.metrics.verification import Recomputation
-from tests.compare.cases import CLASSES, audit, measured
+from tests.comparison.cases import CLASSES, audit, measured
 
 SAMPLES = Path(__file__).parents[2] / "sample_configs"
 N = 500

@@ -11,7 +11,7 @@ from sharpaudit.gate.lint import doubts
 from tests.gate.test_judge import BASE, FLOOR, TODAY, accuracy, card_with, rules
 
 GOOD = Check(name="labels", status="passed", message="in order")
-BAD = Check(name="normalisation", status="flagged", message="with another normalisation 93.4 % are right instead of 19.5 %")
+BAD = Check(name="normalisation", status="flagged", message="with another normalisation 93.4% are right instead of 19.5%")
 DRIFT = {"metric": "clean.accuracy", "baseline": {"max_decrease": 0.5}}
 
 

@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sharpaudit.curvature.average_case import average_case
-from sharpaudit.curvature.ball import Ball
+from sharpaudit.curvature.estimates import Sampled
 from sharpaudit.curvature.fisher_rao import fisher_rao
-from sharpaudit.curvature.ggn_trace import ggn_trace
-from sharpaudit.curvature.gram import Factor
+from sharpaudit.curvature.gauss_newton.ggn_trace import ggn_trace
+from sharpaudit.curvature.gauss_newton.gram import Factor
 from sharpaudit.curvature.objective import Objective
-from sharpaudit.curvature.perturbation import paper_protocol, random_sharpness
-from sharpaudit.curvature.records import Sampled
-from sharpaudit.curvature.worst_case import worst_case
+from sharpaudit.curvature.perturbations.average_case import average_case
+from sharpaudit.curvature.perturbations.ball import Ball
+from sharpaudit.curvature.perturbations.perturbation import paper_protocol, random_sharpness
+from sharpaudit.curvature.perturbations.worst_case import worst_case
 from sharpaudit.data import to_input
 from sharpaudit.metrics.predictions import Predictions
 from tests.setup_check.cases import digits
@@ -25,7 +25,7 @@ from tests.setup_check.cases import digits
 Floats = NDArray[np.float64]
 
 NETWORKS = ("baseline-seed0", "augmentation_sam-seed0")
-"""Trained to a loss of 2e-4 and of 9e-3; on new digits right on 94 and 97 %."""
+"""Trained to a loss of 2e-4 and of 9e-3; on new digits right on 94 and 97%."""
 
 
 @cache

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharpaudit.card import Interval
-from sharpaudit.curvature.records import Sampled
+from sharpaudit.curvature.estimates import Sampled
 
 Floats = NDArray[np.float64]
 

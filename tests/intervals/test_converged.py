@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sharpaudit.curvature.ball import Ball
-from sharpaudit.curvature.first_order import first_order
-from sharpaudit.curvature.worst_case import SETTLED, worst_case
+from sharpaudit.curvature.perturbations.ball import Ball
+from sharpaudit.curvature.perturbations.first_order import first_order
+from sharpaudit.curvature.perturbations.worst_case import SETTLED, worst_case
 from tests.intervals.populations import objective
 
 NETWORKS = ("baseline-seed0", "augmentation_sam-seed0", "weight_decay-seed1", "weight_decay_sam-seed1")

@@ -18,18 +18,18 @@ from scipy.stats import binom
 
 from sharpaudit import probes
 from sharpaudit.card import Interval, Measured
-from sharpaudit.compare.differences import minus
-from sharpaudit.curvature.hessian import negative_mass
-from sharpaudit.curvature.moments import METHOD, Part, factors
-from sharpaudit.curvature.pac_bayes import noise_tolerance
-from sharpaudit.curvature.perturbation import sam_sharpness
-from sharpaudit.curvature.quadrature import Function, Rule
-from sharpaudit.curvature.records import Sampled
+from sharpaudit.comparison.differences import minus
+from sharpaudit.curvature.estimates import Sampled
+from sharpaudit.curvature.gauss_newton.soft_rank import damped_log, soft_rank
+from sharpaudit.curvature.krylov.hessian import negative_mass
+from sharpaudit.curvature.krylov.moments import METHOD, Part, factors
+from sharpaudit.curvature.krylov.quadrature import Function, Rule
+from sharpaudit.curvature.krylov.spectrum import Spectrum, Sum
+from sharpaudit.curvature.krylov.trace import hutchinson
+from sharpaudit.curvature.perturbations.pac_bayes import noise_tolerance
+from sharpaudit.curvature.perturbations.perturbation import sam_sharpness
+from sharpaudit.curvature.perturbations.slices import loss_slice
 from sharpaudit.curvature.relative_flatness import normalised, relative_trace
-from sharpaudit.curvature.slices import loss_slice
-from sharpaudit.curvature.soft_rank import damped_log, soft_rank
-from sharpaudit.curvature.spectrum import Spectrum, Sum
-from sharpaudit.curvature.trace import hutchinson
 from sharpaudit.execute import run
 from sharpaudit.metrics import agreement, calibration
 from sharpaudit.metrics.predictions import Predictions, softmax
@@ -467,7 +467,7 @@ UNEVEN = {
     "accuracy of 0.95 to 0.99",
     "average l2/adaptive/0.1, baseline-seed0",
 }
-"""What covers 92 % and misses more on one side than a factor of two allows: Wilson's interval for a hundred images, nearly all
+"""What covers 92% and misses more on one side than a factor of two allows: Wilson's interval for a hundred images, nearly all
 right; draws whose skewness is four times their scatter, of a network at a loss of 2e-4."""
 
 

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from torch import nn
 
 from sharpaudit.card import Interval
-from sharpaudit.curvature.average_case import average_case
-from sharpaudit.curvature.ball import Ball
 from sharpaudit.curvature.fisher_rao import fisher_rao
-from sharpaudit.curvature.ggn_trace import ggn_trace
+from sharpaudit.curvature.gauss_newton.ggn_trace import ggn_trace
 from sharpaudit.curvature.objective import Objective
-from sharpaudit.curvature.perturbation import random_sharpness
+from sharpaudit.curvature.perturbations.average_case import average_case
+from sharpaudit.curvature.perturbations.ball import Ball
+from sharpaudit.curvature.perturbations.perturbation import random_sharpness
+from sharpaudit.curvature.perturbations.slices import loss_slice
 from sharpaudit.curvature.relative_flatness import normalised, normalised_influence, relative_lambda, relative_trace
-from sharpaudit.curvature.slices import loss_slice
 from sharpaudit.metrics.terms import Terms
 from tests.intervals import populations
 from tests.intervals.simulation import HEADER, Row, of_examples, row

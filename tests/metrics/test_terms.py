@@ -10,7 +10,7 @@ import pytest
 from scipy.special import stdtrit
 
 from sharpaudit.metrics.terms import Over, Terms, terms_of, views_of
-from tests.compare.cases import view
+from tests.comparison.cases import view
 
 SHAPES: dict[Over, tuple[int, ...]] = {"images": (40,), "draws": (6,), "draws and images": (6, 40)}
 

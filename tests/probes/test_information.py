@@ -96,7 +96,7 @@ def test_the_evidence_of_what_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     found = number(measured(fitted(), iic_examples=20)["iic_gaussian_linearised"])
     assert found.n == 15 and "M = 135 outputs" in found.method
     assert found.converged and found.reason
-    monkeypatch.setattr("sharpaudit.curvature.interpolation.GRAPH_BYTES", 1000)
+    monkeypatch.setattr("sharpaudit.curvature.gauss_newton.interpolation.GRAPH_BYTES", 1000)
     assert "takes too much memory" in reason(measured(fitted())["iic_gaussian_linearised"])
 
 

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from sharpaudit.card import Measured, Measurement
-from sharpaudit.curvature.ball import Ball
-from sharpaudit.curvature.worst_case import worst_case
+from sharpaudit.curvature.perturbations.ball import Ball
+from sharpaudit.curvature.perturbations.worst_case import worst_case
 from sharpaudit.data import open_images, to_input
 from sharpaudit.errors import UsageError
 from sharpaudit.execute import run

@@ -141,7 +141,7 @@ def test_too_small_a_budget_is_said_not_hidden() -> None:
 
 
 def test_steps_whose_vectors_would_fill_the_memory_are_not_taken_and_the_card_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sharpaudit.curvature.lanczos.BASIS_BYTES", 5 * 8 * 385)
+    monkeypatch.setattr("sharpaudit.curvature.krylov.lanczos.BASIS_BYTES", 5 * 8 * 385)
     found = outcome(wide())
     numbers = {name: number(m) for name, m in by_name(found).items() if isinstance(m, Measured)}
     assert not numbers["lambda_max"].converged and numbers["lambda_max"].iterations == 5

@@ -13,9 +13,9 @@ import pytest
 
 from sharpaudit.card import Interval
 from sharpaudit.gate import Judgement, Policy, judge
-from sharpaudit.gate.records import Verdict
+from sharpaudit.gate.judgement import Verdict
 from sharpaudit.report import ci
-from tests.compare.cases import audit, measured
+from tests.comparison.cases import audit, measured
 from tests.report.cards import PAYLOADS
 
 BASE = audit(1).card

@@ -7,10 +7,10 @@ import pytest
 from markdown_it import MarkdownIt
 from rich.cells import cell_len
 
-from sharpaudit.compare import Comparison, compare
+from sharpaudit.comparison import Comparison, compare
 from sharpaudit.report.comparison import document, html, markdown, terminal
 from sharpaudit.report.document import Sheet
-from tests.compare.cases import audit
+from tests.comparison.cases import audit
 from tests.report.cards import PAYLOADS
 from tests.report.test_html import Structure
 

@@ -77,7 +77,7 @@ def test_grid_has_a_row_for_each_corruption_and_a_cell_for_each_severity(full: C
     first = full.tables["corruption"].records()[:5]
     assert grid.rows[0].accuracy == [r["accuracy"] for r in first]
     note = grids.note(grid)
-    assert "n = 1,000 images a cell, 95 % interval of a cell at most ± 0.031; without corruption 0.915." in note
+    assert "n = 1,000 images a cell, 95% interval of a cell at most ± 0.031; without corruption 0.915." in note
 
 
 @pytest.mark.parametrize(

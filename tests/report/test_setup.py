@@ -7,12 +7,12 @@ from collections.abc import Callable
 import pytest
 
 from sharpaudit.card import Card, Check, SetupCheck, codec
-from sharpaudit.compare import compare
+from sharpaudit.comparison import compare
 from sharpaudit.report.html import html
 from sharpaudit.report.markdown import markdown
 from sharpaudit.report.notebook import fragment
 from sharpaudit.report.terminal import terminal
-from tests.compare.cases import audit
+from tests.comparison.cases import audit
 from tests.report import cards
 
 SETUP = SetupCheck(
@@ -20,7 +20,7 @@ SETUP = SetupCheck(
     forward=5312,
     checks=[
         Check(name="labels", status="flagged", message="the labels look permuted", evidence={"label_of_output": [1, 0]}),
-        Check(name="guessing", status="passed", message="right on 93 %"),
+        Check(name="guessing", status="passed", message="right on 93%"),
         Check(name="batch_norm", status="not applicable", message="the network has no BatchNorm layer"),
     ],
 )

@@ -100,7 +100,7 @@ def test_a_constant_answer_is_told_from_data_of_one_class() -> None:
     labels = np.arange(300) % 10
     constant = answers.constant(np.full(300, 3), labels, list("0123456789"))
     assert (constant.status, constant.evidence["predicted_share"]) == ("flagged", 1.0)
-    assert "'3' is predicted for 100.0 %" in constant.message
+    assert "'3' is predicted for 100.0%" in constant.message
     assert answers.constant(np.full(300, 3), np.full(300, 3), list("0123456789")).status == "not applicable"
     rare = np.where(np.arange(300) % 30 == 7, 1, 0)
     assert answers.constant(np.zeros(300, int), rare, ["usual", "rare"]).status == "flagged", "it never says rare"

@@ -31,7 +31,7 @@ def table(sabotaged: list[Sabotaged], clean: list[Clean]) -> tuple[int, int, int
 
 def test_digits_are_told_apart() -> None:
     found, num_sabotaged, alarms, _ = table([cases.sabotaged_digits], [cases.clean_digits])
-    assert found >= num_sabotaged - 1, "the untrained network happens to be right on 19 %"
+    assert found >= num_sabotaged - 1, "the untrained network happens to be right on 19%"
     assert alarms == 0
 
 

@@ -28,8 +28,8 @@ from sharpaudit.stats import (
     within_condition,
 )
 
-Z = 1.959963984540054  # 97.5 % quantile of the normal distribution
-T9 = 2.2621571628540993  # 97.5 % quantile of Student's t with 9 degrees of freedom
+Z = 1.959963984540054  # 97.5% quantile of the normal distribution
+T9 = 2.2621571628540993  # 97.5% quantile of Student's t with 9 degrees of freedom
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 7), (7, 7), (915, 1000), (1, 10_000)])
@@ -243,7 +243,7 @@ def test_newcombe_stays_in_range() -> None:
 
 
 def test_a_table_of_draws_by_images_covers_its_mean() -> None:
-    """Rows, columns and cells of known variances: the estimated variance is right on average, and intervals hold 95 %."""
+    """Rows, columns and cells of known variances: the estimated variance is right on average, and intervals hold 95%."""
     for rows, columns, of_rows, of_columns, of_cells in [
         (8, 60, 1.0, 0.5, 2.0),
         (50, 50, 0.2, 2.0, 1.0),

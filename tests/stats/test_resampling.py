@@ -123,7 +123,7 @@ def test_nominal_95_percent_intervals_cover(n: int) -> None:
         nll = bootstrap(rng.exponential(0.3, size=n), first, resamples).ci
         assert nll is not None
         mean_nll.append(nll.low <= 0.3 <= nll.high)
-        # B flips 4 % of A's right and 10 % of A's wrong answers: true accuracies .9 and .9 * .96 + .1 * .1 = .874
+        # B flips 4% of A's right and 10% of A's wrong answers: true accuracies .9 and .9 * .96 + .1 * .1 = .874
         other = np.where(right, rng.random(n) >= 0.04, rng.random(n) < 0.1)
         pair = paired_bootstrap(right.astype(float), other.astype(float), first, resamples).ci
         assert pair is not None

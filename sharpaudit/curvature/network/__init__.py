@@ -1,0 +1,1 @@
+"""How does a module become a function of its parameters that can be differentiated, and may it be?"""

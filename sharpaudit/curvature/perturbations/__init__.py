@@ -1,0 +1,1 @@
+"""How does the loss change when the weights are moved: at random, uphill, along a line?"""
