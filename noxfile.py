@@ -1,5 +1,6 @@
 """The project's chores. `nox` alone runs what CI runs: lint, types and tests, in one environment."""
 
+import random
 import re
 import tomllib
 from pathlib import Path
@@ -33,7 +34,8 @@ def check(session: nox.Session) -> None:
 @nox.session
 def slow(session: nox.Session) -> None:
     session.install("-e", ".[dev]", GENERATOR)
-    session.run("pytest", "-m", "slow", "-s", *session.posargs)
+    fresh = {"SHARPAUDIT_TEST_SEED": str(random.randrange(10**9))}
+    session.run("pytest", "-m", "slow", "-s", *session.posargs, env=fresh)
 
 
 @nox.session

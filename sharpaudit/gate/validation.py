@@ -59,6 +59,10 @@ def require_credible(
             raise CardError(f"{whose}: the card cannot be right: {'; '.join(wrong[:MAX_SHOWN])}{more}", hint="measure again")
 
 
+COUNTED = {"class", "corruption", "reliability"}
+"""Tables of which every row is about a class, a cell or a bin of its own."""
+
+
 def faults(card: Card) -> Iterator[str]:
     """What no audit puts on a card, in words."""
     names = Counter(m.name for m in card.measurements)
@@ -72,6 +76,8 @@ def faults(card: Card) -> Iterator[str]:
     for name, table in card.tables.items():
         if any(len(row) != len(table.columns) for row in table.rows):
             yield f"the table {clean(name)} has rows of another length than its heading"
+        elif name in COUNTED and len(set(map(tuple, table.rows))) < len(table.rows):
+            yield f"the table {clean(name)} has a row twice"
 
 
 def missing(card: Card) -> Iterator[str]:

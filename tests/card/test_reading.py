@@ -95,7 +95,7 @@ def test_flatness_is_sent_to_a_comparison() -> None:
     assert sentence == "Whether sharper goes with safer here, only a comparison on the same data can say: sharpaudit compare A B."
 
 
-@pytest.mark.parametrize(("null", "said"), [(0.0, []), (0.9, []), (2.5, ["25%"])])
+@pytest.mark.parametrize(("null", "said"), [(0.0, []), (0.9, []), (2.5, [" 25%"])])
 def test_what_the_published_protocol_reads_of_nothing(null: float, said: list[str]) -> None:
     found = reading([number("sharpness.random_paper_protocol", 10.0), number("sharpness.random_null", null)])
     assert [sentence.split(" of its value")[0][-4:] for sentence in found] == said

@@ -80,7 +80,7 @@ def test_is_refused_and_runs_nothing(name: str, tmp_path: Path) -> None:
     start = time.process_time()
     with watched() as events, pytest.raises(SharpauditError) as caught:
         load(path)
-    assert time.process_time() - start < 2
+    assert time.process_time() - start < 5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 512 * 1024
     assert not events
     assert not canary.exists()

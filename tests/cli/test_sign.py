@@ -26,6 +26,7 @@ from sharpaudit.errors import EnvironmentFailure, UnsafeInput, UsageError
 from sharpaudit.report.markdown import markdown
 from sharpaudit.signatures import MAX_KEY_BYTES, MAX_SIGNATURE_BYTES, read_keys
 from tests.cli.conftest import DEMO, Command
+from tests.seed import SEED
 
 pytest.importorskip("model_signing", reason="needs the extra sharpaudit[signing]")
 
@@ -34,7 +35,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from safetensors.numpy import load_file, save_file
 
-SEED = int(os.environ.get("SHARPAUDIT_TEST_SEED", random.SystemRandom().randrange(2**32)))
 POLICY = "schema: sharpaudit.policy/1\nrules: [{metric: clean.accuracy, min: 0.5}]\n"
 BASELINE, SAM = DEMO / "baseline-seed0.safetensors", DEMO / "sam-seed0.safetensors"
 PRIVATE, PUBLIC = serialization.PrivateFormat.PKCS8, serialization.PublicFormat.SubjectPublicKeyInfo

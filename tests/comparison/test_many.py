@@ -21,7 +21,8 @@ from sharpaudit.metrics import agreement
 from sharpaudit.metrics.predictions import Predictions
 from sharpaudit.report.comparison import html, markdown, terminal
 from sharpaudit.stats import mcnemar
-from tests.comparison.test_pairs import SEED, audited, trained
+from tests.comparison.test_pairs import audited, trained
+from tests.seed import SEED
 
 MIB = 2**20
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -27,8 +26,7 @@ from sharpaudit.store import Run
 from sharpaudit.workbench import Workbench
 from tests.benches import model, network
 from tests.report.cards import full
-
-SEED = int(os.environ.get("SHARPAUDIT_TEST_SEED", np.random.SeedSequence().entropy % 10**6))  # type: ignore[operator]  # an int
+from tests.seed import SEED
 
 SHORT: dict[str, dict[str, Any]] = {
     "average_case": {"draws": 8},
