@@ -176,7 +176,9 @@ def _of_timm(rest: str) -> Architecture:
         changed: dict[str, Any] = {_TIMM_NAMES[key]: value for key, value in given.items() if value != usual[key]}
         try:
             return building.bounded(lambda: timm.create_model(name, pretrained=False, **changed, **options), loops=bool(options))
-        except NotImplementedError as error:  # raised on the meta device; what it would compute for real, nobody has bounded
+        except NotImplementedError as error:  # raised on the meta device; what options make it compute for real is not bounded
+            if not options:
+                raise
             raise ValueError("its builder computes with these options") from error
 
     return Architecture(f"timm:{rest}", build, settings, _timm_defaults, published=classifier)
