@@ -38,7 +38,7 @@ BUDGET: dict[str, Budget] = {
     "curvature/objective.py Objective.__init__": a_network(2),
     "curvature/objective.py Objective.loss": a_network(1),
     "curvature/objective.py Objective._require_symmetry": a_network(2),
-    "curvature/network/folding.py _same_logits": a_network(2),
+    "curvature/network/folding.py _same_logits": a_network(1),
     "curvature/perturbations/average_case.py average_case": a_network(4),
     "curvature/fisher_rao.py _norm": a_network(2),
     "curvature/perturbations/first_order.py first_order": a_network(1),

@@ -14,10 +14,6 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from sharpaudit.curvature.draws import gaussian
-from sharpaudit.curvature.network.substitution import Substitutes, substituted
-from sharpaudit.transfer import sent
-
 Pair = tuple[nn.Conv2d, nn.BatchNorm2d]
 
 SHARD = 16
@@ -28,16 +24,10 @@ numbers than their pixels (the last stages of a ResNet-18) it does not pay.
 TOLERANCE = 1e-4
 """Largest change of a logit relative to the largest that rounding may cause (float32)."""
 
-NOISE = 0.3
-"""Size of a perturbation, relative to a weight's root mean square, or for weights near zero to one."""
-
 
 @torch.no_grad()
 def foldable(module: nn.Module, images: Tensor) -> list[Pair]:
-    """The convolutions that feed one BatchNorm each and nothing else, found by passing `images` and verified by folding them.
-
-    Logits must stay at perturbed weights too: what else reads a convolution may be multiplied by a gain that is still zero.
-    """
+    """The convolutions that feed one BatchNorm each and nothing else, found by passing `images` and verified by folding them."""
     made: dict[int, tuple[nn.Conv2d, Tensor]] = {}
     pairs: list[Pair] = []
     calls: list[nn.Module] = []
@@ -57,26 +47,32 @@ def foldable(module: nn.Module, images: Tensor) -> list[Pair]:
                 stack.callback(layer.register_forward_hook(see).remove)
         module(images)
     pairs = [pair for pair in pairs if all(calls.count(layer) == 1 for layer in pair)]
-    same = not pairs or all(_same_logits(module, images, pairs, elsewhere) for elsewhere in ({}, _perturbed(module)))
-    return pairs if same else []
+    return pairs if not pairs or _same_logits(module, images, pairs) else []
 
 
-def _same_logits(module: nn.Module, images: Tensor, pairs: Sequence[Pair], weights: Substitutes) -> bool:
-    with substituted(module, weights):
-        plain = module(images)
-        with folded(pairs):
-            change = (module(images) - plain).abs().max()
+def _same_logits(module: nn.Module, images: Tensor, pairs: Sequence[Pair]) -> bool:
+    """Whether folding changes no logit, nor could at other weights.
+
+    What a convolution gives is handed to its BatchNorm, and all else that reads it gets NaN. However small a logit makes what was
+    read there, by a gain that is still zero even, NaN arrives in it.
+    """
+    plain = module(images)
+    with folded(pairs), ExitStack() as stack:
+        for conv, norm in pairs:
+            handed: list[Tensor] = []
+            stack.callback(conv.register_forward_hook(partial(_withhold, handed)).remove)
+            stack.callback(norm.register_forward_hook(partial(_hand_over, handed), prepend=True).remove)
+        change = (module(images) - plain).abs().max()
     return bool(change <= TOLERANCE * plain.abs().max())
 
 
-def _perturbed(module: nn.Module) -> Substitutes:
-    """All weights, moved at random by a third or so."""
-    found = {}
-    for draw, p in enumerate(p for p in module.parameters() if p.is_floating_point() and p.numel()):
-        size = p.square().mean().sqrt()
-        noise = sent(gaussian(p.numel(), 0, draw), p).view_as(p)
-        found[id(p)] = p + NOISE * noise * torch.where(size > 1e-3, size, 1.0)
-    return found
+def _withhold(handed: list[Tensor], _layer: nn.Module, _inputs: object, output: Tensor) -> Tensor:
+    handed.append(output)
+    return torch.full_like(output, torch.nan)
+
+
+def _hand_over(handed: list[Tensor], _layer: nn.Module, _inputs: object, _output: Tensor) -> Tensor:
+    return handed.pop()
 
 
 @contextmanager

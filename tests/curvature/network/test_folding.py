@@ -51,19 +51,27 @@ def test_an_output_that_is_used_twice_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_an_output_that_a_gain_of_zero_hides_is_left_alone(dtype: torch.dtype) -> None:
-    """As in a residual network whose gains start at zero: no logit tells, but derivatives do."""
+@pytest.mark.parametrize("gain", [0.0, 1e-9])
+def test_an_output_that_hardly_any_logit_shows_is_left_alone(gain: float, dtype: torch.dtype) -> None:
+    """As in a residual network whose gains start at zero, or before layers that let almost nothing through: derivatives tell."""
 
     class Hidden(Shared):
         def __init__(self) -> None:
             super().__init__()
-            self.gain = nn.Parameter(torch.zeros(()))
+            self.gain = nn.Parameter(torch.tensor(gain))
 
         def forward(self, x: Tensor) -> Tensor:
             x = self.conv(x)
-            return self.head((self.gain * x + self.norm(x)).flatten(1))  # type: ignore[no-any-return]  # modules are called untyped
+            return self.head(1e-6 * (self.gain * x + self.norm(x)).flatten(1))  # type: ignore[no-any-return]  # modules are called untyped
 
     assert foldable(Hidden().to(dtype).eval(), case("conv", dtype=dtype).inputs) == []
+
+
+def test_an_output_that_a_hook_changes_is_left_alone() -> None:
+    module = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 3)).double().eval()
+    module[1].running_mean.fill_(0.3)  # type: ignore[operator]  # a buffer
+    module[0].register_forward_hook(lambda _layer, _inputs, output: 2 * output)
+    assert foldable(module, case("conv").inputs) == []
 
 
 def test_a_convolution_that_runs_twice_is_left_alone() -> None:
