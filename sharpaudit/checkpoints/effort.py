@@ -1,7 +1,8 @@
 """How much work is one image to a network, if its file had a say in the size of the image or in how it is built?
 
 A small file may state images of 4096×4096 pixels, or a patch at every pixel. The network is run on the meta device, where work
-costs nothing, and its work is compared with its weights: twice what those of timm do is allowed.
+costs nothing, and its work is compared with its weights: twice what those of timm do is allowed. An image is resized to cover
+the input before it is cropped: 8×4096 pixels are cut from 4096×4096.
 """
 
 from __future__ import annotations
@@ -34,9 +35,12 @@ def refuse_hard_work(module: nn.Module, input_size: Sequence[int]) -> None:
     with suppress(*REFUSALS), torch.no_grad(), work:  # what cannot be run is told with real images, if they are small
         module.eval()(torch.empty(1, *input_size, device="meta"))
     size = "×".join(map(str, input_size))
+    channels, height, width = input_size
+    resized = 4 * channels * max(height, width) ** 2
     for amount, most, what in (
         (work.operations, LEAST_OPERATIONS + OPERATIONS_PER_BYTE * weight, "operations"),
         (work.largest, LEAST_BYTES + BYTES_PER_BYTE * weight, "bytes in one tensor"),
+        (resized, LEAST_BYTES, "bytes, resized and not yet cropped,"),
     ):
         if amount > most:
             raise UnsafeInput(

@@ -172,8 +172,8 @@ def _resolve(architecture: Architecture, alignment: Alignment, read: Mapping[str
     best = best or _built(architecture, architecture.settings, alignment)
     assert best is not None, "the default settings build"
     for key in ("num_classes", "in_channels"):
-        if _only_shapes_differ(best.fit) and key in best.settings:
-            now = best.settings[key]
+        now = best.settings.get(key)
+        if _only_shapes_differ(best.fit) and isinstance(now, int):  # a file may state None
             other = _built(architecture, {**best.settings, key: now + 1}, alignment)
             value = solve(alignment.tensors, best.shapes, other.shapes, now, now + 1) if other else None
             better = _built(architecture, {**best.settings, key: value}, alignment) if value else None

@@ -17,6 +17,7 @@ from sharpaudit.errors import UnsafeInput
     [
         ((3, 4096, 4096), "operations for an image of 3×4096×4096"),
         ((4096, 1024, 1024), "bytes in one tensor for an image of 4096×"),
+        ((3, 8, 4096), "201,326,592 bytes, resized and not yet cropped, for an image of 3×8×4096"),
     ],
 )
 def test_a_small_file_cannot_state_large_images(size: tuple[int, int, int], words: str) -> None:

@@ -491,6 +491,12 @@ def test_a_network_built_without_a_head_is_not_taken_for_a_classifier(tmp_path: 
     assert error.message == "timm:test_vit?num_classes=0 has no classifying head: it gives features, not logits"
 
 
+def test_options_that_are_no_numbers_leave_the_classes_to_the_weights(tmp_path: Path) -> None:
+    save_file(timm.create_model("test_vit", num_classes=10).state_dict(), tmp_path / "model.safetensors")
+    error = refusal(lambda: load(tmp_path / "model.safetensors", architecture="timm:test_vit?num_classes=none"))
+    assert "they fit timm:test_vit" in str(error.hint)
+
+
 def test_weights_that_lack_part_of_the_head_are_not_called_an_encoder(tmp_path: Path) -> None:
     weights = timm.create_model("test_vit", num_classes=10).state_dict()
     del weights["head.bias"]
