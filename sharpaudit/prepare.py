@@ -19,7 +19,7 @@ from sharpaudit.curvature.gauss_newton.ggn_trace import with_formula
 from sharpaudit.curvature.linearity import piecewise_linear
 from sharpaudit.data import ClassOrder, ImageSet, class_order, open_images, read_class_map, to_input
 from sharpaudit.data.corrupted import CorruptedSet
-from sharpaudit.data.folder import MixedSizes
+from sharpaudit.data.image_files import MixedSizes
 from sharpaudit.data.paired import clean_spec, is_stored, open_paired
 from sharpaudit.device import available_device, useful_threads
 from sharpaudit.disambiguation import by_clean_loss

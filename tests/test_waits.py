@@ -35,9 +35,9 @@ BUDGET: dict[str, Budget] = {
     "curvature/krylov/lanczos.py Krylov.step": lambda work: work.products,
     # once a network
     "curvature/network/soundness.py check": a_network(7),
+    "curvature/network/soundness.py check_symmetry": a_network(2),
     "curvature/objective.py Objective.__init__": a_network(2),
     "curvature/objective.py Objective.loss": a_network(1),
-    "curvature/objective.py Objective._require_symmetry": a_network(2),
     "curvature/network/folding.py _same_logits": a_network(1),
     "curvature/perturbations/average_case.py average_case": a_network(4),
     "curvature/fisher_rao.py _norm": a_network(2),

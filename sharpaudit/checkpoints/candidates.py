@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sharpaudit.checkpoints.limits import Meter
 from sharpaudit.checkpoints.numpy_pickle import tensor
-from sharpaudit.checkpoints.pickle_reader import Inert
+from sharpaudit.checkpoints.pickle_machine import Inert
 from sharpaudit.checkpoints.tensors import Tensor
 from sharpaudit.request import Limits
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sharpaudit.checkpoints.pickle_reader import Inert
+from sharpaudit.checkpoints.pickle_machine import Inert
 from sharpaudit.checkpoints.tensors import ITEM_BYTES, OddTensor, Storage, StoredTensor, Tensor, contiguous_strides
 
 DTYPES = {

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from sharpaudit.checkpoints.candidates import NOT_WEIGHTS, Candidate, entries, ranked
 from sharpaudit.checkpoints.folder import SHARDED
-from sharpaudit.checkpoints.pickle_reader import Inert
+from sharpaudit.checkpoints.pickle_machine import Inert
 from sharpaudit.checkpoints.tensors import StoredTensor, Tensor
 from sharpaudit.errors import CheckpointError, clean
 from sharpaudit.request import Limits

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from sharpaudit.checkpoints.limits import Meter
-from sharpaudit.checkpoints.pickle_reader import Constructor, Contents, Global, Inert, hashable, read
+from sharpaudit.checkpoints.pickle_machine import Constructor, Global, Inert, hashable
+from sharpaudit.checkpoints.pickle_reader import Contents, read
 from sharpaudit.checkpoints.tensors import ITEM_BYTES, OddTensor, Storage, StoredTensor
 from sharpaudit.errors import CheckpointError, UnsafeInput, clean
 

@@ -16,7 +16,7 @@ from sharpaudit.card.invariance import on_both, verdicts
 from sharpaudit.card.measures import GEOMETRY, find, role
 from sharpaudit.comparison.records import Difference, Verdict
 from sharpaudit.metrics.predictions import Predictions
-from sharpaudit.metrics.recompute import Source, source
+from sharpaudit.metrics.sources import Source, source
 from sharpaudit.metrics.terms import Over, Terms
 from sharpaudit.stats import Estimate, Resamples, benjamini_yekutieli, wilson
 

@@ -13,10 +13,9 @@ we measured. Finite differences of gradients are wrong by 20% and more on traine
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import dataclass
 from functools import cached_property, partial
 
 import numpy as np
@@ -26,11 +25,11 @@ from torch import Tensor, nn
 from torch.autograd import grad
 from torch.nn import functional
 
-from sharpaudit.curvature.draws import gaussian
+from sharpaudit.curvature.gradient import GradientGraph, flat, pull, push
 from sharpaudit.curvature.network.caches import caches, forget
 from sharpaudit.curvature.network.differentiable import twice_differentiable
 from sharpaudit.curvature.network.folding import foldable, folded
-from sharpaudit.curvature.network.soundness import check
+from sharpaudit.curvature.network.soundness import check, check_symmetry, variables
 from sharpaudit.curvature.network.substitution import substituted
 from sharpaudit.curvature.shards import GraphBytes, Shards, graph_bytes
 from sharpaudit.device import Sizes, sizes
@@ -40,21 +39,6 @@ from sharpaudit.transfer import sent
 
 TRIED = 4
 """Examples on which the Hessian's symmetry is tried."""
-
-ASYMMETRY = 10
-"""Largest asymmetry of the Hessian that rounding may cause, in square roots of the floating type's precision."""
-
-
-@dataclass(frozen=True)
-class _Graph:
-    """The gradient of one batch, still attached to the parameters."""
-
-    logits: Tensor
-    """z (b, classes)."""
-    residual: Tensor
-    """r = (p − e_y)/n, an inner node of the graph of `gradient`."""
-    gradient: Sequence[Tensor]
-    """Jᵀr, one tensor a parameter."""
 
 
 class Objective:
@@ -91,20 +75,11 @@ class Objective:
         trainable_only: bool = False,
         reduce: Callable[[Tensor], Tensor] = lambda part: part,
     ) -> None:
-        chosen = {name: p for name, p in module.named_parameters() if _counts(p, trainable_only=trainable_only)}
-        if not chosen:
-            frozen = any(_counts(p) for p in module.parameters())
-            raise ArchitectureError(
-                f"the network cannot be measured: it has no {'trainable ' if frozen else ''}parameters",
-                hint="count frozen ones too: leave out --trainable-only" if frozen else None,
-            )
+        chosen = variables(module, trainable_only=trainable_only)
         self.names = tuple(chosen)
         """Of the parameters, as the module calls them."""
         self._own = tuple(chosen.values())
         self.dtype: torch.dtype = self._own[0].dtype
-        if {p.dtype for p in self._own} != {self.dtype} or self.dtype not in (torch.float32, torch.float64):
-            found = ", ".join(sorted({str(p.dtype).removeprefix("torch.") for p in self._own}))
-            raise ArchitectureError(f"expected all parameters in float32 or all in float64, got {found}", hint="cast the network")
         if len(inputs) == 0 or labels.shape != inputs.shape[:1]:
             raise DataError(f"expected one label for each of at least one image, got {len(labels)} for {len(inputs)}")
         self.module = module
@@ -121,7 +96,7 @@ class Objective:
         self.total = self._count()
         """The number n of examples of the probe set, here and elsewhere."""
         self._within = within or sizes(inputs.device)
-        self._shards: Shards[_Graph] | None = None
+        self._shards: Shards[GradientGraph] | None = None
         self._is_perturbed = False
         self._symmetric = False
         check(module, self.inputs[:4])
@@ -147,7 +122,7 @@ class Objective:
         return [t for p, t in zip(self._own, self.theta, strict=True) if id(p) in wanted]
 
     @property
-    def shards(self) -> Shards[_Graph]:
+    def shards(self) -> Shards[GradientGraph]:
         """How sums over the examples are computed, and the graphs that are kept for them."""
         if self._shards is None:
             self._shards = Shards(
@@ -180,7 +155,7 @@ class Objective:
     @property
     def parameters(self) -> Tensor:
         """θ as one new flat vector."""
-        return _flat(self.theta).detach()
+        return flat(self.theta).detach()
 
     def split(self, vector: Tensor) -> list[Tensor]:
         """A flat vector as one tensor a parameter, in the parameters' shapes."""
@@ -251,7 +226,7 @@ class Objective:
         """`losses` and `gradient` from one pass there and back."""
         total, logits = self._zeros(), []
         for _, graph in self.shards.built(partial(self._build, create_graph=False)):
-            total += _flat(graph.gradient).detach()
+            total += flat(graph.gradient).detach()
             logits.append(graph.logits.detach())
         return _cross_entropy(torch.cat(logits), self.labels), self._reduce(total).to(self.dtype)
 
@@ -259,46 +234,30 @@ class Objective:
         """Hv (P,), the Hessian of L times `v`.
 
         Raises:
-            ArchitectureError: the derivatives of the gradient are no symmetric matrix (see `_asymmetry`).
+            ArchitectureError: the derivatives of the gradient are no symmetric matrix (see `check_symmetry`).
         """
-        self._require_symmetry()
+        if not self._symmetric:
+            few = self.variant(evenly_spaced(self.num_examples, TRIED))
+            few.passes = Counter()  # as little counted as what `check` does
+            check_symmetry(few._hvp, few.ggn_product, self.parameters)
+            self._symmetric = True
         return self._hvp(v)
 
     def _hvp(self, v: Tensor) -> Tensor:
         tangent = self.split(v)
         self.passes["hvp"] += self.num_examples
-        return self._sum(lambda graph: _pull(graph.gradient, self.theta, tangent))
-
-    def _require_symmetry(self) -> None:
-        """uᵀHv = vᵀHu for two random vectors. It is not so where torch has a second derivative wrong, as that of weight norm is.
-
-        Tried on a few examples and once: perturbing the weights changes no operation.
-        """
-        if self._symmetric:
-            return
-        few = self.variant(evenly_spaced(self.num_examples, TRIED))
-        few.passes = Counter()  # as little counted as what `check` does
-        u, v = (gaussian(self.num_parameters, 0, draw).to(self.inputs) for draw in range(2))
-        hu, hv = few._hvp(u).double(), few._hvp(v).double()
-        apart = (u.double() @ hv - v.double() @ hu).abs()
-        size = hu.norm() + hv.norm() + few.ggn_product(v).double().norm()  # H can be little beside the two parts it is made of
-        if apart > torch.finfo(self.dtype).eps ** 0.5 * ASYMMETRY * size:
-            raise ArchitectureError(
-                f"the network has no Hessian: uᵀHv and vᵀHu differ by {apart / size:.2g} of their scale",
-                hint="an operation's second derivative is wrong, or its first is not that of what it computes",
-            )
-        self._symmetric = True
+        return self._sum(lambda graph: pull(graph.gradient, self.theta, tangent))
 
     def ggn_product(self, v: Tensor) -> Tensor:
         """Gv (P,), the Gauss-Newton matrix of L times `v`; positive semi-definite, and equal to H where the network is linear."""
         tangent = self.split(v)
         self.passes["ggn"] += self.num_examples
 
-        def product(graph: _Graph) -> Tensor:
+        def product(graph: GradientGraph) -> Tensor:
             p = graph.logits.detach().double().softmax(1)
-            q = p * _push(graph, tangent).double()
+            q = p * push(graph, tangent).double()
             w = (q - p * q.sum(1, keepdim=True)) / self.total
-            return _pull([graph.logits], self.theta, [w.to(self.dtype)])
+            return pull([graph.logits], self.theta, [w.to(self.dtype)])
 
         return self._sum(product)
 
@@ -307,7 +266,7 @@ class Objective:
         self.passes["backward"] += self.num_examples
         pairs = zip(self.shards.graphs(self._build), torch.split(w.to(self.dtype), self.shards.size), strict=True)
         total = self._zeros()
-        for part in self.shards.threads.map(lambda pair: _pull([pair[0].logits], self.theta, [pair[1]]), pairs):
+        for part in self.shards.threads.map(lambda pair: pull([pair[0].logits], self.theta, [pair[1]]), pairs):
             total += part
         return self._reduce(total).to(self.dtype)
 
@@ -315,10 +274,10 @@ class Objective:
         """Jv (n, classes): how fast each example's logits change when the parameters move along `v`."""
         tangent = self.split(v)
         self.passes["jvp"] += self.num_examples
-        return torch.cat(list(self.shards.map(self._build, lambda graph: _push(graph, tangent))))
+        return torch.cat(list(self.shards.map(self._build, lambda graph: push(graph, tangent))))
 
     @torch.enable_grad()
-    def _build(self, start: int, stop: int, *, create_graph: bool = True) -> _Graph:
+    def _build(self, start: int, stop: int, *, create_graph: bool = True) -> GradientGraph:
         """The gradient of the examples from `start` up to `stop`; attached to θ if `create_graph`."""
         labels = self.labels[start:stop]
         logits = self.forward(self.inputs[start:stop])
@@ -326,9 +285,9 @@ class Objective:
         residual = ((logits.double().softmax(1) - onehot) / self.total).to(self.dtype)
         gradient = grad([logits], self.theta, [residual], create_graph=create_graph, materialize_grads=True)
         self.passes["backward"] += len(labels)
-        return _Graph(logits, residual, gradient)
+        return GradientGraph(logits, residual, gradient)
 
-    def _sum(self, function: Callable[[_Graph], Tensor]) -> Tensor:
+    def _sum(self, function: Callable[[GradientGraph], Tensor]) -> Tensor:
         """The sum of `function` over all examples."""
         return self._reduce(self.shards.sum(self._build, function)).to(self.dtype)
 
@@ -336,29 +295,5 @@ class Objective:
         return torch.zeros(self.num_parameters, dtype=torch.float64, device=self.inputs.device)
 
 
-def _counts(p: nn.Parameter, *, trainable_only: bool = False) -> bool:
-    """Whether `p` is a parameter and not a constant: integers have no derivatives."""
-    return (p.is_floating_point() or p.is_complex()) and (p.requires_grad or not trainable_only)
-
-
 def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return functional.cross_entropy(logits.double(), labels, reduction="none")
-
-
-def _push(graph: _Graph, tangent: Sequence[Tensor]) -> Tensor:
-    """Jv (b, classes): g = Jᵀr is linear in r, and its derivative with respect to r, applied to v, is Jv."""
-    pairs = [(g, v) for g, v in zip(graph.gradient, tangent, strict=True) if g.requires_grad]
-    outputs, vectors = zip(*pairs, strict=True)
-    (result,) = grad(outputs, [graph.residual], vectors, retain_graph=True)
-    return result
-
-
-def _pull(outputs: Sequence[Tensor], inputs: Sequence[Tensor], vectors: Sequence[Tensor]) -> Tensor:
-    """The flat vector-Jacobian product; parameters that `outputs` do not depend on contribute zeros."""
-    pairs = [(out, v) for out, v in zip(outputs, vectors, strict=True) if out.requires_grad]
-    live, cotangents = zip(*pairs, strict=True)
-    return _flat(grad(live, inputs, cotangents, retain_graph=True, materialize_grads=True))
-
-
-def _flat(tensors: Sequence[Tensor]) -> Tensor:
-    return torch.cat([t.reshape(-1) for t in tensors])

@@ -13,7 +13,8 @@ from pathlib import Path
 from sharpaudit.card import Preprocessing
 from sharpaudit.data.cifar import Split
 from sharpaudit.data.files import check_link, read_text, searched
-from sharpaudit.data.folder import image_files, open_folder
+from sharpaudit.data.folder import open_folder
+from sharpaudit.data.image_files import image_files
 from sharpaudit.data.images import ImageSet
 from sharpaudit.errors import DataError, clean
 from sharpaudit.request import Reading

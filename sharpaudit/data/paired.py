@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sharpaudit.card import Preprocessing
 from sharpaudit.data import ImageSet, open_images
 from sharpaudit.data.corrupted import CorruptedSet
-from sharpaudit.data.folder import FolderImages
+from sharpaudit.data.image_files import FolderImages
 from sharpaudit.data.published import FOLDERS, open_corrupted
 from sharpaudit.data.synthetic import LABEL, open_synthetic
 from sharpaudit.errors import DataError

@@ -22,7 +22,8 @@ from sharpaudit.data.arrays import class_indices
 from sharpaudit.data.cifar import CIFAR10_CLASSES
 from sharpaudit.data.corrupted import NUM_SAMPLED, Cell, CorruptedSet, complete, listed
 from sharpaudit.data.files import check_link, missing, named_path, open_regular, searched
-from sharpaudit.data.folder import LISTED, FolderImages, class_list, open_folder
+from sharpaudit.data.folder import LISTED, class_list, open_folder
+from sharpaudit.data.image_files import FolderImages
 from sharpaudit.data.images import ImageSet, Labels, numbered
 from sharpaudit.data.npz import map_npy
 from sharpaudit.errors import DataError, clean

@@ -15,7 +15,7 @@ from sharpaudit.errors import CardError
 from sharpaudit.gate.limits import bounded, rescaled, subtract, usable
 from sharpaudit.metrics.disagreement import disagreement
 from sharpaudit.metrics.predictions import Predictions
-from sharpaudit.metrics.recompute import source
+from sharpaudit.metrics.sources import source
 from sharpaudit.stats import Estimate, Resamples
 
 Views = Mapping[str, Predictions]

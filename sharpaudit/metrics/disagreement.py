@@ -14,7 +14,7 @@ from sharpaudit.card import Measured
 from sharpaudit.metrics import agreement
 from sharpaudit.metrics.measured import measured
 from sharpaudit.metrics.predictions import Predictions
-from sharpaudit.metrics.recompute import corruption_cells
+from sharpaudit.metrics.sources import corruption_cells
 from sharpaudit.stats import Estimate, Resamples, bootstrap, first_mean, wilson
 
 Views = Mapping[str, Predictions]

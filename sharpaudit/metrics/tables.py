@@ -13,7 +13,7 @@ from sharpaudit.card import Card, Scalar, Table
 from sharpaudit.errors import clean
 from sharpaudit.metrics.calibration import BINS, reliability
 from sharpaudit.metrics.corruption import FAMILY
-from sharpaudit.metrics.recompute import Views, corruption_cells, source
+from sharpaudit.metrics.sources import Views, corruption_cells, source
 from sharpaudit.stats import wilson
 
 EXACT = 1e-9

@@ -43,8 +43,8 @@ from sharpaudit.curvature.network.head import last_linear
 from sharpaudit.curvature.objective import Objective
 from sharpaudit.errors import UsageError
 from sharpaudit.probes import Finding, Need, Passes, Workbench, Workload, measured, probe
-from sharpaudit.probes.spectrum import ALL_KNOWN, soft_rank_of
 from sharpaudit.stats import Estimate, Resamples, bootstrap, first_mean
+from sharpaudit.workbench.sums import ALL_KNOWN, soft_rank_of
 
 INTERPOLATES = 0.999
 """Training accuracy from which a network counts as fitting the training data."""

@@ -40,20 +40,20 @@ Sources
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 from torch import Tensor
 
-from sharpaudit.card import Interval, Measured, Scalar, Skipped, Table
+from sharpaudit.card import Measured, Scalar, Skipped, Table
 from sharpaudit.curvature.estimates import Eigenvalue, Sampled
 from sharpaudit.curvature.gauss_newton.ggn_trace import DRAWS, TRIED, GgnTrace, forwards, ggn_trace
 from sharpaudit.curvature.gauss_newton.gram import BACKWARD
-from sharpaudit.curvature.gauss_newton.soft_rank import WEIGHT_DECAY, SoftRank, ggn_soft_rank
+from sharpaudit.curvature.gauss_newton.soft_rank import WEIGHT_DECAY
 from sharpaudit.curvature.krylov.hessian import HessianSpectrum, bins, hessian_spectrum, negative_mass
 from sharpaudit.curvature.krylov.lanczos import shortfall
-from sharpaudit.curvature.krylov.spectrum import Spectrum, Sum
+from sharpaudit.curvature.krylov.spectrum import Spectrum
 from sharpaudit.curvature.krylov.trace import hutchinson
 from sharpaudit.curvature.linearity import piecewise_linear
 from sharpaudit.curvature.objective import Objective
@@ -62,12 +62,12 @@ from sharpaudit.device import is_out_of_memory
 from sharpaudit.errors import UsageError, clean
 from sharpaudit.probes import Finding, NamedTable, Need, Passes, Terms, Workbench, Workload, measured, probe
 from sharpaudit.stats import Estimate, bootstrap, first_mean
+from sharpaudit.workbench.sums import share, soft_rank_of, sum_and_terms
 
 PRODUCT = 6
 """Forward passes that take as long as a Hessian product: an exact trace may cost as much as the random products it replaces."""
 
 OF_THE_PROBE_SET = "no interval over images; the residual bounds the numerical error on this probe set"
-ALL_KNOWN = "all eigenvalues on this probe set are known; no interval over images"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,8 +149,7 @@ def spectrum(bench: Workbench, options: SpectrumOptions) -> Iterator[Finding]:
     )
     yield from _eigenvalues(bench, found, objective, options)
     yield from _density(found.density, objective, options)
-    soft_rank = _soft_rank(bench, options)
-    yield from _sums_of_ggn(soft_rank, objective, options)
+    yield from _sums_of_ggn(bench, objective, options)
     yield from _traces(bench, objective, options, found)
 
 
@@ -216,84 +215,24 @@ def _density(density: Spectrum | None, objective: Objective, options: SpectrumOp
     sampled = f"Lanczos quadrature, {options.density_starts} starts outside known eigenvectors; interval over them"
     method = "all eigenvalues" if density.whole else sampled + shortfall(options.density_steps, density.allowed)
     shared = {} if density.whole else {"starts": options.density_starts, "max_steps": options.density_steps}
-    square, mass = density.sums["square"], negative_mass(density)
-    yield from _sum("sharpness.frobenius", square, f"‖H‖_F; {method}", objective, density.products, shared, np.sqrt)
+    n, square, mass = objective.num_examples, density.sums["square"], negative_mass(density)
+    yield from sum_and_terms("sharpness.frobenius", square, f"‖H‖_F; {method}", n, density.products, shared, np.sqrt)
     method = f"Σ_{{λ<0}}λ²/Σλ²; {method}"
-    yield from _sum("sharpness.negative_mass", mass, method, objective, density.products, shared, _share)
+    yield from sum_and_terms("sharpness.negative_mass", mass, method, n, density.products, shared, share)
     rows: list[list[Scalar]] = [[b.node, b.weight, b.low, b.high] for b in bins(density)]
     yield NamedTable("spectrum", Table(columns=["node", "weight", "low", "high"], rows=rows))
 
 
-def _share(value: float) -> float:
-    return min(1.0, value)
-
-
-def soft_rank_of(
-    bench: Workbench, damping: float, starts: int, max_steps: int, tolerance: float, on_progress: Callable[[float], None]
-) -> SoftRank:
-    """Soft rank and log-determinant of G, computed once for all probes that ask for the same."""
-    return bench.once(
-        ("soft rank", damping, starts, max_steps, tolerance),
-        lambda: ggn_soft_rank(
-            bench.objective,
-            damping,
-            starts=starts,
-            max_steps=max_steps,
-            tolerance=tolerance,
-            seed=bench.settings.seed,
-            on_progress=on_progress,
-        ),
-    )
-
-
-def _soft_rank(bench: Workbench, options: SpectrumOptions) -> SoftRank | None:
+def _sums_of_ggn(bench: Workbench, objective: Objective, options: SpectrumOptions) -> Iterator[Finding]:
     if options.soft_rank_starts == 0:
-        return None
-    progress = bench.progress(0.4, 0.9)
-    return soft_rank_of(
-        bench, options.damping, options.soft_rank_starts, options.soft_rank_steps, options.sums_tolerance, progress
-    )
-
-
-def _sums_of_ggn(found: SoftRank | None, objective: Objective, options: SpectrumOptions) -> Iterator[Finding]:
-    if found is None:
         for name in ("sharpness.soft_rank", "sharpness.logdet_damped"):
             yield Skipped(name=name, reason="not asked for: spectrum.soft_rank_starts is 0")
         return
-    shared = {"damping": options.damping, "parameters": objective.num_parameters}
-    yield from _sum("sharpness.soft_rank", found.rank, f"Σλ/(λ+d); {found.method}", objective, found.steps, shared)
-    yield from _sum("sharpness.logdet_damped", found.logdet, f"Σ log(λ+d); {found.method}", objective, found.steps, shared)
-
-
-def _sum(
-    name: str,
-    found: Sum,
-    method: str,
-    objective: Objective,
-    products: int,
-    options: Mapping[str, float | int],
-    transform: Callable[[float], float] = float,
-) -> Iterator[Finding]:
-    """A sum over the spectrum, or a monotone function of one that is not negative where `transform` is given.
-
-    The residual is the error of the steps, relative except for shares.
-    """
-    ci = found.interval
-    if ci is not None and transform is not float:
-        ci = Interval(low=float(transform(max(0.0, ci.low))), high=float(transform(ci.high)), level=ci.level, method=ci.method)
-    value = float(transform(found.sampled.value))
-    yield measured(
-        name,
-        Estimate(value, ci, found.sampled.reason or ALL_KNOWN),
-        objective.num_examples,
-        method,
-        options,
-        converged=found.converged,
-        iterations=products,
-        residual=found.steps_error if transform is _share else found.relative_error,
-    )
-    if found.sampled.terms is not None:
-        yield Terms.around(name, value, [transform(start) for start in found.sampled.terms], "draws")
+    starts, steps, tolerance = options.soft_rank_starts, options.soft_rank_steps, options.sums_tolerance
+    found = soft_rank_of(bench, options.damping, starts, steps, tolerance, bench.progress(0.4, 0.9))
+    n, shared = objective.num_examples, {"damping": options.damping, "parameters": objective.num_parameters}
+    yield from sum_and_terms("sharpness.soft_rank", found.rank, f"Σλ/(λ+d); {found.method}", n, found.steps, shared)
+    yield from sum_and_terms("sharpness.logdet_damped", found.logdet, f"Σ log(λ+d); {found.method}", n, found.steps, shared)
 
 
 def _traces(bench: Workbench, objective: Objective, options: SpectrumOptions, found: HessianSpectrum) -> Iterator[Finding]:
@@ -307,7 +246,8 @@ def _traces(bench: Workbench, objective: Objective, options: SpectrumOptions, fo
         yield from _trace_of_ggn("sharpness.trace", ggn, method, bench)
     elif found.density is not None and found.density.whole:
         density = found.density
-        yield from _sum("sharpness.trace", density.sums["trace"], "sum of all eigenvalues", objective, density.products, {})
+        n, total = objective.num_examples, density.sums["trace"]
+        yield from sum_and_terms("sharpness.trace", total, "sum of all eigenvalues", n, density.products, {})
     else:
         yield from _sampled_trace(bench, objective, options, found)
 

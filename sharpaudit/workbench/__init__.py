@@ -7,7 +7,6 @@ A probe gets a bench narrowed to the `Need`s it declared, so what a probe touche
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -18,11 +17,10 @@ from typing import TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from sharpaudit.card import CorruptionSource, ProbeSet
 from sharpaudit.checkpoints import LoadedModel
-from sharpaudit.corruptions import NAMES, ON_HOST, SEVERITIES, VERSION, corrupt
 from sharpaudit.curvature.network.copies import copied
 from sharpaudit.curvature.objective import Objective
 from sharpaudit.data import ImageSet, to_input
@@ -31,11 +29,12 @@ from sharpaudit.device import is_out_of_memory, sizes, with_float64
 from sharpaudit.metrics.predictions import Predictions
 from sharpaudit.request import BenchSettings
 from sharpaudit.stats import Resamples, evenly_spaced, seed_for
-from sharpaudit.transfer import Aside, sent
+from sharpaudit.transfer import sent
 from sharpaudit.workbench.computed import Computed
+from sharpaudit.workbench.corrupted import Corrupted
 from sharpaudit.workbench.features import Features, FeatureTap
 from sharpaudit.workbench.needs import Need, NotApplicable, UndeclaredNeed
-from sharpaudit.workbench.network import Indices, Network, unchanged
+from sharpaudit.workbench.network import Network
 from sharpaudit.workbench.settings import DEFAULT, curvature_precision, images_at_once
 
 __all__ = ["Features", "Need", "NotApplicable", "UndeclaredNeed", "Workbench"]
@@ -75,7 +74,7 @@ class Workbench:
         self._network = Network(predictor, model.subject.preprocessing, settings.device)
         self._test = test
         self._train = train
-        self._stored = stored
+        self._corrupted = Corrupted(test, stored, settings.seed)
         self._on_progress = on_progress
         self._exact = with_float64(torch.device(settings.device))
         self._computed = Computed(images_at_once(settings, model.subject.preprocessing.input_size), sizes(self._exact))
@@ -154,7 +153,7 @@ class Workbench:
     @property
     def corruption_source(self) -> CorruptionSource:
         """Where the corrupted images come from; for the card, and for the words beside every number about them."""
-        return CorruptionSource(label="synthetic-c", version=VERSION) if self._stored is None else self._stored.record()
+        return self._corrupted.source
 
     @property
     def corruption_cells(self) -> list[Cell]:
@@ -163,11 +162,7 @@ class Workbench:
         Raises:
             NotApplicable: the images have other channels than one or three, which nobody has defined corruptions for.
         """
-        if self._stored is not None:
-            return self._stored.cells
-        if (channels := self._test.shape[2]) not in (1, 3):
-            raise NotApplicable(f"corruptions are defined for grey and RGB images, these have {channels} channels")
-        return [(name, severity) for name in NAMES for severity in SEVERITIES]
+        return self._corrupted.cells
 
     def corrupted(self, name: str, severity: int, limit: int | None = None) -> Predictions:
         """Per-example columns of test images under one corruption: of all, or of `limit` that are evenly spaced."""
@@ -175,29 +170,9 @@ class Workbench:
         view = f"corruption/{name}/{severity}"
         self.viewed.add(view)
         if view not in self._computed.views:
-            images = self._test if self._stored is None else self._stored.cell(name, severity)
-            rows = evenly_spaced(len(images), limit or len(images))
-            images = images if len(rows) == len(images) else images.take(rows)
-
-            def corruption(batch: Tensor, indices: Indices) -> Tensor:
-                return corrupt(batch, name, severity, indices=torch.from_numpy(rows[indices]), seed=self.settings.seed)
-
-            at_home = name in ON_HOST or self._exact != torch.device(self.settings.device)
-            on_host, on_device = (corruption, unchanged) if at_home else (unchanged, corruption)
-            if self._stored is not None:
-                on_device = on_host = unchanged
-            digest = hashlib.sha256(repr((len(images), *images.shape)).encode())
-            with Aside(lambda pixels: digest.update(pixels.tobytes())) as aside:
-                self._computed.views[view] = self._network.predictions(
-                    images,
-                    self._computed,
-                    on_host=on_host,
-                    on_device=on_device,
-                    on_batch=lambda batch, _: aside(batch),
-                    on_progress=self._on_progress,
-                )
-            digest.update(images.labels.astype("<i8").tobytes())
-            self._computed.hashes[view] = digest.hexdigest()
+            self._computed.views[view], self._computed.hashes[view] = self._corrupted.predictions(
+                (name, severity), limit, self._network, self._computed, self._on_progress
+            )
         return self._computed.views[view]
 
     def corrupted_hash(self, name: str, severity: int) -> str:

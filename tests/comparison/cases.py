@@ -10,7 +10,7 @@ import numpy as np
 
 from sharpaudit.card import Card, DataRecord, Environment, Interval, Measured, Preprocessing, ProbeRun, ProbeSet, Subject
 from sharpaudit.metrics.predictions import Predictions
-from sharpaudit.metrics.recompute import source
+from sharpaudit.metrics.sources import source
 from sharpaudit.stats import Resamples
 
 CLASSES = ["cat", "dog", "eel", "fox"]

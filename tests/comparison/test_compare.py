@@ -14,7 +14,7 @@ from sharpaudit.card.measures import in_words
 from sharpaudit.comparison import Comparison, compare
 from sharpaudit.errors import CardError, ExitCode
 from sharpaudit.metrics.predictions import Predictions
-from sharpaudit.metrics.recompute import source
+from sharpaudit.metrics.sources import source
 from tests.comparison.cases import Audit, audit, measured
 
 FISHER, LAMBDA = "flatness.fisher_rao", "sharpness.lambda_max"

@@ -21,7 +21,7 @@ from sharpaudit import store
 from sharpaudit.card import Measured, ProbeRun, Skipped
 from sharpaudit.card.measures import MEASURES, find
 from sharpaudit.metrics.predictions import Predictions
-from sharpaudit.metrics.verification import Recomputation
+from sharpaudit.metrics.recomputation import Recomputation
 from tests.comparison.cases import CLASSES, audit, measured
 
 SAMPLES = Path(__file__).parents[2] / "sample_configs"

@@ -33,7 +33,7 @@ from sharpaudit.curvature.relative_flatness import normalised, relative_trace
 from sharpaudit.execute import run
 from sharpaudit.metrics import agreement, calibration
 from sharpaudit.metrics.predictions import Predictions, softmax
-from sharpaudit.metrics.recompute import source
+from sharpaudit.metrics.sources import source
 from sharpaudit.stats import Estimate, Resamples, absolute_bootstrap, bootstrap, first_mean, newcombe, t_interval, wilson
 from tests.benches import bench
 from tests.intervals import populations

@@ -11,8 +11,9 @@ import pytest
 import sharpaudit
 from sharpaudit.card import Measured
 from sharpaudit.metrics.predictions import Predictions
+from sharpaudit.metrics.recomputation import Recomputation
 from sharpaudit.metrics.terms import terms_of, views_of
-from sharpaudit.metrics.verification import Recomputation, contradictions
+from sharpaudit.metrics.verification import contradictions
 from sharpaudit.store import Run
 from tests.cli.conftest import DEMO
 from tests.seed import AGAIN, SEED

@@ -6,24 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import isqrt
 
-from sharpaudit.checkpoints.fitting import Resolved, sized
-from sharpaudit.checkpoints.functions import same_function, takes
+from sharpaudit.checkpoints.fitting import Resolved
 from sharpaudit.checkpoints.plain.build import bind, resolve
 from sharpaudit.checkpoints.plain.chain import Chain, chains
 from sharpaudit.checkpoints.plain.description import Description, Parsed, written
-from sharpaudit.checkpoints.plain.normalisations import OWN, candidates, published, within_chance
-from sharpaudit.checkpoints.plain.search import overturned, search, settled
+from sharpaudit.checkpoints.plain.normalisations import OWN, candidates, within_chance
+from sharpaudit.checkpoints.plain.search import search, settled
 from sharpaudit.checkpoints.plain.suggestions import plainest, suggestions
-from sharpaudit.checkpoints.plain.trial import LabelledImages, Normalisation, Score, Trial, enough, values_of
-from sharpaudit.checkpoints.plain.verdict import Verdict, beaten
+from sharpaudit.checkpoints.plain.trial import LabelledImages, Normalisation, Trial, enough, values_of
+from sharpaudit.checkpoints.plain.verdict import Verdict
 from sharpaudit.checkpoints.preprocessing import Defaults
 from sharpaudit.checkpoints.state_dict import Weights
 from sharpaudit.checkpoints.weights import fill
 from sharpaudit.errors import ArchitectureError
 from sharpaudit.request import PreprocessingOverrides
-
-MAX_CHANCE = 7
-"""Layers with weights up to which a network of the zoo may be fitted by chance."""
 
 SHOWN = 3
 """Networks that are named where images do not tell them apart."""
@@ -81,17 +77,17 @@ def described(
         raise refusal
     if parsed.inputs not in (None, chain.inputs):
         raise ArchitectureError(f"the first layer takes {chain.inputs} numbers, the description says {parsed.inputs}")
-    size = _size(chain, overrides, images)
+    size = shown_size(chain, overrides, images)
     if size is None:
         raise ArchitectureError("the size of the images is unknown", hint="give --input-size")
-    resolve(parsed.description, chain, weights, _defaults(size, None, ""))  # refuses what images of that size do not pass
+    resolve(parsed.description, chain, weights, prepared_for(size, None, ""))  # refuses what images of that size do not pass
     normalisations = [given] if given else candidates(size, images)
     if given or images is None:
-        return Inferred(resolve(parsed.description, chain, weights, _defaults(size, given, "flags")), "--arch")
-    trial = _trial([chain], parsed.description, weights, size, images, allow_nonfinite=allow_nonfinite)
+        return Inferred(resolve(parsed.description, chain, weights, prepared_for(size, given, "flags")), "--arch")
+    trial = trial_on([chain], parsed.description, weights, size, images, allow_nonfinite=allow_nonfinite)
     verdict = settled(trial, chain, parsed.description, normalisations)
     source, doubts = _normalised(verdict, trial, images, size)
-    defaults = _defaults(size, verdict.best.normalisation, source)
+    defaults = prepared_for(size, verdict.best.normalisation, source)
     return Inferred(resolve(parsed.description, chain, weights, defaults), "--arch", doubts=doubts)
 
 
@@ -110,7 +106,7 @@ def infer(
     Raises:
         ArchitectureError: none fits, or none is clearly best; the hint holds the best few.
     """
-    size = _size(found[0], overrides, images)
+    size = shown_size(found[0], overrides, images)
     if size is None:
         raise ArchitectureError(
             "no architecture was named, and no plain network of these weights takes these images",
@@ -120,7 +116,7 @@ def infer(
     if start is None:
         raise _nothing_fits(found[0], size)
     normalisations = [given] if given else [*first, *candidates(size, images)]
-    trial = _trial(found, start, weights, size, images, allow_nonfinite=allow_nonfinite)
+    trial = trial_on(found, start, weights, size, images, allow_nonfinite=allow_nonfinite)
     verdict = search(found, trial, size[1:], normalisations)
     if verdict is None:
         raise _nothing_fits(found[0], size)
@@ -142,54 +138,8 @@ def infer(
             f"which answer up to {verdict.differing:,} of {verdict.images:,} images otherwise: confirm it with --arch"
         )
     step = f"inferred from shapes and labelled images among {verdict.tried:,} networks: {verdict.told}"
-    defaults = _defaults(size, best.normalisation, source)
+    defaults = prepared_for(size, best.normalisation, source)
     return Inferred(resolve(best.description, best.chain, weights, defaults), "shapes, then labelled images", [step], doubts)
-
-
-def confirmed(
-    fit: Resolved,
-    found: Sequence[Chain],
-    weights: Weights,
-    images: LabelledImages,
-    overrides: PreprocessingOverrides | None,
-    *,
-    given: Normalisation | None,
-    allow_nonfinite: bool,
-) -> Inferred | None:
-    """A known network of few layers, if it does well on images of the size it takes, and no other plain network does better.
-
-    Where nobody states the normalisation it is the network's own, unless the images are answered better with another.
-    """
-    size = _size(found[0], overrides, images)
-    start = next((d for chain in found for d in plainest(chain, *size[1:], 1)), None) if size else None
-    if size is None or start is None or not takes(fit, size):
-        return None
-    own = published(fit)
-    module = fill(fit, allow_nonfinite=allow_nonfinite).module
-    trial = _trial(found, start, weights, size, images, allow_nonfinite=allow_nonfinite)
-    normalisations = list(dict.fromkeys([given] if given else [own, *candidates(size, images)]))
-    scores = {n: score for n in normalisations if (score := trial.score_of(module, n, len(trial)))}
-    if len(scores) < len(normalisations):  # weights that are no numbers: no plain network does better
-        return Inferred(fit, "fingerprint")
-    best = min(normalisations, key=lambda n: scores[n].mean)  # the first named wins a tie
-    if own in scores and not beaten(scores[best], scores[own], len(scores)):
-        best = own
-
-    def known(n: int) -> Score:
-        score = trial.score_of(module, best, n)
-        assert score, "it takes images of this size"
-        return score
-
-    if overturned(trial, found, size[1:], known, best):
-        return None
-    if best in (own, given):
-        return Inferred(fit, "fingerprint")
-    right, before = (f"{int(scores[n].right.sum()):,}" for n in (best, own))
-    doubt = (
-        f"normalisation taken: {best.name}, with which {right} of {len(trial):,} images are right, and with that of "
-        f"{fit.architecture.spec} {before}: confirm it with --mean {_values(best.mean)} --std {_values(best.std)}"
-    )
-    return Inferred(_prepared(fit, _defaults(size, best, f"labelled images ({best.name})")), "fingerprint", doubts=[doubt])
 
 
 def _fitting(description: Description, found: Sequence[Chain]) -> tuple[Chain | None, ArchitectureError | None]:
@@ -205,7 +155,7 @@ def _fitting(description: Description, found: Sequence[Chain]) -> tuple[Chain | 
     return None, refusals[0]
 
 
-def _size(chain: Chain, overrides: PreprocessingOverrides | None, images: LabelledImages | None) -> Size | None:
+def shown_size(chain: Chain, overrides: PreprocessingOverrides | None, images: LabelledImages | None) -> Size | None:
     """What the network is shown: the size that the user states, else that of the images, else what the weights leave open."""
     if overrides and overrides.input_size:
         return overrides.input_size
@@ -233,7 +183,8 @@ def _nothing_fits(chain: Chain, size: Size) -> ArchitectureError:
     )
 
 
-def _defaults(size: Size, normalisation: Normalisation | None, source: str) -> Defaults:
+def prepared_for(size: Size, normalisation: Normalisation | None, source: str) -> Defaults:
+    """How images of `size` are prepared: by the normalisation, if one is known, else not at all."""
     channels = size[0]
     mean, std = (normalisation.mean, normalisation.std) if normalisation else ((0.0,) * channels, (1.0,) * channels)
     return Defaults(mean, std, size, source=source or "assumed: pixels in [0, 1]")
@@ -244,7 +195,7 @@ def _normalised(verdict: Verdict, trial: Trial, images: LabelledImages, size: Si
     best, doubts = verdict.best.normalisation, []
     others = dict.fromkeys(h.normalisation for h in verdict.rivals if h.normalisation != best)
     if others:
-        flags = " or ".join(f"--mean {_values(n.mean)} --std {_values(n.std)} ({n.name})" for n in others)
+        flags = " or ".join(f"--mean {as_flag(n.mean)} --std {as_flag(n.std)} ({n.name})" for n in others)
         doubts.append(
             f"normalisation taken: {best.name}; the images do not tell it from {flags}, with which up to "
             f"{verdict.differing:,} of {verdict.images:,} answers differ: confirm it with --mean and --std"
@@ -255,17 +206,18 @@ def _normalised(verdict: Verdict, trial: Trial, images: LabelledImages, size: Si
         answers = [score.logits.argmax(1) for score in trial.scores(moved, len(trial)) if score]
         differing = max(int((other != answers[0]).sum()) for other in answers)
         doubts.append(
-            f"--mean {_values(best.mean)} --std {_values(best.std)} were measured on these images, and the trainer's may be "
+            f"--mean {as_flag(best.mean)} --std {as_flag(best.std)} were measured on these images, and the trainer's may be "
             f"so far from them that {differing:,} of {len(trial):,} answers differ: pass the trainer's"
         )
     return f"labelled images ({best.name})", doubts
 
 
-def _values(values: Sequence[float]) -> str:
+def as_flag(values: Sequence[float]) -> str:
+    """What ``--mean`` and ``--std`` take."""
     return ",".join(f"{value:g}" for value in values)
 
 
-def _trial(
+def trial_on(
     found: Sequence[Chain],
     start: Description,
     weights: Weights,
@@ -274,6 +226,7 @@ def _trial(
     *,
     allow_nonfinite: bool,
 ) -> Trial:
+    """Networks of these weights, the first of them `start`, to be tried on a sample of the images."""
     chain, _ = _fitting(start, found)
     assert chain
     filled = fill(resolve(start, chain, weights, None), allow_nonfinite=allow_nonfinite)
@@ -289,22 +242,3 @@ def undecided(found: Sequence[Chain], size: tuple[int, int] | None) -> Architect
         "poolings and activations only labelled images tell",
         hint=f"describe it: {shown}" if shown else "describe it with --arch 'seq(conv 32 5x5 pad 2, relu, maxpool 2, linear 10)'",
     )
-
-
-def among(inferred: Resolved, fits: Sequence[Resolved]) -> Resolved | None:
-    """The known network that computes what the inferred one does, prepared as that one; None where none does."""
-    wanted = inferred.architecture.defaults(inferred.outline)
-    assert wanted, "an inferred network has a size"
-    for fit in fits:
-        sized_fit = sized(fit, wanted.input_size[1])
-        if same_function(inferred, sized_fit, wanted.input_size):
-            known = published(sized_fit)
-            if (known.mean, known.std) == (wanted.mean, wanted.std):
-                return sized_fit
-            return _prepared(sized_fit, wanted)
-    return None
-
-
-def _prepared(fit: Resolved, defaults: Defaults) -> Resolved:
-    """The known network, with images prepared in another way than its own."""
-    return replace(fit, architecture=replace(fit.architecture, defaults=lambda _: defaults))

@@ -5,16 +5,42 @@ With BatchNorm in train mode one Hessian product moves the running statistics an
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
+from sharpaudit.curvature.draws import gaussian
 from sharpaudit.curvature.network.differentiable import twice_differentiable
 from sharpaudit.errors import ArchitectureError, clean
 
 TOLERANCE = 1e-3
 """Largest change of a logit, relative to the largest logit, that rounding may explain when the batch changes (float32)."""
+
+ASYMMETRY = 10
+"""Largest asymmetry of the Hessian that rounding may cause, in square roots of the floating type's precision."""
+
+
+def variables(module: nn.Module, *, trainable_only: bool) -> dict[str, nn.Parameter]:
+    """The parameters that the loss is a function of, by name; those of integers have no derivatives and are constants.
+
+    Raises:
+        ArchitectureError: there are none, or not all are in float32 or all in float64.
+    """
+    real = {name: p for name, p in module.named_parameters() if p.is_floating_point() or p.is_complex()}
+    chosen = {name: p for name, p in real.items() if p.requires_grad or not trainable_only}
+    if not chosen:
+        raise ArchitectureError(
+            f"the network cannot be measured: it has no {'trainable ' if real else ''}parameters",
+            hint="count frozen ones too: leave out --trainable-only" if real else None,
+        )
+    found = {p.dtype for p in chosen.values()}
+    if len(found) > 1 or not found <= {torch.float32, torch.float64}:
+        names = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in found))
+        raise ArchitectureError(f"expected all parameters in float32 or all in float64, got {names}", hint="cast the network")
+    return chosen
 
 
 @torch.no_grad()
@@ -51,6 +77,28 @@ def check(module: nn.Module, inputs: Tensor) -> None:
         raise _refused("the forward pass writes to the images it is given", "make its first operation not in place")
     if not all(torch.equal(old, new) for old, new in zip(before, module.buffers(), strict=True)):
         raise _refused("a forward pass changes a buffer", "make the forward pass leave the module as it is")
+
+
+def check_symmetry(hvp: Callable[[Tensor], Tensor], ggn_product: Callable[[Tensor], Tensor], like: Tensor) -> None:
+    """Refuse a network whose Hessian is no symmetric matrix: torch has some second derivatives wrong, as that of weight norm.
+
+    Args:
+        hvp: Hv of a few examples; trying it once is enough, as perturbing the weights changes no operation.
+        ggn_product: Gv of the same.
+        like: a vector of the right length, type and device.
+
+    Raises:
+        ArchitectureError: uᵀHv and vᵀHu differ for two random vectors.
+    """
+    u, v = (gaussian(len(like), 0, draw).to(like) for draw in range(2))
+    hu, hv = hvp(u).double(), hvp(v).double()
+    apart = (u.double() @ hv - v.double() @ hu).abs()
+    size = hu.norm() + hv.norm() + ggn_product(v).double().norm()  # H can be little beside the two parts it is made of
+    if apart > torch.finfo(like.dtype).eps ** 0.5 * ASYMMETRY * size:
+        raise ArchitectureError(
+            f"the network has no Hessian: uᵀHv and vᵀHu differ by {apart / size:.2g} of their scale",
+            hint="an operation's second derivative is wrong, or its first is not that of what it computes",
+        )
 
 
 def _refused(what: str, hint: str) -> ArchitectureError:

@@ -5,7 +5,7 @@ import pytest
 
 from sharpaudit.metrics import calibration
 from sharpaudit.metrics.predictions import Predictions, softmax
-from sharpaudit.metrics.recompute import source
+from sharpaudit.metrics.sources import source
 from sharpaudit.stats import Resamples
 
 CLASSES = ["cat", "dog/puppy", "eel"]
