@@ -56,7 +56,7 @@ BUDGET: dict[str, Budget] = {
     "curvature/perturbations/worst_case.py _search": a_network(4),  # a group and form
     "probes/first_order.py first_order": a_network(1),
     "probes/keskar.py keskar": a_network(1),
-    "probes/spectrum.py _over_images": a_network(2),
+    "curvature/perturbations/directional.py curvature_of_halves": a_network(1),
 }
 
 

@@ -239,7 +239,7 @@ class Objective:
         if not self._symmetric:
             few = self.variant(evenly_spaced(self.num_examples, TRIED))
             few.passes = Counter()  # as little counted as what `check` does
-            check_symmetry(few._hvp, few.ggn_product, self.parameters)
+            check_symmetry(few._hvp, few.ggn_product, few.logit_jvp, self.parameters)
             self._symmetric = True
         return self._hvp(v)
 

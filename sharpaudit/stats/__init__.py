@@ -13,7 +13,7 @@ Every function refuses non-finite input with a ValueError that names it: an unme
 - `multiplicity`: Holm and Benjamini-Yekutieli adjusted p-values
 """
 
-from sharpaudit.stats.means import crossed_interval, freedom, t_interval, t_interval_of
+from sharpaudit.stats.means import crossed_interval, freedom, log_interval, t_interval, t_interval_of
 from sharpaudit.stats.multiplicity import benjamini_yekutieli, holm
 from sharpaudit.stats.paired import mcnemar, wilcoxon
 from sharpaudit.stats.proportions import clopper_pearson, newcombe, wilson
@@ -46,6 +46,7 @@ __all__ = [
     "freedom",
     "holm",
     "kendall",
+    "log_interval",
     "mcnemar",
     "newcombe",
     "paired_bootstrap",

@@ -33,6 +33,17 @@ def t_interval(mean: float, standard_error: float, n: float, level: float = 0.95
     return Interval(low=float(low), high=float(high), level=level, method="t, skewness removed" if skewness else "t")
 
 
+def log_interval(mean: float, standard_error: float, n: float, level: float = 0.95) -> Interval:
+    """Student's interval for a positive number on the logarithmic scale: its ends are as many times smaller and larger."""
+    from scipy.special import stdtrit
+
+    finite("mean", mean), finite("standard error", standard_error)
+    if n < 2 or mean <= 0 or standard_error < 0:
+        raise ValueError(f"expected n >= 2, a positive mean and an error >= 0, got {n}, {mean} and {standard_error}")
+    factor = math.exp(float(stdtrit(n - 1, 0.5 + level / 2)) * standard_error / mean)
+    return Interval(low=mean / factor, high=mean * factor, level=level, method="t, logarithmic")
+
+
 def t_interval_of(samples: ArrayLike, level: float = 0.95) -> Interval:
     """Student's interval for the mean of independent `samples`, with the degrees of freedom of their own variance."""
     values = finite("samples", samples).ravel()

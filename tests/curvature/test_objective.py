@@ -293,6 +293,18 @@ def test_an_operation_without_its_second_derivative_is_noticed() -> None:
     torch.testing.assert_close(found, exact)
 
 
+@pytest.mark.parametrize("margin", [5, 30, 33, 35, 40])
+def test_a_network_that_is_sure_has_a_hessian(margin: float) -> None:
+    """Where p rounds to 1 the Hessian is mostly rounding, which is no reason to refuse the network."""
+    module = nn.Linear(8, 10, dtype=torch.float64).eval()
+    with torch.no_grad():
+        module.weight.copy_(margin * torch.eye(10, 8))
+        module.bias.zero_()
+    noise = torch.randn(6, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(19))
+    o = Objective(module, torch.eye(6, 8) + 0.1 * noise, torch.arange(6), batch_size=6)
+    assert o.hvp(direction(o)).isfinite().all()
+
+
 @pytest.mark.slow
 @pytest.mark.real
 @pytest.mark.filterwarnings("ignore:`torch.jit.script:FutureWarning")  # curvlinops

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -56,6 +57,28 @@ def features(name: str) -> tuple[Floats, Floats, Floats]:
         p = module(inputs).double().softmax(1).numpy()
     handle.remove()
     return seen[0].double().numpy(), p, last.weight.detach().double().numpy()
+
+
+@dataclass(frozen=True)
+class LastLayer:
+    """A network of one layer."""
+
+    module: torch.nn.Linear
+    features: torch.Tensor
+    """Its inputs, of all digits."""
+
+
+@cache
+def last_layer(name: str, temperature: float) -> LastLayer:
+    """The network's last layer, whose logits are divided by `temperature`: the larger, the more images curve."""
+    phi, _, weight = features(name)
+    phi = phi[:, : weight.shape[1]]
+    module = torch.nn.Linear(weight.shape[1], len(weight), dtype=torch.float64)
+    last = [layer for layer in digits(name).module.modules() if isinstance(layer, torch.nn.Linear)][-1]
+    with torch.no_grad():
+        module.weight.copy_(last.weight / temperature)
+        module.bias.copy_(last.bias / temperature)
+    return LastLayer(module.eval(), torch.from_numpy(phi))
 
 
 def objective(name: str, rows: slice = slice(None)) -> Objective:

@@ -22,10 +22,13 @@ from sharpaudit.comparison.differences import minus
 from sharpaudit.curvature.estimates import Sampled
 from sharpaudit.curvature.gauss_newton.soft_rank import damped_log, soft_rank
 from sharpaudit.curvature.krylov.hessian import negative_mass
+from sharpaudit.curvature.krylov.lanczos import Krylov
 from sharpaudit.curvature.krylov.moments import METHOD, Part, factors
 from sharpaudit.curvature.krylov.quadrature import Function, Rule
 from sharpaudit.curvature.krylov.spectrum import Spectrum, Sum
 from sharpaudit.curvature.krylov.trace import hutchinson
+from sharpaudit.curvature.objective import Objective
+from sharpaudit.curvature.perturbations.directional import AROUND, curvature_of_halves, over_examples
 from sharpaudit.curvature.perturbations.pac_bayes import noise_tolerance
 from sharpaudit.curvature.perturbations.perturbation import sam_sharpness
 from sharpaudit.curvature.perturbations.slices import loss_slice
@@ -107,26 +110,21 @@ def flatness() -> Iterator[Row]:
 
 
 def largest_eigenvalue() -> Iterator[Row]:
-    """Of the last layer's Hessian, by first order at the eigenvector of each sample, against that expected at this n."""
-    phi, p, _ = populations.features(populations.NETWORKS[1])
-    phi = np.concatenate([phi, np.ones((len(phi), 1))], axis=1)
-    resamples = Resamples(512, seed=0, num=1000)
-    start = np.random.default_rng(0).normal(size=(p.shape[1], phi.shape[1]))
+    """Of the last layer's Hessian, against what is expected at this n, with a few, with some and with many images that curve."""
+    _, labels = populations.images()
+    for name in populations.NETWORKS:
+        for temperature in (1, 2, 4):
+            layer = populations.last_layer(name, temperature)
 
-    def along(v: Floats, rows: Rows) -> Floats:
-        s = phi[rows] @ v.T
-        return np.asarray((p[rows] * s**2).sum(axis=1) - (p[rows] * s).sum(axis=1) ** 2)
+            def estimate(rows: Rows, layer: populations.LastLayer = layer) -> tuple[float, Interval | None]:
+                o = Objective(layer.module, layer.features[rows], labels[rows], batch_size=512)
+                space = Krylov(o.hvp, o.num_parameters, 0, o.dtype)
+                (largest,) = space.grow(1, 0, 1e-3, 100).top
+                moves = curvature_of_halves(o, space.leading(AROUND), seed=0)
+                found = over_examples(largest.value, moves)
+                return found.value, found.ci
 
-    def estimate(rows: Rows) -> tuple[float, Interval | None]:
-        v = start / np.linalg.norm(start)
-        for _ in range(25):
-            s = phi[rows] @ v.T
-            v = (p[rows] * (s - (p[rows] * s).sum(axis=1, keepdims=True))).T @ phi[rows]
-            v /= np.linalg.norm(v)
-        found = bootstrap(along(v, rows), first_mean, resamples)
-        return found.value, found.ci
-
-    yield of_examples("largest eigenvalue", 512, estimate, len(phi), 400)
+            yield of_examples(f"λ_max, {name}, logits / {temperature}", 512, estimate, len(labels), 500)
 
 
 def gaps_of(measure: str, columns_of: Callable[[Predictions], Floats], runs: int = 600) -> Iterator[Row]:

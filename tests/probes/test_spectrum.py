@@ -208,10 +208,10 @@ def test_the_largest_eigenvalue_has_an_interval_over_images(monkeypatch: pytest.
         "the sample is less certain than the iteration"
     )
 
-    def unsupported(*_: object) -> None:
+    def unsupported(*_: object, seed: int) -> None:
         raise NotImplementedError("the derivative for aten::odd is not implemented")
 
-    monkeypatch.setattr("sharpaudit.probes.spectrum.curvature_along", unsupported)
+    monkeypatch.setattr("sharpaudit.probes.spectrum.curvature_of_halves", unsupported)
     without = number(by_name(outcome())["lambda_max"])
     assert (without.value, without.ci) == (largest.value, None)
     assert without.reason == "a layer without third derivative: the derivative for aten::odd is not implemented"

@@ -18,6 +18,7 @@ from sharpaudit.stats import (
     freedom,
     holm,
     kendall,
+    log_interval,
     mcnemar,
     newcombe,
     spearman,
@@ -99,6 +100,14 @@ def test_the_variance_of_heavy_tails_has_few_degrees_of_freedom() -> None:
         seen = 2 / (variances.std() / variances.mean()) ** 2
         assert np.mean([freedom(draw(size=4000)) for _ in range(20)]) / 40 == pytest.approx(min(seen, 99), rel=0.15)
     assert freedom([1.0, 1.0, 1.0]) == 2 and freedom([0.0, 5.0]) == 1
+
+
+def test_log_interval_is_even_in_ratios_and_agrees_with_students_when_narrow() -> None:
+    ci, narrow = log_interval(3.0, 0.6, 10), log_interval(3.0, 6e-4, 10)
+    assert ci.high / 3 == pytest.approx(3 / ci.low) == pytest.approx(math.exp(2.262157 * 0.2))
+    assert narrow.high - narrow.low == pytest.approx(2 * 2.262157 * 6e-4, rel=1e-6)
+    with pytest.raises(ValueError, match=r"expected n >= 2, a positive mean and an error >= 0, got 5, -1\.0 and 0\.1"):
+        log_interval(-1.0, 0.1, 5)
 
 
 def test_t_interval_needs_two_draws() -> None:

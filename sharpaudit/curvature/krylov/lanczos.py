@@ -49,7 +49,7 @@ def shortfall(asked: int, allowed: int) -> str:
 
 @dataclass(frozen=True)
 class Outliers:
-    """Converged eigenpairs, which need no sampling."""
+    """Some eigenpairs, as far as they are known."""
 
     values: NDArray[np.float64]
     """Ascending (k,)."""
@@ -129,11 +129,10 @@ class Krylov:
             tuple(self._eigenvalue(values, vectors, i, tolerance) for i in range(min(bottom, spent))),
         )
 
-    def leading(self) -> Tensor:
-        """The unit Ritz vector of the largest Ritz value."""
-        _, vectors = self.ritz()
-        basis = self._basis[: len(self.alpha)]
-        return _unit(sent(torch.from_numpy(vectors[:, -1].copy()), basis) @ basis)
+    def leading(self, most: int) -> Outliers:
+        """The Ritz pairs of the largest Ritz values, up to `most`, converged or not."""
+        values, vectors = self.ritz()
+        return self._pairs(values[-most:], vectors[:, -most:])
 
     def grow(
         self,
@@ -159,8 +158,11 @@ class Krylov:
         """All Ritz pairs whose residual is at most `tolerance`, as `extremes` measures it."""
         values, vectors = self.ritz()
         chosen = [i for i in range(len(values)) if self._eigenvalue(values, vectors, i, tolerance).converged]
-        basis = self._basis[: len(values)]
-        return Outliers(values[chosen], sent(torch.from_numpy(vectors[:, chosen].T.copy()), basis) @ basis)
+        return self._pairs(values[chosen], vectors[:, chosen])
+
+    def _pairs(self, values: NDArray[np.float64], vectors: NDArray[np.float64]) -> Outliers:
+        basis = self._basis[: len(self.alpha)]
+        return Outliers(values, sent(torch.from_numpy(vectors.T.copy()), basis) @ basis)
 
     def _eigenvalue(self, values: NDArray[np.float64], vectors: NDArray[np.float64], i: int, tolerance: float) -> Eigenvalue:
         """Ritz pair number `i` with its residual β_m·|s_mi| (Golub & Van Loan, theorem 10.1.2)."""

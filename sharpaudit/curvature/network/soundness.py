@@ -19,6 +19,8 @@ from sharpaudit.errors import ArchitectureError, clean
 TOLERANCE = 1e-3
 """Largest change of a logit, relative to the largest logit, that rounding may explain when the batch changes (float32)."""
 
+Product = Callable[[Tensor], Tensor]
+
 ASYMMETRY = 10
 """Largest asymmetry of the Hessian that rounding may cause, in square roots of the floating type's precision."""
 
@@ -79,12 +81,13 @@ def check(module: nn.Module, inputs: Tensor) -> None:
         raise _refused("a forward pass changes a buffer", "make the forward pass leave the module as it is")
 
 
-def check_symmetry(hvp: Callable[[Tensor], Tensor], ggn_product: Callable[[Tensor], Tensor], like: Tensor) -> None:
+def check_symmetry(hvp: Product, ggn_product: Product, logit_jvp: Product, like: Tensor) -> None:
     """Refuse a network whose Hessian is no symmetric matrix: torch has some second derivatives wrong, as that of weight norm.
 
     Args:
         hvp: Hv of a few examples; trying it once is enough, as perturbing the weights changes no operation.
         ggn_product: Gv of the same.
+        logit_jvp: Jv of the same.
         like: a vector of the right length, type and device.
 
     Raises:
@@ -94,7 +97,9 @@ def check_symmetry(hvp: Callable[[Tensor], Tensor], ggn_product: Callable[[Tenso
     hu, hv = hvp(u).double(), hvp(v).double()
     apart = (u.double() @ hv - v.double() @ hu).abs()
     size = hu.norm() + hv.norm() + ggn_product(v).double().norm()  # H can be little beside the two parts it is made of
-    if apart > torch.finfo(like.dtype).eps ** 0.5 * ASYMMETRY * size:
+    speeds = [logit_jvp(w).double() for w in (u, v)]
+    rounding = torch.finfo(torch.float64).eps * speeds[0].norm() * speeds[1].norm() / len(speeds[0])  # of p(1 − p) where p is 1
+    if apart > ASYMMETRY * (torch.finfo(like.dtype).eps ** 0.5 * size + rounding):
         raise ArchitectureError(
             f"the network has no Hessian: uᵀHv and vᵀHu differ by {apart / size:.2g} of their scale",
             hint="an operation's second derivative is wrong, or its first is not that of what it computes",
