@@ -11,11 +11,11 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import sharpaudit.report.html  # noqa: F401 - gives cards their look in a notebook
 from sharpaudit import gate
 from sharpaudit.card import Card
 from sharpaudit.gate import Judgement, Policy
 from sharpaudit.gate.policy import read
-from sharpaudit.report.notebook import fragment
 from sharpaudit.request import request
 from sharpaudit.signatures import read_keys
 from sharpaudit.store import Run, load_run
@@ -70,6 +70,3 @@ def judge(run: Run, policy: Policy | str | PathLike[str], *, baseline: Run | Non
     """
     rules = policy if isinstance(policy, Policy) else read(Path(policy))
     return gate.judge_run(run, rules, today=today or datetime.now(UTC).date(), baseline=baseline)
-
-
-Card._repr_html_ = fragment  # type: ignore[attr-defined]  # a card knows nothing of reports, which stand above it

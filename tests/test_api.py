@@ -14,7 +14,7 @@ import pytest
 import sharpaudit
 from sharpaudit import store
 from sharpaudit.errors import CardError, ExitCode, UsageError
-from sharpaudit.report.notebook import fragment
+from sharpaudit.report.html import fragment
 from tests.cli.conftest import DEMO
 from tests.report import cards
 
@@ -107,7 +107,7 @@ TAGS = {"div", "p", "b", "i", "bdi", "table", "tr", "th", "td"}
 
 
 def test_a_card_in_a_notebook(runs: list[store.Run]) -> None:
-    shown = runs[0].card._repr_html_()  # type: ignore[attr-defined]  # set by sharpaudit.api
+    shown = runs[0].card._repr_html_() or ""
     page = Page(shown)
     assert page.open == [] and page.tags <= TAGS and page.attributes <= {"style", "colspan"}
     assert "0.944 [0.925, 0.958]" in shown and "baseline-seed0.safetensors" in shown

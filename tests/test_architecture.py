@@ -93,8 +93,9 @@ INSIDE = {
         reparametrisation spectrum worst_case
     """,
     "report": """
-        ci comparison export notebook
+        ci comparison export
         html markdown terminal
+        overview
         outline
         document figures fleet_figures
         grids marks provenance

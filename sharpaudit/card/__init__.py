@@ -9,6 +9,8 @@ be neither averaged nor mistaken for a pass.
 
 from __future__ import annotations
 
+from functools import singledispatch
+
 from pydantic import ConfigDict, Field
 
 from sharpaudit.card.circumstances import (
@@ -49,10 +51,17 @@ __all__ = [
     "Subject",
     "Table",
     "Timing",
+    "in_html",
 ]
 
 SCHEMA = "sharpaudit.card/1.1"
 """1.1 added `predictions` and made the digest a duty."""
+
+
+@singledispatch
+def in_html(record: object) -> str | None:
+    """A record as a notebook shows it; None leaves its text. Reports register how, of which a card knows nothing."""
+    return None
 
 
 class Card(Record):
@@ -98,6 +107,9 @@ class Card(Record):
     def find(self, name: str) -> Measured | Skipped | Failed | None:
         """The measurement called `name`, or None."""
         return next((m for m in self.measurements if m.name == name), None)
+
+    def _repr_html_(self) -> str | None:
+        return in_html(self)
 
     def measured(self, name: str) -> Measured | None:
         """The measurement called `name` if a number was obtained, else None."""

@@ -168,8 +168,8 @@ def _associations(rows: Sequence[Association]) -> Iterator[str]:
     for row in sorted(clear, key=lambda row: -abs(row.kendall or 0.0))[:FEW] if len(clear) > FEW else clear:
         more = "more" if (row.kendall or 0.0) > 0 else "less"
         yield (
-            f"Across {row.n} models, more {row.flatness} goes with {more} {row.safety}: τ = {signed(row.kendall or 0.0, 2)}"
-            f"{interval(row.kendall_ci, 2)}."
+            f"Across {row.n} models, more {in_words(row.flatness)} goes with {more} {in_words(row.safety)}: "
+            f"τ = {signed(row.kendall or 0.0, 2)}{interval(row.kendall_ci, 2)}."
         )
     if len(clear) > FEW:
         yield f"{len(clear) - FEW} more of {len(known)} pairs of measures go together as clearly, if less strongly."
@@ -187,9 +187,9 @@ def _reversal(rows: Sequence[Association], of: int) -> str:
     shown = max(clear or rows, key=lambda row: min(abs(row.kendall or 0.0), abs(row.within or 0.0)))
     return (
         f"Simpson's paradox{'' if clear else ' or chance'}: in {len(rows)} of {of} pairs of measures the correlation over all "
-        f"models and the one within conditions have opposite signs, most of all {shown.flatness} against {shown.safety} "
-        f"(τ = {signed(shown.kendall or 0.0, 2)}{interval(shown.kendall_ci, 2)} and {signed(shown.within or 0.0, 2)}"
-        f"{interval(shown.within_ci, 2)}); "
+        f"models and the one within conditions have opposite signs, most of all {in_words(shown.flatness)} against "
+        f"{in_words(shown.safety)} (τ = {signed(shown.kendall or 0.0, 2)}{interval(shown.kendall_ci, 2)} and "
+        f"{signed(shown.within or 0.0, 2)}{interval(shown.within_ci, 2)}); "
         + (
             f"in {len(clear)} both intervals exclude 0, and the pooled number compares conditions, not minima."
             if clear

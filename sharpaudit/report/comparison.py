@@ -44,7 +44,7 @@ def terminal(comparison: Comparison, width: int = 80, *, colour: bool = False) -
 
 def html(comparison: Comparison) -> str:
     """The comparison as one self-contained page."""
-    return page.comparison(document(comparison), comparison.schema_, [model.sha256 for model in comparison.models])
+    return page.draw(document(comparison), page.source(comparison.schema_, [model.sha256[:16] for model in comparison.models]))
 
 
 def document(comparison: Comparison) -> Document:
@@ -52,6 +52,7 @@ def document(comparison: Comparison) -> Document:
     names = [Name(model.label) for model in comparison.models]
     pair = ["B =", names[1], "against A =", names[0]]
     return Document(
+        kind="comparison",
         title=pair if comparison.pair else [f"{wording.count(len(names))} checkpoints compared"],
         meta=[Name(comparison.data), f"n = {wording.count(comparison.n)}", f"seed {comparison.seed}"],
         reading=comparison.reading,

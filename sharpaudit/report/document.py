@@ -1,13 +1,14 @@
 """What is a report made of? Cautions, sentences, and sections of numbers, tables and figures, for cards and comparisons alike.
 
-It is built once (`outline`, `comparison`), and renderers only draw it. Text from outside is still raw: a name is a `Name`, all
-sentences may hold some; each renderer encodes both for its own sink.
+It is built once (`outline`, `overview`, `comparison`), and renderers only draw it. Text from outside is still raw: a name is a
+`Name`, all sentences may hold some; each renderer encodes both for its own sink.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any
 
 from sharpaudit.card import Measured, SetupCheck
@@ -19,6 +20,9 @@ FEW = 6
 """How many names of one kind are spelled out."""
 
 Row = tuple[str, ...]
+
+Cell = str | Measured | None
+"""Words and numbers of ours, or a `Name`; a measurement with its interval; nothing, where it was not obtained."""
 
 
 class Name(str):
@@ -45,17 +49,27 @@ class Beside:
     flatness: Numbers
     safety: Numbers
 
+    @property
+    def rows(self) -> list[tuple[Measured | None, Measured | None]]:
+        """One of each beside the other; the shorter column ends in nothing."""
+        return list(zip_longest(self.flatness.measured, self.safety.measured))
+
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table; cells are words and numbers of ours, or a `Name`."""
+    """A table."""
 
     header: Row
-    rows: Sequence[Row]
+    rows: Sequence[Sequence[Cell]]
     align: str
     """``l`` or ``r`` for each column."""
     matrix: Sequence[Sequence[float]] | None = None
     """The numbers behind the rows, where they are a square that a page can draw."""
+
+    @property
+    def is_sortable(self) -> bool:
+        """Whether there are measurements to sort by."""
+        return any(isinstance(cell, Measured) for row in self.rows for cell in row)
 
 
 @dataclass(frozen=True)
@@ -119,7 +133,23 @@ class Everything:
     measured: Sequence[Measured]
 
 
-Block = Numbers | Beside | Sheet | Grid | Facts | Gaps | Figure | Rescalings | Classes | Everything
+@dataclass(frozen=True)
+class Choice:
+    """Any two of several cards compared, for pages."""
+
+    names: Sequence[Name]
+    numbers: Mapping[str, Any]
+    """What the script of the page compares."""
+
+
+@dataclass(frozen=True)
+class Cards:
+    """The reports of single cards, folded, for pages."""
+
+    documents: Sequence[Document]
+
+
+Block = Numbers | Beside | Sheet | Grid | Facts | Gaps | Figure | Rescalings | Classes | Everything | Choice | Cards
 
 
 @dataclass(frozen=True)
@@ -138,6 +168,8 @@ class Section:
 class Document:
     """A report."""
 
+    kind: str
+    """``report card``, ``report cards`` or ``comparison``."""
     title: Sequence[str]
     meta: Sequence[str]
     """What it is about: data, n, …"""

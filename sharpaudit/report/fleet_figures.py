@@ -56,8 +56,14 @@ class Axis:
     """By checkpoint; None where it was not obtained."""
 
 
-def scatter(flatness: Sequence[Axis], safety: Sequence[Axis], *, salt: str) -> str:
-    """Safety against flatness, a point and its two intervals for each checkpoint, numbered in order of the cards."""
+def scatter(axes: tuple[Sequence[Axis], Sequence[Axis]], *, salt: str) -> str:
+    """Safety against flatness, a point and its two intervals for each checkpoint, numbered in order of the cards.
+
+    Args:
+        axes: of flatness, and of safety.
+        salt: makes the ids of the drawing its own.
+    """
+    flatness, safety = axes
 
     def paint(figure: Figure) -> None:
         panels = figure.subplots(len(safety), len(flatness), sharex="col", sharey="row", squeeze=False)

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from itertools import zip_longest
 
 from sharpaudit.card import Card, Measured
 from sharpaudit.report import outline, wording
-from sharpaudit.report.document import Beside, Block, Document, Facts, Gaps, Name, Numbers, Sheet
+from sharpaudit.report.document import Beside, Block, Cell, Document, Facts, Gaps, Name, Numbers, Sheet
 from sharpaudit.report.grids import Grid
 
 ACTIVE = re.compile(
@@ -49,15 +48,18 @@ def draw(document: Document, brand: str = "") -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _piece(text: str) -> str:
-    return quote(text) if isinstance(text, Name) else text
+def _piece(piece: Cell) -> str:
+    if isinstance(piece, Measured):
+        return wording.estimate(piece)
+    if isinstance(piece, Name):
+        return quote(piece)
+    return "–" if piece is None else piece
 
 
 def _block(block: Block) -> str:
     match block:
         case Beside(flatness, safety):
-            pairs = zip_longest(flatness.measured, safety.measured)
-            rows = [(*_cells(a, flatness), *_cells(b, safety)) for a, b in pairs]
+            rows = [(*_cells(a, flatness), *_cells(b, safety)) for a, b in block.rows]
             shown = table(("Flatness", "value", "n", "Safety", "value", "n"), rows, "lrrlrr")
             return _explained(shown, [*flatness.measured, *safety.measured])
         case Numbers(measured):

@@ -42,14 +42,22 @@ def document(card: Card, *, page: bool = False) -> Document:
         CardError: a table of the card has rows that do not fit.
     """
     sections = [_columns(card, page), _calibration(card, page), _corruption(card, page), *(_more(card) if page else ())]
+    size = [f"{wording.count(card.subject.num_parameters)} parameters"] if page else []
     return Document(
+        kind="report card",
         title=[Name(card.subject.file)],
-        meta=[Name(card.subject.architecture), Name(card.data.name), f"n = {wording.count(card.data.n)}"],
+        meta=[Name(card.subject.architecture), *size, Name(card.data.name), f"n = {wording.count(card.data.n)}"],
         cautions=provenance.cautions(card),
         verdict=summary(card),
         reading=card.reading,
         sections=[section for section in (*sections, *set_up(card)) if section.blocks],
     )
+
+
+def doubt(card: Card) -> str:
+    """Why not to take its numbers as they stand, in a few words for a table; nothing where all is well."""
+    found = ["set-up suspect"] if card.setup and card.setup.flagged else []
+    return ", ".join(found + (["incomplete"] if card.incomplete else []))
 
 
 def _columns(card: Card, page: bool) -> Section:

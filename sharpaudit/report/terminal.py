@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from io import StringIO
-from itertools import zip_longest
 
 from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
@@ -17,7 +16,7 @@ from rich.text import Text
 
 from sharpaudit.card import Card, Measured
 from sharpaudit.report import outline, wording
-from sharpaudit.report.document import Beside, Block, Document, Facts, Gap, Gaps, Name, Numbers, Sheet
+from sharpaudit.report.document import Beside, Block, Cell, Document, Facts, Gap, Gaps, Name, Numbers, Sheet
 from sharpaudit.report.grids import Grid
 from sharpaudit.report.provenance import Fact
 
@@ -80,8 +79,12 @@ def _parts(document: Document, width: int) -> Iterable[RenderableType]:
                 yield from _block(block, width)
 
 
-def _piece(piece: str) -> str:
-    return wording.foreign(piece) if isinstance(piece, Name) else piece
+def _piece(piece: Cell) -> str:
+    if isinstance(piece, Measured):
+        return wording.estimate(piece)
+    if isinstance(piece, Name):
+        return wording.foreign(piece)
+    return "–" if piece is None else piece
 
 
 def _block(block: Block, width: int) -> Iterable[RenderableType]:
@@ -131,7 +134,7 @@ def _sheet(header: Sequence[str], rows: Sequence[Sequence[str]], align: str, wid
     stacked.add_column(justify="right")
     for row in rows:
         between = " · ".join(f"{head} {cell}".strip() for head, cell in zip(header[1:-1], row[1:-1], strict=True))
-        stacked.add_row(Group(Text(row[0]), Padding(Text(between), (0, 0, 0, 2))), Text(row[-1]))
+        stacked.add_row(Group(Text(row[0]), Padding(Text(between), (0, 0, 0, 2))), Text(f"{header[-1]} {row[-1]}".strip()))
     return stacked
 
 
@@ -140,7 +143,7 @@ def _beside(block: Beside) -> Table:
     table.add_column("FLATNESS", ratio=1)
     table.add_column("SAFETY", ratio=1)
     sides = block.flatness, block.safety
-    for pair in zip_longest(*(side.measured for side in sides)):
+    for pair in block.rows:
         table.add_row(*(_stacked(m, side) if m else Text() for m, side in zip(pair, sides, strict=True)))
     return table
 

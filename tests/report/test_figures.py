@@ -122,7 +122,7 @@ def test_reliability_puts_each_bin_at_its_confidence_and_accuracy() -> None:
 def test_scatter_says_tau_and_numbers_its_points() -> None:
     flat = fleet_figures.Axis("sharp", [cards.number("sharpness.sam", 10.0**i, 0.5) for i in (1, 2, 0, 3, 4)])
     safe = fleet_figures.Axis("safe", [cards.number("clean.nll", v) for v in (2.0, 3.0, 1.0, 4.0, 5.0)])
-    svg = fleet_figures.scatter([flat], [safe], salt="x")
+    svg = fleet_figures.scatter(([flat], [safe]), salt="x")
     assert {"sharp", "safe", "1", "2", "3", "4", "5"} <= set(texts(svg))
     assert any(text.startswith("τ = 1") for text in texts(svg))
     assert {"10", "1000"} <= set(texts(svg)), "four powers of ten are drawn on a logarithmic axis"
@@ -149,7 +149,7 @@ def test_text_of_every_drawing_has_one_size_on_the_page(full: Card) -> None:
 def test_scatter_gives_no_tau_for_few_or_equal_points() -> None:
     few = fleet_figures.Axis("few", [cards.number("a.b", v) for v in (1.0, 2.0, 3.0, 4.0)] + [None])
     same = fleet_figures.Axis("same", [cards.number("a.b", 1.0)] * 5)
-    svg = fleet_figures.scatter([few, same], [same], salt="x")
+    svg = fleet_figures.scatter(([few, same], [same]), salt="x")
     assert not any("τ" in text for text in texts(svg))
 
 

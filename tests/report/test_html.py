@@ -12,7 +12,8 @@ import pytest
 
 from sharpaudit.card import Card, Scalar, Table
 from sharpaudit.report import html as module
-from sharpaudit.report.html import MOST_DRAWN, guide, html
+from sharpaudit.report.html import guide, html
+from sharpaudit.report.overview import MOST_DRAWN
 from tests.report import cards
 
 DOCSTRING = """Is it right?

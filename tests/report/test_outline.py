@@ -7,16 +7,23 @@ import pytest
 
 from sharpaudit.card import Card, CorruptionSource, ProbeRun, Scalar, Table
 from sharpaudit.errors import CardError
-from sharpaudit.report import grids, outline, provenance, tables, wording
-from sharpaudit.report.document import Beside, Gap, Numbers
+from sharpaudit.report import grids, outline, overview, provenance, tables, wording
+from sharpaudit.report.document import Beside, Document, Gap, Numbers
+from sharpaudit.report.html import draw as draw_page
 from sharpaudit.report.html import html
+from sharpaudit.report.markdown import draw as draw_markdown
 from sharpaudit.report.markdown import markdown
+from sharpaudit.report.terminal import draw as draw_terminal
 from sharpaudit.report.terminal import terminal
 from tests.report import cards
 
 
 def html_of(card: Card) -> str:
     return html([card]).partition("<body>")[2]
+
+
+def page_of(document: Document) -> str:
+    return draw_page(document, "").partition("<body>")[2].partition("Two checkpoints compared")[0]
 
 
 def test_numbers_keep_the_asked_order_and_expand_qualifiers(full: Card) -> None:
@@ -36,6 +43,16 @@ def test_every_renderer_draws_the_whole_document(full: Card, draw: Callable[[Car
         for numbers in (column.flatness, column.safety) if isinstance(column, Beside) else (column,):
             for m in numbers.measured:
                 assert wording.title(m.name).upper() in said and wording.said(m.value, m.ci).value in said, m.name
+
+
+@pytest.mark.parametrize("draw", [page_of, draw_markdown, draw_terminal], ids=["html", "markdown", "terminal"])
+def test_every_renderer_draws_the_overview_of_several_cards(draw: Callable[[Document], str]) -> None:
+    several = cards.fleet(3)
+    said = " ".join(re.sub(r"<[^>]*>", " ", draw(overview.document(several))).split())
+    for card in several:
+        assert card.subject.file in said
+        for name in overview.COLUMNS:
+            assert (m := card.measured(name)) and wording.title(name) in said and wording.value(m) in said, name
 
 
 @pytest.mark.parametrize(

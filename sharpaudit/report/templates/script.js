@@ -11,7 +11,7 @@ for (const button of document.querySelectorAll("button.sort")) {
     };
     const order = (a, b) => {
       if (a === "" || b === "") return (a === "") - (b === "");
-      const forward = typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b));
+      const forward = typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b), undefined, { numeric: true });
       return down ? -forward : forward;
     };
     body.append(...[...body.rows].map((row) => [key(row), row]).sort((x, y) => order(x[0], y[0])).map((x) => x[1]));
