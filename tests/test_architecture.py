@@ -53,7 +53,7 @@ INSIDE = {
         neighbours normalisations suggestions
         styles trial
         build geometry
-        chain description stationarity
+        chain description running stationarity
     """,
     "cli": """
         demo

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from sharpaudit.checkpoints.architectures import REFUSALS
 from sharpaudit.checkpoints.plain.build import Bound, bind, keys, network, part
 from sharpaudit.checkpoints.plain.chain import Chain
 from sharpaudit.checkpoints.plain.description import Description
+from sharpaudit.checkpoints.plain.running import Moments, discrepancy, moments
 from sharpaudit.checkpoints.plain.stationarity import Stationarity, stationarity
 
 MOST_IMAGES, LEAST_IMAGES, MOST_NUMBERS = 10_000, 1024, 50_000_000
@@ -74,11 +75,31 @@ class Score:
     logits: NDArray[np.float64]
     sharpness: float = 1.0
     """That factor."""
+    discrepancy: float = 0.0
+    """How far what arrives at each BatchNorm is from what arrived in training; 0 without BatchNorm."""
 
     @property
     def mean(self) -> float:
         """The mean loss: lower is better."""
         return float(self.loss.mean())
+
+
+class Passed(NamedTuple):
+    """What came out of a layer."""
+
+    key: object
+    """Which layer it was."""
+    images: Tensor
+    arrived: Moments | None = None
+    """What it saw, if it is a BatchNorm."""
+
+
+class Outputs(NamedTuple):
+    """What a network makes of some images."""
+
+    logits: Tensor
+    arrived: list[Moments] = []
+    """What each BatchNorm saw."""
 
 
 class Trial:
@@ -102,7 +123,7 @@ class Trial:
         """What a finished network makes of the first `n` images."""
         mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (normalisation.mean, normalisation.std))
         with torch.inference_mode():
-            return self._score([module((chunk - mean) / std) for chunk in torch.split(self._images[:n], CHUNK)])
+            return self._score([Outputs(module((chunk - mean) / std)) for chunk in torch.split(self._images[:n], CHUNK)])
 
     def scores(self, hypotheses: Sequence[Hypothesis], n: int) -> list[Score | None]:
         """What each makes of the first `n` images; None for those through which they do not go."""
@@ -111,12 +132,12 @@ class Trial:
             mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (normalisation.mean, normalisation.std))
             chunks = [(chunk - mean) / std for chunk in torch.split(self._images[:n], CHUNK)]
             mine = sorted({h for h in hypotheses if h.normalisation == normalisation}, key=lambda h: str(h.description))
-            logits: dict[Hypothesis, list[Tensor | None]] = {hypothesis: [] for hypothesis in mine}
+            outputs: dict[Hypothesis, list[Outputs | None]] = {hypothesis: [] for hypothesis in mine}
             for chunk in chunks:
-                behind: list[tuple[object, Tensor]] = [(None, chunk)]
+                behind = [Passed(None, chunk)]
                 for hypothesis in mine:
-                    logits[hypothesis].append(self._through(bind(hypothesis.description, hypothesis.chain), behind))
-            found |= {hypothesis: self._score(outputs) for hypothesis, outputs in logits.items()}
+                    outputs[hypothesis].append(self._through(bind(hypothesis.description, hypothesis.chain), behind))
+            found |= {hypothesis: self._score(parts) for hypothesis, parts in outputs.items()}
         return [found[hypothesis] for hypothesis in hypotheses]
 
     def stationarity(self, hypothesis: Hypothesis, score: Score, n: int) -> Stationarity:
@@ -140,24 +161,28 @@ class Trial:
         return module
 
     @torch.inference_mode()
-    def _through(self, bound: list[Bound], behind: list[tuple[object, Tensor]]) -> Tensor | None:
-        """The logits; `behind` holds what came out of each layer last time, and is used as far as the layers are the same."""
+    def _through(self, bound: list[Bound], behind: list[Passed]) -> Outputs | None:
+        """What comes out; `behind` holds what came out of each layer last time, and is used as far as the layers are the same."""
         depth = 1
         for each in bound:
             key = (each.layer, each.weighted and each.weighted.stem)
-            if depth < len(behind) and behind[depth][0] == key:
+            if depth < len(behind) and behind[depth].key == key:
                 depth += 1
                 continue
             del behind[depth:]
-            images = behind[-1][1]
+            images = behind[-1].images
+            if not each.spatial and images.dim() > 2:
+                images = images.flatten(1)
+            module = self._part(each)
             try:
-                if not each.spatial and images.dim() > 2:
-                    images = images.flatten(1)
-                behind.append((key, self._part(each)(images)))
+                output = module(images)
             except REFUSALS:
                 return None
+            seen = moments(module, images) if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) else None
+            behind.append(Passed(key, output, seen))
             depth += 1
-        return behind[depth - 1][1].flatten(1)
+        arrived = [passed.arrived for passed in behind[:depth] if passed.arrived is not None]
+        return Outputs(behind[depth - 1].images.flatten(1), arrived)
 
     def _part(self, bound: Bound) -> nn.Module:
         key = (bound.layer, bound.weighted and bound.weighted.stem, bound.spatial)
@@ -168,11 +193,11 @@ class Trial:
             self._parts[key] = module.eval()
         return self._parts[key]
 
-    def _score(self, outputs: list[Tensor | None]) -> Score | None:
+    def _score(self, outputs: list[Outputs | None]) -> Score | None:
         parts = [output for output in outputs if output is not None]
         if len(parts) < len(outputs):
             return None
-        logits = torch.cat(parts).double()
+        logits = torch.cat([part.logits for part in parts]).double()
         labels = self._labels[: len(logits)]
         if logits.shape[1] <= int(labels.max()) or not torch.isfinite(logits).all():
             return None
@@ -180,7 +205,8 @@ class Trial:
         centred = logits - logits.mean(1, keepdim=True)
         sharpness = _sharpness(centred, labels)
         loss = functional.cross_entropy(centred * sharpness, labels, reduction="none")
-        return Score(right.numpy(), loss.numpy(), centred.numpy(), sharpness)
+        arrived = [torch.stack(seen).sum(0) for seen in zip(*(part.arrived for part in parts), strict=True)]
+        return Score(right.numpy(), loss.numpy(), centred.numpy(), sharpness, discrepancy(arrived))
 
 
 def _sharpness(logits: Tensor, labels: Tensor) -> float:

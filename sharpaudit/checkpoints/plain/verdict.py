@@ -1,8 +1,9 @@
 """Which of several networks were these weights trained in, beyond chance?
 
-Three kinds of evidence, from the same labelled images for all: which answers are right (McNemar), the loss of each image
-(paired), and whether the weights are at rest (`stationarity`). The last two are added up: both say, in nats, what a network
-explains worse than another.
+Four kinds of evidence, from the same labelled images for all: which answers are right (McNemar), the loss of each image
+(paired), whether BatchNorm sees what it saw in training (`running`), and whether the weights are at rest (`stationarity`). The
+third is decisive or silent: it rules out networks that do not answer better than those it leaves. Loss and rest are added up:
+both say, in nats, what a network explains worse than another.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharpaudit.checkpoints.plain.neighbours import odd, rare, strangeness
+from sharpaudit.checkpoints.plain.running import unlike
 from sharpaudit.checkpoints.plain.stationarity import BLOCKS, block_of
 from sharpaudit.checkpoints.plain.trial import Hypothesis, Score, Trial
 from sharpaudit.stats.paired import mcnemar
@@ -107,6 +109,11 @@ class Race:
         left = [other for other in others if other != best]
         comparisons = max(1, len(self.tried | set(left)))
         n = FIRST
+        scores = self.scores([best, *left], n)
+        kept = _kept(scores, comparisons)
+        if best not in kept:  # it is begun anew from there
+            return self._open(kept[0], [best], scores)
+        left = [h for h in left if h in kept]
         while True:
             scores = self.scores([best, *left], n)
             mine = scores[best]
@@ -181,6 +188,15 @@ class Race:
 def _unlikeliness(hypothesis: Hypothesis, score: Score) -> float:
     """What speaks against a network at first sight, in nats: its loss on all images, and that few would make it."""
     return float(score.loss.sum()) + strangeness(hypothesis)
+
+
+def _kept(scores: dict[Hypothesis, Score], comparisons: int) -> list[Hypothesis]:
+    """The networks that running statistics do not rule out, and those that answer better all the same; the likeliest first."""
+    ranked = sorted(scores, key=lambda h: _unlikeliness(h, scores[h]))
+    least = min(score.discrepancy for score in scores.values())
+    out = {h for h in ranked if unlike(scores[h].discrepancy, least)}
+    first = next(h for h in ranked if h not in out)
+    return [h for h in ranked if h not in out or beaten(scores[h], scores[first], comparisons)]
 
 
 def _fed(hypothesis: Hypothesis, best: Hypothesis) -> str:
