@@ -97,6 +97,8 @@ class Reading:
     follow_links: Annotated[bool, Flag("Follow links out of the image folder.", guard=True)] = False
     max_bytes: Annotated[int, BUDGET] = 4 << 30
     """Largest array that is read into memory."""
+    max_unpacked_bytes: Annotated[int, BUDGET] = 128 * 2**20
+    """How far what is made of packed data may exceed what the data weigh: arrays twice their size, pictures 32 times it."""
     max_pixels: Annotated[int, BUDGET] = 4096 * 4096
     """Largest encoded image that is decoded."""
     allow_code: bool = False

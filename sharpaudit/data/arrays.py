@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from sharpaudit.data.images import ImageSet, Labels, Pixels, numbered
 from sharpaudit.errors import DataError, clean
+from sharpaudit.files import CHUNK
 from sharpaudit.request import Reading
 
 CHANNELS = (1, 2, 3, 4)
@@ -92,22 +93,37 @@ def eight_bit(images: Array, input_range: tuple[float, float] | None) -> tuple[P
         return images, ()
     if images.dtype.kind not in "uif":
         raise DataError(f"expected images of type uint8 or float, got {images.dtype}")
-    unusable = ~np.isfinite(images)
-    if unusable.any():
-        index = int(np.argwhere(unusable)[0][0])
-        raise DataError(f"image {index} holds a NaN or infinite pixel", hint="repair or remove it")
-    low, high = float(images.min()), float(images.max())
+    low, high = _extremes(images)
     black, white = input_range or ((0.0, 1.0) if images.dtype.kind == "f" else (0.0, 255.0))
     if not black <= low <= high <= white:
         raise DataError(
             f"expected pixels in [{black:g}, {white:g}], got {low:g} to {high:g}",
             hint=f"say what black and white are, as in --input-range {_usual_range(low, high)}",
         )
-    scaled = (np.asarray(images, dtype=np.float64) - black) * (255 / (white - black))
-    pixels = np.rint(scaled).astype(np.uint8)
-    error = float(np.abs(scaled - pixels).max())
+    pixels, error = np.empty(images.shape, np.uint8), 0.0
+    for part in _parts(images):
+        scaled = (np.asarray(images[part], dtype=np.float64) - black) * (255 / (white - black))
+        pixels[part] = np.rint(scaled)
+        error = max(error, float(np.abs(scaled - pixels[part]).max()))
     note = f"scaled {images.dtype} pixels from [{black:g}, {white:g}] to 8 bits"
     return pixels, (f"{note}, rounding by up to {error:.2f} grey levels" if error > 1e-3 else note,)
+
+
+def _extremes(images: Array) -> tuple[float, float]:
+    """The smallest and the largest pixel, all of which must be finite."""
+    found = []
+    for part in _parts(images):
+        if not np.isfinite(images[part]).all():
+            index = part.start + int(np.argwhere(~np.isfinite(images[part]))[0][0])
+            raise DataError(f"image {index} holds a NaN or infinite pixel", hint="repair or remove it")
+        found.append((float(images[part].min()), float(images[part].max())))
+    return min(low for low, _ in found), max(high for _, high in found)
+
+
+def _parts(images: Array) -> Iterator[slice]:
+    """Slices of a few images each: what is computed from all of them at once would take several times their memory."""
+    size = max(1, CHUNK // (images[0].size or 1))
+    return (slice(start, start + size) for start in range(0, len(images), size))
 
 
 def _usual_range(low: float, high: float) -> str:
@@ -131,11 +147,13 @@ def class_indices(labels: Array, num_classes: int | None) -> tuple[Labels, tuple
         raise DataError(
             f"expected labels 0 to {limit - 1}, got {low} to {high}", hint="are these labels one-based, or of another data set?"
         )
-    return labels.astype(np.int64), notes
+    return labels.astype(np.int64, copy=False), notes
 
 
 def class_names(raw: Array) -> tuple[str, ...]:
     """Names stored as an array of strings, made printable."""
-    if raw.ndim != 1 or raw.dtype.kind not in "US":
-        raise DataError(f"expected class names as a 1-D array of strings, got {raw.dtype} of shape {raw.shape}")
+    if raw.ndim != 1 or raw.dtype.kind not in "US" or len(raw) > MAX_CLASSES:
+        raise DataError(
+            f"expected at most {MAX_CLASSES:,} class names as a 1-D array of strings, got {raw.dtype} of shape {raw.shape}"
+        )
     return tuple(clean(name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)) for name in raw)

@@ -7,7 +7,7 @@ in their order, and severities rise.
 
 from __future__ import annotations
 
-from collections import Counter
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -29,8 +29,8 @@ from sharpaudit.data.synthetic import LABEL, file_hash, read_manifest
 from sharpaudit.errors import DataError, SharpauditError
 from sharpaudit.request import Reading
 
-COMPARED = 256
-"""Images of each cell that are compared with the clean ones."""
+COMPARED, COMPARED_BYTES = 256, 4 << 20
+"""Images of each cell that are compared with the clean ones, as many of them as have so many pixels together, but two."""
 
 RISING = ("noise", "blur")
 """Families whose severities take an image ever farther from the clean one; glass blur is the exception."""
@@ -102,8 +102,8 @@ def describe(spec: str, *, search: Sequence[Path] = (), reading: Reading | None 
     if stored is None and not spec.endswith((":test", ":train")):
         with suppress(SharpauditError):  # most forms have no second split
             splits["train"] = open_images(f"{spec}:train", search=search, reading=reading).record()
-    counts = Counter(test.labels.tolist()).values()
-    return Description(splits, test.shape, (min(counts), max(counts)), stored)
+    counts = np.bincount(test.labels)
+    return Description(splits, test.shape, (int(counts[counts > 0].min()), int(counts.max())), stored)
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def _cell(cell: tuple[str, int], stored: CorruptedSet, clean: ImageSet) -> Verif
         return Verified(name, None, None, problem=error.message)
     if not stored.paired or data.shape != clean.shape:
         return Verified(name, len(data), sha256)
-    rows = np.arange(min(COMPARED, len(data)))
+    rows = np.arange(min(max(2, min(COMPARED, COMPARED_BYTES // math.prod(data.shape))), len(data)))
     before, after = (np.asarray(images.images[rows], dtype=np.float64) for images in (clean, data))
     problem = None
     if len(rows) > 1 and _likeness(after, before) <= _likeness(after, np.roll(before, 1, axis=0)):

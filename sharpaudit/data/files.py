@@ -110,6 +110,34 @@ def searched(name: str, folders: Sequence[Path]) -> str:
     return f"set SHARPAUDIT_DATA to the folder that holds it, or name that folder as {name}:FOLDER"
 
 
+class Allowance:
+    """How much may still be made of packed bytes: so many times what they weigh, and a bounded rest (`max_unpacked_bytes`).
+
+    Deflate packs a thousand zeros into a byte, and a picture of one colour weighs next to nothing, so that a limit on what comes
+    out alone lets a small file ask for all of it. Honest data of that kind are small, or the user says that they are honest.
+    """
+
+    def __init__(self, reading: Reading, *, times: int, rest: float = 1.0) -> None:
+        self._times, self._left = times, int(reading.max_unpacked_bytes * rest)
+
+    def weigh(self, packed: int) -> None:
+        """Count `packed` bytes that are there."""
+        self._left += self._times * packed
+
+    def take(self, num_bytes: int, what: str) -> None:
+        """Count bytes that are about to be made, before they are.
+
+        Raises:
+            UnsafeInput: more than is left.
+        """
+        if num_bytes > self._left:
+            raise UnsafeInput(
+                f"{what} would unpack to {num_bytes:,} bytes, {max(self._left, 0):,} more than it weighs are allowed",
+                hint="store it unpacked, or raise --max-unpacked-bytes if you trust it",
+            )
+        self._left -= num_bytes
+
+
 def within_budget(num_bytes: int, reading: Reading, what: str) -> None:
     """Refuse to allocate more than the budget.
 

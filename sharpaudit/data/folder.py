@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sharpaudit.card import Preprocessing
@@ -45,9 +46,11 @@ def open_folder(
     if not folders:
         raise DataError("no class folders: expected PATH/<class>/<image>", hint="npz:PATH reads arrays", path=clean(root.name))
     names, label_of, notes = _classes(root, [folder.name for folder in folders], classes)
-    ignored: Counter[str] = Counter(_kind(entry) for entry in entries if entry not in folders and entry.name != LISTED)
+    beside = [entry for entry in entries if entry.name not in label_of and entry.name != LISTED]
+    ignored: Counter[str] = Counter(_kind(entry) for entry in beside)
     folders.sort(key=lambda folder: label_of[folder.name])
-    found = [(path, label_of[folder.name]) for folder in folders for path in _image_paths(folder, root, reading, ignored)]
+    walk = _Walk(root, reading, ignored)
+    found = [(path, label_of[folder.name]) for folder in folders for path in walk.image_paths(folder)]
     filled = {label for _, label in found}
     empty = [name for name, label in label_of.items() if label not in filled]
     notes += [f"{count} {kind} left out" for kind, count in sorted(ignored.items())]
@@ -84,30 +87,42 @@ def _ordered(lines: Sequence[str], folders: list[str]) -> tuple[tuple[str, ...],
     for keys in ([line.strip() for line in lines], [line.split()[0] for line in lines]):
         if len(set(keys)) == len(keys) and set(folders) <= set(keys):
             names = [line.strip().removeprefix(key).strip() or key for line, key in zip(lines, keys, strict=True)]
-            label_of = {key: index for index, key in enumerate(keys) if key in set(folders)}
+            there = set(folders)
+            label_of = {key: index for index, key in enumerate(keys) if key in there}
             return tuple(clean(name) for name in names), label_of
     unlisted = sorted(set(folders) - {line.split()[0] for line in lines})
     shown = ", ".join(clean(name) for name in unlisted[:5]) or "a line is repeated"
     raise DataError(f"the class list does not name every class folder once: {shown}", hint="one class a line, folder name first")
 
 
-def _image_paths(folder: Path, root: Path, reading: Reading, ignored: Counter[str], above: tuple[Path, ...] = ()) -> list[Path]:
-    """The image files below `folder`, sorted by path; what is left out is counted in `ignored`."""
-    real = folder.resolve()
-    if real in above:
-        raise UnsafeInput(f"the link '{clean(folder.name)}' leads back to a folder above it", hint="remove the link")
-    if len(above) >= MAX_DEPTH:
-        raise UnsafeInput(f"more than {MAX_DEPTH} folders within folders below the class '{clean(above[0].name)}'")
-    paths = []
-    for entry in _entries(folder):
-        if _is_folder(entry, root, reading):
-            paths += _image_paths(entry, root, reading, ignored, (*above, real))
-        elif _kind(entry) == "images":
-            check_link(entry, root, reading)
-            paths.append(entry)
-        else:
-            ignored[_kind(entry)] += 1
-    return paths
+@dataclass(frozen=True)
+class _Walk:
+    """Goes through class folders; what is left out is counted in `ignored`."""
+
+    root: Path
+    reading: Reading
+    ignored: Counter[str]
+    seen: set[Path] = field(default_factory=set)
+    """Folders gone through, links resolved."""
+
+    def image_paths(self, folder: Path, depth: int = 0) -> list[Path]:
+        """The image files below `folder`, sorted by path."""
+        real = folder.resolve()
+        if real in self.seen:  # folders of two links to the next such folder would be gone through without end
+            raise UnsafeInput(f"a link leads to the folder '{clean(folder.name)}', which is read already", hint="remove the link")
+        if depth >= MAX_DEPTH:
+            raise UnsafeInput(f"more than {MAX_DEPTH} folders within folders, down to '{clean(folder.name)}'")
+        self.seen.add(real)
+        paths = []
+        for entry in _entries(folder):
+            if _is_folder(entry, self.root, self.reading):
+                paths += self.image_paths(entry, depth + 1)
+            elif _kind(entry) == "images":
+                check_link(entry, self.root, self.reading)
+                paths.append(entry)
+            else:
+                self.ignored[_kind(entry)] += 1
+        return paths
 
 
 def _entries(folder: Path) -> list[Path]:

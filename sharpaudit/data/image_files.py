@@ -7,6 +7,7 @@ shorter side and cropped in the centre to the network's input size when they are
 
 from __future__ import annotations
 
+import os
 import struct
 import warnings
 from collections import Counter
@@ -14,14 +15,16 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
+from typing import IO, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from sharpaudit.card import Preprocessing
-from sharpaudit.data.files import open_regular
+from sharpaudit.data.files import Allowance, open_regular
 from sharpaudit.data.geometry import center_crop, resized_sides
 from sharpaudit.data.images import ImageSet, Pixels
 from sharpaudit.errors import DataError, UnsafeInput, clean
@@ -33,7 +36,17 @@ FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 GREY = frozenset({"1", "L", "I;16", "I;16B", "I;16L", "LA"})
 COLOUR = frozenset({"RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr"})
-THREADS = 4
+THREADS, THREAD_PIXELS = 4, 1 << 22
+"""Images decoded side by side, and about how many pixels these may have together unless one has more."""
+
+PICTURE_TIMES = 32
+"""Photographs are packed 3 to 20 times as JPEG or WebP, drawings hundreds of times; see `max_unpacked_bytes`."""
+ALL_RESTS, ONE_REST = 3.0, 1 / 8
+"""Parts of `max_unpacked_bytes` that the pictures of a folder may take beyond that together, and one of them."""
+SCAN, MAX_SCANS = b"\xff\xda", 32
+"""What begins each pass over the pixels of a JPEG, of which encoders write about ten; a pass can be a few bytes."""
+FREE_READS, BYTES_PER_READ = 20_000, 64
+"""Reads of a decoder that are not counted, and how long the others are in the mean at least."""
 
 RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
@@ -55,6 +68,8 @@ class FolderImages:
     """(n, h, w, channels) after decoding."""
     resize: Preprocessing | None
     """How images of other sizes are brought to this height and width; None where all have it."""
+    most_pixels: int
+    """Of the largest stored image."""
     reading: Reading
 
     def __len__(self) -> int:
@@ -62,7 +77,8 @@ class FolderImages:
 
     def __getitem__(self, key: slice | NDArray[np.int64]) -> Pixels:
         indices = np.arange(len(self))[key]
-        with _quiet(), ThreadPoolExecutor(THREADS) as pool:
+        threads = max(1, min(THREADS, THREAD_PIXELS // self.most_pixels))
+        with _quiet(), ThreadPoolExecutor(threads) as pool:
             decoded = list(pool.map(self._decode, indices.tolist()))
         return np.stack(decoded) if decoded else np.empty((0, *self.shape[1:]), np.uint8)
 
@@ -97,7 +113,9 @@ def image_files(
     with _quiet():
         scan = _scan(found, reading)
     shape, resize, size_notes = _shape(scan, preprocessing)
-    images = FolderImages(tuple(path for path, _ in scan.kept), (len(scan.kept), *shape), resize, reading)
+    images = FolderImages(
+        tuple(path for path, _ in scan.kept), (len(scan.kept), *shape), resize, max(h * w for h, w in scan.sizes), reading
+    )
     labels = np.array([label for _, label in scan.kept], dtype=np.int64)
     return ImageSet(name, images, labels, classes, (*notes, *scan.notes, *size_notes), classes_origin=origin)
 
@@ -116,9 +134,15 @@ class _Scan:
 def _scan(found: Sequence[tuple[Path, int]], reading: Reading) -> _Scan:
     scan = _Scan([], Counter(), Counter(), [])
     bad = []
+    together, weighed = Allowance(reading, times=PICTURE_TIMES, rest=ALL_RESTS), set()
     for index, (path, label) in enumerate(found):
         try:
             with _opened(path, index, reading) as image:
+                status = path.stat()
+                if (status.st_dev, status.st_ino) not in weighed:  # one file weighs once, however many links lead to it
+                    weighed.add((status.st_dev, status.st_ino))
+                    together.weigh(status.st_size)
+                together.take(_num_bytes(image), f"the images up to {index}, '{clean(path.name)}',")
                 if reading.bad_samples == "skip":
                     image.load()
                 mode, size = image.mode, (image.height, image.width)
@@ -157,6 +181,29 @@ def _shape(scan: _Scan, preprocessing: Preprocessing | None) -> tuple[tuple[int,
     return (height, width, channels), preprocessing, notes
 
 
+class _Counted:
+    """A file for Pillow, whose decoders written in Python read some formats a few bytes at a time: a budget on their work."""
+
+    def __init__(self, file: BufferedReader, what: str) -> None:
+        self._file, self._what = file, what
+        self._left = FREE_READS + os.fstat(file.fileno()).st_size // BYTES_PER_READ
+        self.seek, self.tell, self.close = file.seek, file.tell, file.close
+        self.is_jpeg, self._scans = False, 0
+
+    def read(self, num_bytes: int = -1, /) -> bytes:
+        """As of a file."""
+        data = self._file.read(num_bytes)
+        self._left -= 1
+        self._scans += data.count(SCAN) if self.is_jpeg else 0
+        if self._left < 0 or self._scans > MAX_SCANS:
+            raise UnsafeInput(f"{self._what} is made of too many small parts", hint="save it again")
+        return data
+
+
+def _num_bytes(image: Image.Image) -> int:
+    return image.width * image.height * len(image.getbands())
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Pillow's warnings silenced: what it can decode is used, what it cannot is an error, and our pixel budget is stricter."""
@@ -171,12 +218,21 @@ def _opened(path: Path, index: int, reading: Reading) -> Iterator[Image.Image]:
     what = f"image {index}, '{clean(path.name)}'"
     limit = f"the limit is {reading.max_pixels:,} pixels (--max-pixels)"
     try:
-        with open_regular(path) as file, Image.open(file, formats=FORMATS) as image:
-            if image.width * image.height > reading.max_pixels:
-                raise UnsafeInput(f"{what} would unpack to {image.width * image.height:,} pixels", hint=limit)
-            yield image
+        with open_regular(path) as file:
+            counted = _Counted(file, what)
+            with Image.open(cast("IO[bytes]", counted), formats=FORMATS) as image:
+                if image.width * image.height > reading.max_pixels:
+                    raise UnsafeInput(f"{what} would unpack to {image.width * image.height:,} pixels", hint=limit)
+                alone = Allowance(reading, times=PICTURE_TIMES, rest=ONE_REST)
+                alone.weigh(os.fstat(file.fileno()).st_size)
+                alone.take(_num_bytes(image), what)
+                counted.is_jpeg = image.format in ("JPEG", "MPO")
+                yield image
     except Image.DecompressionBombError as error:
         raise UnsafeInput(f"{what}: {clean(str(error))}", hint=limit) from error
+    except UnidentifiedImageError as error:
+        hint = "--on-bad-sample skip leaves it out"
+        raise DataError(f"{what} cannot be decoded: it is none of {', '.join(FORMATS)}", hint=hint) from error
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error) as error:
         raise DataError(f"{what} cannot be decoded: {clean(str(error))}", hint="--on-bad-sample skip leaves it out") from error
 

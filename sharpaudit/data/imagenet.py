@@ -21,7 +21,7 @@ from sharpaudit.request import Reading
 
 FOLDERS = {"imagenet": ("imagenet", "ImageNet", "ILSVRC2012"), "tiny-imagenet": ("tiny-imagenet-200", "tiny-imagenet")}
 ANNOTATIONS = "val_annotations.txt"
-MAX_ANNOTATION_BYTES = 16 << 20
+MAX_ANNOTATION_BYTES = 1 << 20
 
 
 def open_imagenet(

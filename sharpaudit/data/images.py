@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,8 +21,11 @@ Pixels = NDArray[np.uint8]
 
 Labels = NDArray[np.int64]
 
-HASH_CHUNK = 256
-"""Images hashed at a time; bounds memory, never changes the hash."""
+HASH_CHUNK, HASH_BYTES = 256, 16 << 20
+"""Images hashed at a time, and their bytes unless one has more; bounds memory, never changes the hash."""
+
+IMAGE_OVERHEAD = 48
+"""Bytes that an image takes beside its pixels: its label and its hash, and what Python needs for them."""
 
 
 class Images(Protocol):
@@ -114,12 +118,14 @@ class ImageSet:
     def _hashes(self) -> Hashes:
         """From one pass over the images, however many are decoded for it."""
         digest = hashlib.sha256(repr((len(self), *self.shape)).encode())
-        stamp, each = _stamp(self.images), []
-        for images, _ in self.batches(HASH_CHUNK):
-            digest.update(images.tobytes())
-            each += [int.from_bytes(hashlib.sha256(image.tobytes()).digest()[:8], "little") for image in images]
+        stamp, each, size = _stamp(self.images), bytearray(), math.prod(self.shape)
+        for images, _ in self.batches(max(1, min(HASH_CHUNK, HASH_BYTES // size))):
+            pixels = memoryview(images.tobytes())
+            digest.update(pixels)
+            for start in range(0, len(pixels), size):
+                each += hashlib.sha256(pixels[start : start + size]).digest()[:8]
         digest.update(self.labels.astype("<i8").tobytes())
-        return Hashes(digest.hexdigest(), np.array(each, dtype=np.uint64), stamp)
+        return Hashes(digest.hexdigest(), np.frombuffer(each, dtype="<u8"), stamp)
 
     def require_unchanged(self) -> None:
         """Refuse images that are decoded on demand and are no longer those of `index_hash`.
@@ -175,7 +181,7 @@ class ImageSet:
         lazy = not isinstance(self.images, np.ndarray)
         images = Selection(self.images, np.arange(len(self))[key]) if lazy else self.images[key]
         labels = self.labels[key]
-        present, before = len(np.unique(labels)), len(np.unique(self.labels))
+        present, before = (np.count_nonzero(np.bincount(some)) for some in (labels, self.labels))
         lost = (
             f"only {present:,} of {before:,} classes are among the {len(labels):,} of {len(self):,} images that are used; "
             "no number says anything of the others"

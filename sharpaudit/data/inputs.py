@@ -13,6 +13,8 @@ from sharpaudit.transfer import sent
 
 LUMINANCE = (0.2989, 0.587, 0.114)
 """ITU-R 601 weights of red, green and blue, rounded as in torchvision."""
+RESIZED_AT_ONCE = 1 << 24
+"""Pixel values of stored images that are resized together."""
 
 
 def to_input(images: Tensor, preprocessing: Preprocessing) -> Tensor:
@@ -30,9 +32,11 @@ def to_input(images: Tensor, preprocessing: Preprocessing) -> Tensor:
         float32 (b, channels, height, width) on the same device.
     """
     channels, height, width = preprocessing.input_size
-    pixels = _with_channels(images.permute(0, 3, 1, 2).to(torch.float32), channels)
-    if pixels.shape[2:] != (height, width):
-        pixels = _resized(pixels, (height, width), preprocessing)
+    if images.shape[1:3] == (height, width):
+        pixels = _with_channels(images.permute(0, 3, 1, 2).to(torch.float32), channels)
+    else:  # a few at a time: stored images can be much larger than the input, and take four times as much as float32
+        few = max(1, RESIZED_AT_ONCE // images[0].numel())
+        pixels = torch.cat([_resized(images[at : at + few], preprocessing) for at in range(0, len(images), few)])
     mean, std = (sent(torch.tensor(values).view(-1, 1, 1), pixels.device) for values in (preprocessing.mean, preprocessing.std))
     return pixels.div(255).sub_(mean).div_(std).contiguous()
 
@@ -53,12 +57,14 @@ def _with_channels(pixels: Tensor, channels: int) -> Tensor:
     )
 
 
-def _resized(pixels: Tensor, target: tuple[int, int], preprocessing: Preprocessing) -> Tensor:
-    sides = resized_sides((pixels.shape[2], pixels.shape[3]), target, preprocessing.crop_pct)
+def _resized(images: Tensor, preprocessing: Preprocessing) -> Tensor:
+    channels, *target = preprocessing.input_size
+    pixels = _with_channels(images.permute(0, 3, 1, 2).to(torch.float32), channels)
+    sides = resized_sides((pixels.shape[2], pixels.shape[3]), (target[0], target[1]), preprocessing.crop_pct)
     mode = preprocessing.interpolation
     if mode == "nearest":
         pixels = functional.interpolate(pixels, sides, mode=mode)
     else:
         pixels = functional.interpolate(pixels, sides, mode=mode, antialias=True, align_corners=False).round_().clamp_(0, 255)
-    top, left = center_crop(sides, target)
+    top, left = center_crop(sides, (target[0], target[1]))
     return pixels[:, :, top : top + target[0], left : left + target[1]]

@@ -7,20 +7,23 @@ declared size is compared with the stored one and with the budget before anythin
 from __future__ import annotations
 
 import math
+import os
 import sys
 import tokenize
 import zipfile
 import zlib
+from dataclasses import dataclass
+from io import BufferedReader, BytesIO
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from sharpaudit.data.arrays import class_names, image_set
-from sharpaudit.data.files import open_regular, within_budget
-from sharpaudit.data.images import ImageSet
+from sharpaudit.data.files import Allowance, open_regular, within_budget
+from sharpaudit.data.images import IMAGE_OVERHEAD, ImageSet
 from sharpaudit.errors import DataError, UnsafeInput, clean
 from sharpaudit.files import read_up_to
 from sharpaudit.request import Reading
@@ -29,10 +32,10 @@ IMAGE_KEYS = ("images", "x", "X", "data", "x_test", "X_test", "test_images", "im
 LABEL_KEYS = ("labels", "y", "Y", "targets", "target", "y_test", "test_labels", "label", "arr_1")
 CLASS_KEYS = ("classes", "class_names", "label_names", "target_names")
 
-BOMB_RATIO = 1100
-"""Deflate cannot compress better than 1,032 to 1; above this the sizes lie."""
+MAX_DIRECTORY = 1 << 20
+"""Bytes of an archive's directory, of which `zipfile` makes ten times as many."""
 
-MAX_HEADER = 10_000
+MAX_HEADER, MAX_AXES = 10_000, 8
 
 
 def open_npz(
@@ -46,7 +49,9 @@ def open_npz(
     """
     name = name or f"npz:{clean(path.name)}"
     try:
-        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+        with open_regular(path) as file, zipfile.ZipFile(_ShortReads(file)) as archive:
+            allowance = Allowance(reading, times=2)
+            allowance.weigh(file.seek(0, 2))
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
             if len(members) != len(archive.infolist()):
                 raise UnsafeInput(f"'{clean(path.name)}' holds two members of one name", hint="write it again with np.savez")
@@ -58,9 +63,11 @@ def open_npz(
                     raise DataError(
                         f"no {what} in '{clean(path.name)}': it holds {listed or 'nothing'}", hint=f"known: {', '.join(keys)}"
                     )
-                return _read_member(archive, members[key], reading)
+                return _read_member(archive, members[key], reading, allowance)
 
             images, labels = read(IMAGE_KEYS, "images"), read(LABEL_KEYS, "labels")
+            converted = 0 if images.dtype == np.uint8 else images.size
+            allowance.take(converted + IMAGE_OVERHEAD * labels.size, f"'{clean(path.name)}'")
             if any(key in members for key in CLASS_KEYS):
                 classes, origin = class_names(read(CLASS_KEYS, "classes")), clean(path.name)
     except (zipfile.BadZipFile, NotImplementedError) as error:  # the latter: a version or a compression nobody has yet
@@ -76,33 +83,60 @@ def map_npy(path: Path) -> NDArray[Any]:
         UnsafeInput: a pickle.
     """
     with open_regular(path) as file:
-        shape, fortran, dtype = _header(file, clean(path.name))
-        start = file.tell()
-        stored = file.seek(0, 2) - start
-        _agree(shape, dtype, stored, clean(path.name))
-        return np.memmap(file, dtype=dtype, mode="c", offset=start, shape=shape, order="F" if fortran else "C")
+        header = _header(file.read(MAX_HEADER), clean(path.name))
+        _agree(header, file.seek(0, 2) - header.length, clean(path.name))
+        return np.memmap(file, header.dtype, "c", header.length, header.shape, header.order)
 
 
-def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, reading: Reading) -> NDArray[Any]:
+class _ShortReads:
+    """A file for `zipfile`, which takes the whole directory of an archive into memory, however long it says it is."""
+
+    def __init__(self, file: BufferedReader) -> None:
+        self._file, self._size = file, os.fstat(file.fileno()).st_size
+        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+
+    def read(self, num_bytes: int = -1, /) -> bytes:
+        """As of a file; all that is left for a negative number."""
+        asked = num_bytes if num_bytes >= 0 else self._size - self._file.tell()
+        if asked > MAX_DIRECTORY:
+            raise UnsafeInput(f"the archive's directory has {asked:,} bytes, the limit is {MAX_DIRECTORY:,}")
+        return self._file.read(asked)
+
+
+def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, reading: Reading, allowance: Allowance) -> NDArray[Any]:
     name = clean(info.filename)
-    if info.file_size > BOMB_RATIO * max(info.compress_size, 1):
-        raise UnsafeInput(f"member '{name}' unpacks {info.compress_size:,} bytes to {info.file_size:,}: a compression bomb")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise UnsafeInput(f"member '{name}' is packed in a way that NumPy never uses", hint="write it again with np.savez")
     within_budget(info.file_size, reading, f"member '{name}'")
     try:
         with archive.open(info) as file:
-            shape, fortran, dtype = _header(file, name)
-            stored = info.file_size - file.tell()
-            _agree(shape, dtype, stored, name)
+            header = _header(file.read(MAX_HEADER), name)
+        stored = info.file_size - header.length
+        _agree(header, stored, name)
+        allowance.take(stored, f"member '{name}'")
+        with archive.open(info) as file:
+            file.read(header.length)
             content = read_up_to(file.read, stored)
     except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, NotImplementedError, zlib.error) as error:
         raise DataError(f"member '{name}' is damaged: {clean(str(error))}", hint="fetch the file again") from error
     if len(content) != stored:
         raise DataError(f"member '{name}' is truncated: expected {stored:,} bytes, got {len(content):,}", hint="fetch it again")
-    return np.frombuffer(content, dtype=dtype).reshape(shape, order="F" if fortran else "C")
+    return np.frombuffer(content, dtype=header.dtype).reshape(header.shape, order=header.order)
 
 
-def _header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, order and type that the npy header at the file's position declares."""
+@dataclass(frozen=True)
+class _Header:
+    """What an npy header declares, and how long it is."""
+
+    shape: tuple[int, ...]
+    order: Literal["C", "F"]
+    dtype: np.dtype[Any]
+    length: int
+
+
+def _header(head: bytes, name: str) -> _Header:
+    """The header at the beginning of `head`, which holds no more of the file than a header may have."""
+    file = BytesIO(head)
     try:
         version = npy.read_magic(file)
         if version == (1, 0):
@@ -117,18 +151,18 @@ def _header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dtype
         raise DataError(
             f"'{name}' has the unsupported type {clean(str(dtype))}", hint="store numbers, and class names as strings"
         )
-    if any(size < 0 for size in shape) or dtype.itemsize * math.prod(max(size, 1) for size in shape) > sys.maxsize:
-        raise DataError(f"'{name}' declares the impossible shape {shape}")
-    return shape, fortran, dtype
+    possible = len(shape) <= MAX_AXES and all(type(size) is int and 0 <= size <= sys.maxsize for size in shape)
+    if not possible or dtype.itemsize * math.prod(max(size, 1) for size in shape) > sys.maxsize:
+        raise DataError(f"'{name}' declares an impossible shape", hint="write it with np.save")
+    return _Header(shape, "F" if fortran else "C", dtype, file.tell())
 
 
-def _agree(shape: tuple[int, ...], dtype: np.dtype[Any], stored: int, name: str) -> None:
-    declared = dtype.itemsize
-    for size in shape:
-        declared *= size
+def _agree(header: _Header, stored: int, name: str) -> None:
+    declared = header.dtype.itemsize * math.prod(header.shape)
     if declared != stored:
         raise DataError(
-            f"'{name}' declares {declared:,} bytes {shape} and holds {stored:,}", hint="truncated or damaged: fetch it again"
+            f"'{name}' declares {declared:,} bytes {header.shape} and holds {stored:,}",
+            hint="truncated or damaged: fetch it again",
         )
 
 

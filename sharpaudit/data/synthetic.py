@@ -34,7 +34,7 @@ from sharpaudit.store import write
 
 LABEL = "synthetic-c"
 SCHEMA = "sharpaudit.synthetic-c/1"
-MAX_MANIFEST_BYTES = 64 << 20
+MAX_MANIFEST_BYTES = 4 << 20
 
 ABOUT = """\
 {label}: {n:,} images of {name} under {corruptions} corruptions at severities {severities}.

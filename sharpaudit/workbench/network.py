@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +23,9 @@ from sharpaudit.workbench.columns import NUM_COLUMNS, columns, predictions
 from sharpaudit.workbench.computed import Computed
 
 Indices = NDArray[np.int64]
+
+STORED_BYTES = 64 << 20
+"""Of the stored images of one batch, unless one image has more."""
 
 Corruption = Callable[[Tensor, Indices], Tensor]
 """(images, their places in the set) → corrupted images."""
@@ -80,6 +84,7 @@ class Network:
         logits: list[Tensor] = []
 
         def read(first: int, size: int) -> Iterator[Tensor]:
+            size = max(1, min(size, STORED_BYTES // math.prod(images.shape)))
             for at in range(first, n, size):
                 indices = np.arange(at, min(n, at + size))
                 yield on_host(torch.tensor(images.images[at : at + size]), indices)

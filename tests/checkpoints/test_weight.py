@@ -15,9 +15,9 @@ import pytest
 
 from tests.checkpoints import heavy
 from tests.checkpoints.hostile import entry, safetensors
-from tests.checkpoints.weighing import Weight, weigh
 from tests.cli.conftest import DEMO
 from tests.seed import SEED
+from tests.weighing import Weight, weigh
 
 COMMANDS = ("inspect", "convert", "measure")
 

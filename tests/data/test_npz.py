@@ -214,10 +214,16 @@ def test_budgets_stop_bombs(tmp_path: Path) -> None:
         read(spec, max_bytes=1000)
     assert "--max-bytes" in str(caught.value)
 
-    content = npy(np.zeros((64, 64, 64), np.uint8))
-    spec = write_members(tmp_path, zipfile.ZIP_BZIP2, images=npy(np.zeros((640, 64, 64), np.uint8)), labels=content)
-    with pytest.raises(UnsafeInput, match=r"member 'images.npy' unpacks .* a compression bomb"):
+    black, labels = np.zeros((640, 64, 64), np.uint8), np.zeros(640, np.int64)
+    spec = write_members(tmp_path, zipfile.ZIP_BZIP2, images=npy(black), labels=npy(labels))
+    with pytest.raises(UnsafeInput, match="packed in a way that NumPy never uses"):
         read(spec)
+    spec = write_members(tmp_path, zipfile.ZIP_DEFLATED, images=npy(black), labels=npy(labels))
+    assert len(read(spec)) == 640
+    with pytest.raises(UnsafeInput, match=r"'images.npy' would unpack to 2,621,440 bytes, 1,00.* more than it weighs") as caught:
+        read(spec, max_unpacked_bytes=1_000_000)
+    assert "--max-unpacked-bytes" in str(caught.value)
+    assert len(read(write(tmp_path, images=black, labels=labels), max_unpacked_bytes=1_000_000)) == 640, "stored as it is"
 
 
 def test_damage_is_named(tmp_path: Path) -> None:

@@ -272,7 +272,7 @@ ROWS: dict[str, list[Row]] = {
     ],
     "D24": [
         Row(folders(linked("0/z.png", GOOD)), 4, ("z.png", "leaves the folder", "--follow-links"), FOLDER),
-        Row(folders(linked("0/loop", "..")), 4, ("leads back to a folder above it",), FOLDER),
+        Row(folders(linked("0/loop", "..")), 4, ("a link leads to the folder '0', which is read already",), FOLDER),
         Row(folders(linked("0/z.png", "z.png")), 4, ("cannot be followed",), FOLDER),
     ],
     "D25": [
