@@ -15,6 +15,7 @@ from typing import NamedTuple, cast
 import numpy as np
 import pytest
 import torch
+from scipy.stats import binom
 from torch import Tensor, nn
 
 from sharpaudit.card import Failed
@@ -183,10 +184,12 @@ def larger(number: int) -> tuple[str, Matrix, Tensor]:
 
 @pytest.mark.slow
 def test_sampled_numbers_lie_in_their_intervals_and_converged_ones_stay_there() -> None:
-    """With the starts and steps of the probe, pooled over six modules of 40 seeds each; the table is printed with `-s`.
+    """With the starts and steps of the probe, over six modules of 40 seeds each; the table is printed with `-s`.
 
-    What is called converged must as a rule lie, from twice the starts and twice the steps, in the interval given for it. Of soft
-    rank and log-determinant twice the budget gives all eigenvalues, and so the truth, which is outside 5% of the time.
+    What is called converged must lie, from twice the starts and twice the steps, in the interval given for it, as often as an
+    interval of 95% promises. Half of the starts are the same, so that an estimate of about the truth leaves it in 0.6% of runs;
+    of soft rank and log-determinant twice the steps are all eigenvalues, and so the truth, which leaves it in 5%. Each quantity
+    may do so as often as 5% explains at a level of 1% for the whole table (exact binomial, Bonferroni).
     """
     misses: Counter[object] = Counter()
     counts: Counter[object] = Counter()
@@ -217,22 +220,22 @@ def test_sampled_numbers_lie_in_their_intervals_and_converged_ones_stay_there() 
 
         for seed in range(40):
             once, space = sums(seed, 1)
-            twice = sums(seed, 2)[0] if seed < 10 else {}
+            twice = sums(seed, 2)[0]
             for what, found in once.items():
                 if (interval := found.interval) is not None:
                     counts[what] += 1
                     misses[what, "below"] += true[what] > interval.high
                     misses[what, "above"] += true[what] < interval.low
-                    if found.converged and what in twice:
+                    if found.converged:
                         counts[what, "again"] += 1
                         misses[what, "again"] += not interval.low <= twice[what].sampled.value <= interval.high
             interval = hutchinson(matrix.hvp, len(values), draws=60, seed=seed + 1000, known=space).interval()
             counts["trace"] += 1
             misses["trace", "below"] += values.sum() > interval.high
             misses["trace", "above"] += values.sum() < interval.low
-    for what in ("squares", "negative mass", "soft rank", "log-determinant", "trace"):
+    quantities = ("squares", "negative mass", "soft rank", "log-determinant", "trace")
+    for what in quantities:
         n, below, above, again = counts[what], misses[what, "below"], misses[what, "above"], misses[what, "again"]
         print(f"{what:<16} n {n}  below {below}  above {above}  left with twice the budget {again} of {counts[what, 'again']}")
-        assert below + above <= 0.09 * n, what
-    again, tried = (sum(found[what, "again"] for what in once) for found in (misses, counts))
-    assert again <= 0.05 * tried + 1
+        for left, tried in ((below + above, n), (again, counts[what, "again"])):
+            assert left <= binom.ppf(1 - 0.01 / (2 * len(quantities)), tried, 0.05), what

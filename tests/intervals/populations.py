@@ -20,7 +20,7 @@ from sharpaudit.curvature.perturbations.ball import Ball
 from sharpaudit.curvature.perturbations.perturbation import paper_protocol, random_sharpness
 from sharpaudit.curvature.perturbations.worst_case import worst_case
 from sharpaudit.data import to_input
-from sharpaudit.metrics.predictions import Predictions
+from sharpaudit.metrics.predictions import Predictions, softmax
 from tests.setup_check.cases import digits
 
 Floats = NDArray[np.float64]
@@ -43,6 +43,19 @@ def predictions(name: str) -> Predictions:
     inputs, labels = images()
     with torch.no_grad():
         return Predictions.from_logits(digits(name).module(inputs[-797:]).double().numpy(), labels[-797:].numpy())
+
+
+REGIMES = {"calibrated": 2.2, "overconfident": 1.1, "underconfident": 3.5}
+"""By what the second network's logits are divided for its confidences; its labels are drawn with 2.2, right on 97%."""
+
+
+@cache
+def of_regime(name: str) -> tuple[Floats, Floats]:
+    """Logits of all digits and the cumulative probabilities of their labels."""
+    inputs, _ = images()
+    with torch.no_grad():
+        logits = digits(NETWORKS[1]).module(inputs).double().numpy()
+    return logits / REGIMES[name], softmax(logits / REGIMES["calibrated"]).cumsum(axis=1)
 
 
 @cache

@@ -127,16 +127,25 @@ def largest_eigenvalue() -> Iterator[Row]:
             yield of_examples(f"λ_max, {name}, logits / {temperature}", 512, estimate, len(labels), 500)
 
 
-def gaps_of(measure: str, columns_of: Callable[[Predictions], Floats], runs: int = 600) -> Iterator[Row]:
-    p = populations.predictions(populations.NETWORKS[1])
-    for n in (500, 1000):
-        resamples = Resamples(n, seed=0, num=500)
+def gaps_of(measure: str, columns_of: Callable[[Predictions], Floats], sizes: tuple[int, ...] = (500, 1000)) -> Iterator[Row]:
+    """At three temperatures of one network whose labels are drawn: calibrated, too sure and too unsure."""
+    for regime in populations.REGIMES:
+        logits, cumulative = populations.of_regime(regime)
+        for n in sizes:
+            resamples, labelled = Resamples(n, seed=0, num=500), np.random.default_rng([3, n])
 
-        def estimate(rows: Rows, resamples: Resamples = resamples) -> tuple[float, Interval | None]:
-            found = absolute_bootstrap(columns_of(of_rows(p, rows)), resamples)
-            return found.value, found.ci
+            def estimate(
+                rows: Rows,
+                resamples: Resamples = resamples,
+                labelled: np.random.Generator = labelled,
+                logits: Floats = logits,
+                cumulative: Floats = cumulative,
+            ) -> tuple[float, Interval | None]:
+                labels = (labelled.random((len(rows), 1)) > cumulative[rows, :-1]).sum(axis=1)
+                found = absolute_bootstrap(columns_of(Predictions.from_logits(logits[rows], labels)), resamples)
+                return found.value, found.ci
 
-        yield of_examples(measure, n, estimate, len(p), runs)
+            yield of_examples(f"{measure}, {regime}", n, estimate, len(logits), 400 if n < 5000 else 200)
 
 
 def of_rows(p: Predictions, rows: Rows) -> Predictions:
@@ -157,10 +166,10 @@ def calibrations() -> Iterator[Row]:
     def scaled(p: Predictions) -> Floats:
         return calibration.scaled_gap_columns(calibration.temperature_scaling(p, rng=np.random.default_rng(0)))
 
-    yield from gaps_of("ECE", equal_width)
-    yield from gaps_of("adaptive ECE", equal_mass)
-    yield from gaps_of("class-wise ECE", classwise, runs=300)
-    yield from gaps_of("ECE after temperature", scaled, runs=600)
+    yield from gaps_of("ECE", equal_width, (500, 1000, 10_000))
+    yield from gaps_of("adaptive ECE", equal_mass, (500, 1000, 10_000))
+    yield from gaps_of("class-wise ECE", classwise)
+    yield from gaps_of("ECE after temperature", scaled)
 
 
 def excess() -> Iterator[Row]:
