@@ -9,16 +9,6 @@ from sharpaudit.metrics.predictions import Predictions
 
 Floats = NDArray[np.float64]
 
-MIN_PER_CLASS = 200
-"""Below this many examples of a class its accuracy is too uncertain for a worst-class statement (measures.md §11)."""
-
-
-def class_counts(predictions: Predictions, num_classes: int) -> NDArray[np.int64]:
-    """(num_classes, 2): examples of each class, and how many of them were right."""
-    n = np.bincount(predictions.labels, minlength=num_classes)
-    right = np.bincount(predictions.labels[predictions.correct], minlength=num_classes)
-    return np.stack([n, right], axis=1)
-
 
 def class_columns(predictions: Predictions, num_classes: int) -> Floats:
     """(n, 2 · num_classes) columns whose means `class_accuracies` turns into the accuracy of each class."""

@@ -64,34 +64,6 @@ def softmax_l2(logits_a: ArrayLike, logits_b: ArrayLike) -> Floats:
     return np.asarray(np.linalg.norm(softmax(logits_a) - softmax(logits_b), axis=-1))
 
 
-def linear_cka(x: ArrayLike, y: ArrayLike) -> float:
-    """Similarity of two feature matrices (n, d1), (n, d2) over the same examples, up to rotation and scale; at most 1.
-
-    Centred kernel alignment of the linear kernels with the unbiased HSIC estimator (Song et al. 2012, eq. 5; Nguyen et al. 2021):
-    the plain form is near 1 for unrelated features when n is not much above d. May be slightly negative for unrelated features.
-
-    Raises:
-        ValueError: fewer than 4 examples, lengths that differ, or features that are the same for all examples.
-    """
-    a, b = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    if len(a) != len(b) or len(a) < 4:
-        raise ValueError(f"expected features of the same 4 or more examples, got {len(a)} and {len(b)}")
-    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
-    aa, bb = _hsic(a, a), _hsic(b, b)
-    if aa <= 0 or bb <= 0:
-        raise ValueError("the features of one model do not vary")
-    return _hsic(a, b) / float(np.sqrt(aa * bb))
-
-
-def _hsic(a: Floats, b: Floats) -> float:
-    """n(n−3)-scaled unbiased HSIC of K = aaᵀ and L = bbᵀ with zeroed diagonals, without forming an (n, n) matrix."""
-    n = len(a)
-    diagonal_a, diagonal_b = np.square(a).sum(axis=1), np.square(b).sum(axis=1)
-    trace = float(np.square(a.T @ b).sum() - diagonal_a @ diagonal_b)
-    row_a, row_b = a @ a.sum(axis=0) - diagonal_a, b @ b.sum(axis=0) - diagonal_b
-    return trace + float(row_a.sum() * row_b.sum()) / ((n - 1) * (n - 2)) - 2 * float(row_a @ row_b) / (n - 2)
-
-
 def _same_examples(a: Predictions, b: Predictions) -> None:
     if len(a) != len(b) or not np.array_equal(a.labels, b.labels):
         raise ValueError(f"the two models did not see the same examples ({len(a)} and {len(b)})")
