@@ -17,7 +17,7 @@ from typing import Any, Literal
 from sharpaudit.card import Failed, Measured, Measurement, Outcome, Skipped
 from sharpaudit.errors import SharpauditError, clean
 from sharpaudit.plan import Step
-from sharpaudit.probes import Finding, NamedTable, Terms
+from sharpaudit.probes import Finding, NamedTable, Probe, Terms
 from sharpaudit.store import Columns, Parts
 from sharpaudit.workbench import NotApplicable, UndeclaredNeed, Workbench
 
@@ -105,7 +105,9 @@ def finish(step: Step, bench: Workbench) -> Finished:
         log.exception("probe %s failed", probe.name)
         text = error.message if isinstance(error, SharpauditError) else f"{type(error).__name__}: {error}"
         status, reason = "failed", clean(text, limit=500)
-    measurements = [item.model_copy(update=_stamp(step)) for item in found if isinstance(item, Measured | Skipped)]
+    measurements = [
+        item.model_copy(update=_stamp(step) | _entry(probe, item)) for item in found if isinstance(item, Measured | Skipped)
+    ]
     outcome = Outcome(
         **_stamp(step),
         status=status,
@@ -138,6 +140,12 @@ def left_out(step: Step, reason: str) -> Finished:
 
 def _stamp(step: Step) -> dict[str, Any]:
     return {"probe": step.probe.name, "version": step.probe.version}
+
+
+def _entry(probe: Probe, item: Measured | Skipped) -> dict[str, Any]:
+    """What a plug-in says of its number; of the others the catalogue knows."""
+    entry = probe.entry(item.name)
+    return {"declared": entry.declared} if entry and probe.distribution and isinstance(item, Measured) else {}
 
 
 def _missing(step: Step, seen: set[str], status: str, reason: str | None) -> Iterator[Measurement]:

@@ -195,5 +195,6 @@ def _package() -> Iterator[None]:
         yield
     except ImportError as error:
         raise EnvironmentFailure(
-            f"signatures need model-signing: {clean(str(error))}", hint="pip install 'sharpaudit[signing]'"
+            f"signatures need model-signing: {clean(str(error))}",
+            hint="pip install 'sharpaudit[signing]', or '.[signing]' in a clone",
         ) from error

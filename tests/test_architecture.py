@@ -29,6 +29,14 @@ STOREYS = [
 ]
 STOREY_OF = {name: level for level, names in enumerate(STOREYS) for name in names}
 INSIDE = {
+    "card": """
+        schema
+        codec reading
+        comparable invariance
+        measures
+        circumstances outcome patterns prose
+        measurement
+    """,
     "checkpoints": """
         identification inspection
         structure
@@ -63,8 +71,8 @@ INSIDE = {
         app configuration guides progress streams usage values
     """,
     "curvature": """
-        gauss_newton
-        fisher_rao krylov linearity perturbations
+        gauss_newton perturbations
+        fisher_rao krylov linearity
         objective reparametrisation
         gradient network shards
         draws estimates relative_flatness threads
@@ -158,6 +166,11 @@ def inside(package: Path, path: Path) -> set[str]:
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_no_module_is_long(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 300, "split it by reason to change, or find what is superfluous in it"
+
+
+def test_a_command_is_read_in_one_go() -> None:
+    found = [n for n in ast.walk(ast.parse((PACKAGE / "cli" / "measure.py").read_text())) if isinstance(n, ast.FunctionDef)]
+    assert found and all((node.end_lineno or 0) - node.lineno < 40 for node in found)
 
 
 LARGE = [path for path in PACKAGE.rglob("*") if path.is_dir() and (path / "__init__.py").exists() and len(rooms(path)) > 10]

@@ -23,7 +23,18 @@ from sharpaudit.card.circumstances import (
     Signature,
     Subject,
 )
-from sharpaudit.card.measurement import Direction, Failed, Interval, Measured, Measurement, Record, Scalar, Skipped, Table
+from sharpaudit.card.measurement import (
+    Declared,
+    Direction,
+    Failed,
+    Interval,
+    Measured,
+    Measurement,
+    Record,
+    Scalar,
+    Skipped,
+    Table,
+)
 from sharpaudit.card.outcome import Check, Outcome, ProbeRun, SetupCheck, Timing
 
 __all__ = [
@@ -32,6 +43,7 @@ __all__ = [
     "Check",
     "CorruptionSource",
     "DataRecord",
+    "Declared",
     "Direction",
     "Environment",
     "Failed",

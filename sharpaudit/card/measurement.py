@@ -9,6 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 Direction = Literal["higher", "lower", "none"]
 """Which way is better. Sharpness and flatness have no better direction: ``none``."""
 
+Role = Literal["flatness", "safety", "neither"]
+"""What a number is evidence of when models are compared. Neither: a floor, a shape, a setting, a part of another number."""
+
+Page = Literal["flatness", "safety", "calibration", "overview", "leaderboard"]
+
 Scalar = str | int | FiniteFloat | bool | None
 
 
@@ -27,6 +32,15 @@ class Interval(Record):
     """Nominal coverage, 0 to 1."""
     method: str
     """How it was made: ``wilson``, ``bca``, ``t``, ..."""
+
+
+class Declared(Record):
+    """What the probe of another package says of its number, as `Measure` does of ours."""
+
+    title: str = ""
+    role: Role = "neither"
+    on: list[Page] = []
+    flatter_when_larger: bool = False
 
 
 class Measured(Record):
@@ -56,6 +70,8 @@ class Measured(Record):
     probe: str = ""
     version: int = Field(default=0, ge=0)
     """The probe and its version, stamped on by `execute`; numbers of different versions are not comparable."""
+    declared: Declared | None = Field(default=None, exclude_if=lambda declared: declared is None)
+    """Stamped on likewise where the probe is a plug-in's; of ours the catalogue knows."""
 
     @model_validator(mode="after")
     def _uncertainty_is_stated(self) -> Measured:

@@ -4,23 +4,19 @@ Probes, comparisons, gates, reports and the documentation ask here and keep no l
 and an entry. The order is that in which reports show them.
 
 The entries stand here and not beside the code that measures, because comparing, gating and rendering need no torch. Those of a
-plug-in stand in its `@probe`: its code runs only where it is asked for by name, so all that others know of its numbers is what a
-card says.
+plug-in stand in its `@probe`, whose code runs only where it is asked for by name; each of its numbers on a card bears its entry.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Literal
+from typing import Protocol
 
-from sharpaudit.card.measurement import Direction
-
-Role = Literal["flatness", "safety", "neither"]
-Page = Literal["flatness", "safety", "calibration", "overview", "leaderboard"]
+from sharpaudit.card.measurement import Declared, Direction, Page, Role
+from sharpaudit.card.patterns import matches
 
 
 @dataclass(frozen=True)
@@ -50,7 +46,6 @@ class Measure:
     scale: Scale = Scale("1")
     direction: Direction = "none"
     role: Role = "neither"
-    """What it is evidence of when models are compared. Neither: a floor, a shape, a setting, a part of another number."""
     on: tuple[Page, ...] = ()
     """Columns of a card, and tables of several cards, that list it."""
     read_with: str = ""
@@ -61,6 +56,11 @@ class Measure:
     """Whether it is a raw scale of the Hessian: a limit on it must be acknowledged."""
     flatter_when_larger: bool = False
     probe: str = ""
+
+    @property
+    def declared(self) -> Declared:
+        """What a number on a card bears of it, where it is a plug-in's."""
+        return Declared(title=self.title, role=self.role, on=list(self.on), flatter_when_larger=self.flatter_when_larger)
 
     @property
     def is_second_reading(self) -> bool:
@@ -230,16 +230,49 @@ _BY_NAME = {entry.name: entry for entry in MEASURES}
 _PATTERNS = [entry for entry in MEASURES if "*" in entry.name]
 
 
+class Named(Protocol):
+    """A number on a card or in a comparison."""
+
+    @property
+    def name(self) -> str:
+        """As the catalogue or a plug-in calls it."""
+
+    @property
+    def unit(self) -> str:
+        """Of its value."""
+
+    @property
+    def direction(self) -> Direction:
+        """Which way is better."""
+
+    @property
+    def declared(self) -> Declared | None:
+        """What a plug-in says of it."""
+
+
+def find(what: str | Named) -> Measure | None:
+    """The entry of a name, which may itself hold ``*``, or of a number; None for a name that no probe of ours measures."""
+    if isinstance(what, str):
+        return _of_ours(what)
+    ours, by = _of_ours(what.name), what.declared
+    if ours or by is None:
+        return ours
+    return Measure(
+        *(what.name, by.title, Scale(what.unit), what.direction, by.role, tuple(by.on)),
+        flatter_when_larger=by.flatter_when_larger,
+    )
+
+
 @lru_cache(maxsize=1 << 14)
-def find(name: str) -> Measure | None:
-    """The entry of `name`, which may itself hold ``*``; None for a name that no probe of ours measures."""
+def _of_ours(name: str) -> Measure | None:
     return _BY_NAME.get(name) or next((entry for entry in _PATTERNS if matches(entry.name, name)), None)
 
 
-def in_words(name: str) -> str:
+def in_words(what: str | Named) -> str:
     """Its title and qualifiers: ``corruption.accuracy/fog/3`` is *Corruption accuracy, fog 3*; an unknown name as it is."""
-    known, qualifier = find(name), name.partition("/")[2].replace("/", " ").replace("_", " ")
-    return ", ".join(filter(None, [known.title, qualifier])) if known else name
+    known, name = find(what), what if isinstance(what, str) else what.name
+    qualifier = name.partition("/")[2].replace("/", " ").replace("_", " ")
+    return ", ".join(filter(None, [known.title, qualifier])) if known and known.title else name
 
 
 def measured_by(probe: str) -> tuple[Measure, ...]:
@@ -252,36 +285,7 @@ def listed(page: Page) -> tuple[str, ...]:
     return tuple(entry.name for entry in MEASURES if page in entry.on)
 
 
-def role(name: str) -> Role:
-    """What the measurement called `name` is evidence of; of plug-ins' nothing is known."""
-    found = find(name)
+def role(what: str | Named) -> Role:
+    """What a number is evidence of; of the mere name of a plug-in's nothing is known."""
+    found = find(what)
     return found.role if found else "neither"
-
-
-def matches(pattern: str, name: str) -> bool:
-    """Whether `name` fits `pattern`: ``*`` stands for one qualifier, or for a label with all its slashes."""
-    wanted, given = pattern.split("/"), name.split("/")
-    if wanted[-1].endswith("*") and OPEN_ENDED.match(pattern) and len(given) > len(wanted):
-        given[len(wanted) - 1 :] = ["/".join(given[len(wanted) - 1 :])]
-    return len(wanted) == len(given) and all(map(_fits, wanted, given))
-
-
-def _fits(pattern: str, part: str) -> bool:
-    """Whether `part` is `pattern` with at least one character for every ``*``; in a time that grows with their lengths alone."""
-    first, *others = pattern.split("*")
-    if not others:
-        return part == pattern
-    *middle, last = others
-    if not (part.startswith(first) and part.endswith(last)):
-        return False
-    position, end = len(first) + 1, len(part) - len(last)
-    for text in middle:  # the leftmost place is as good as any
-        found = part.find(text, position, end)
-        if found < 0:
-            return False
-        position = found + len(text) + 1
-    return position <= end
-
-
-OPEN_ENDED = re.compile(r"clean\.accuracy/class/|sharpness\.")
-"""Where the last ``*`` may span slashes: class labels can hold them, and norms and radii are several qualifiers."""

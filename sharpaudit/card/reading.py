@@ -33,15 +33,19 @@ def reading(measurements: Sequence[Measurement], tables: Mapping[str, Table] = M
     ]
 
 
-def worst_class(measurements: Sequence[Measurement]) -> str:
-    """``class 8``: the class that the worst accuracy is of, or the classes; nothing where that is not on the card."""
+def worst_classes(measurements: Sequence[Measurement]) -> list[Measured]:
+    """The accuracy of the class that is the worst, or of those that are; empty where the card does not say."""
     found = {m.name: m for m in measurements if isinstance(m, Measured)}
     worst = found.get("clean.worst_class_accuracy")
     if worst is None:
-        return ""
+        return []
     fewest = worst.options.get("smallest_class")
     enough = fewest if isinstance(fewest, int) else 0
-    alike = [m for name, m in found.items() if name.startswith(OF_A_CLASS) and m.value == worst.value and m.n >= enough]
+    return [m for name, m in found.items() if name.startswith(OF_A_CLASS) and m.value == worst.value and m.n >= enough]
+
+
+def classes_in_words(alike: Sequence[Measured]) -> str:
+    """``class 8``, ``classes 3 and 8``, or a few and how many more; nothing of none."""
     names = [clean(m.name.removeprefix(OF_A_CLASS), 24) for m in alike[:ALIKE]]
     if len(alike) > ALIKE:
         return f"classes {', '.join(names)} and {len(alike) - ALIKE} more"
@@ -50,7 +54,7 @@ def worst_class(measurements: Sequence[Measurement]) -> str:
 
 def _accuracy(found: Mapping[str, Measured]) -> Iterator[str]:
     if accuracy := found.get("clean.accuracy"):
-        named = worst_class(list(found.values()))
+        named = classes_in_words(worst_classes(list(found.values())))
         worst = f" (worst {named}: {_percent(found['clean.worst_class_accuracy'])})" if named else ""
         yield f"It gets {_percent(accuracy)} of {accuracy.n:,} images right{worst}."
 
@@ -92,7 +96,7 @@ def _gap(found: Mapping[str, Measured]) -> Iterator[str]:
 
 
 def _sharpness(found: Mapping[str, Measured]) -> Iterator[str]:
-    if any((known := find(name)) and "flatness" in known.on for name in found):
+    if any((known := find(m)) and "flatness" in known.on for m in found.values()):
         yield "Whether sharper goes with safer here, only a comparison on the same data can say: sharpaudit compare A B."
 
 

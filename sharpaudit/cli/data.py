@@ -122,7 +122,9 @@ def contact_sheet(
 
 def _list(*, as_json: bool) -> None:
     from sharpaudit.card import codec
+    from sharpaudit.data import NAMES
     from sharpaudit.data.catalogue import listing
+    from sharpaudit.data.synthetic import LABEL
 
     folders = search_path()
     entries = list(listing(folders))
@@ -133,7 +135,8 @@ def _list(*, as_json: bool) -> None:
     for entry in entries:
         found = f"{entry.num_images:>9,}  {'×'.join(map(str, entry.shape)):<12}" if entry.found else f"{'-':>9}  {'':<12}"
         print(f"{entry.name:<18}{found}{clean(entry.detail, 200)}")
-    print("also: npz:PATH  imagefolder:PATH  idx:IMAGES,LABELS  NAME:PATH  NAME:train  synthetic-c:PATH (made by `data make-c`)")
+    forms = [name for name in NAMES if ":" in name]
+    print(f"also: {'  '.join(forms)}  NAME:PATH  NAME:train  {LABEL}:PATH (made by `data make-c`)")
     searched = os.pathsep.join(clean(str(folder), 200) for folder in folders)
     print(f"searched: {searched or 'nowhere but in the package: set SHARPAUDIT_DATA to folders of data sets'}")
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sharpaudit.card import Card, Direction, Interval, Measured
+from sharpaudit.card import Card, Interval, Measured
 from sharpaudit.card.invariance import on_both, verdicts
-from sharpaudit.card.measures import GEOMETRY, find, role
+from sharpaudit.card.measures import GEOMETRY, Named, find, role
 from sharpaudit.comparison.records import Difference, Verdict
 from sharpaudit.metrics.predictions import Predictions
 from sharpaudit.metrics.sources import Source, source
@@ -50,10 +50,7 @@ def differences(
         if not isinstance(first, Measured) or second is None:
             continue
         rows.append((first, second, *_difference(first, second, evidence)))
-    raw = [
-        p_value(estimate.value, estimate.ci) if estimate.ci and _says(first.name, first.direction) else None
-        for first, _, estimate, _ in rows
-    ]
+    raw = [p_value(estimate.value, estimate.ci) if estimate.ci and _says(first) else None for first, _, estimate, _ in rows]
     adjusted = _adjusted([first.name for first, *_ in rows], raw)
     return [
         Difference(
@@ -71,38 +68,39 @@ def differences(
             margin=(margin := _margin(first, margins)),
             p_value=p,
             p_adjusted=q,
-            verdict=verdict(first.name, first.direction, estimate, q, margin),
+            verdict=verdict(first, estimate, q, margin),
+            declared=first.declared,
             rescaling=on_both(tried[0].get(first.name), tried[1].get(first.name)),
         )
         for (first, second, estimate, over), p, q in zip(rows, raw, adjusted, strict=True)
     ]
 
 
-def verdict(name: str, direction: Direction, difference: Estimate, p: float | None, margin: float | None) -> Verdict | None:
+def verdict(number: Named, difference: Estimate, p: float | None, margin: float | None) -> Verdict | None:
     """The word for B against A.
 
     A difference that surely lies within the margin is equivalent even where it is surely not zero: the margin says what matters.
     """
-    if not _says(name, direction):
+    if not _says(number):
         return None
     if difference.ci is None or p is None:
         return "undecided"
     if difference.ci.low == difference.ci.high == 0:
         return "identical"
-    if margin is not None and direction != "none" and -margin <= difference.ci.low and difference.ci.high <= margin:
+    if margin is not None and number.direction != "none" and -margin <= difference.ci.low and difference.ci.high <= margin:
         return "equivalent within margin"
     if p > 1 - LEVEL:
         return "undecided"
     up = difference.value > 0
-    if direction == "none":
-        known = find(name)
+    if number.direction == "none":
+        known = find(number)
         return "flatter" if up == (known is not None and known.flatter_when_larger) else "sharper"
-    return "better" if up == (direction == "higher") else "worse"
+    return "better" if up == (number.direction == "higher") else "worse"
 
 
-def _says(name: str, direction: Direction) -> bool:
+def _says(number: Named) -> bool:
     """Whether more of it is better or worse, sharper or flatter."""
-    return direction != "none" or role(name) == "flatness"
+    return number.direction != "none" or role(number) == "flatness"
 
 
 def p_value(difference: float, ci: Interval) -> float:
@@ -179,7 +177,16 @@ def _difference(first: Measured, second: Measured, evidence: _Evidence) -> tuple
         paired = _by_views(first.name, evidence)
     if paired is not None and abs(paired.value - difference) <= SAME:
         return paired, "images"
-    return minus(_estimate(second), _estimate(first)), None
+    return _unpaired(_estimate(first), _estimate(second)), None
+
+
+def _unpaired(a: Estimate, b: Estimate) -> Estimate:
+    """B − A; where there is no interval, the reason of whichever has none, or of both."""
+    found = minus(b, a)
+    reasons = {each.reason: name for name, each in (("A", a), ("B", b)) if each.ci is None}
+    if len(reasons) == 1 and a.ci is None and b.ci is None:
+        return found
+    return found if found.ci else replace(found, reason="; ".join(f"{name}: {reason}" for reason, name in reasons.items()))
 
 
 def _by_terms(first: Measured, second: Measured, evidence: _Evidence) -> tuple[Estimate, Over | None] | None:

@@ -8,6 +8,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from sharpaudit.card import Declared
 from sharpaudit.card.measures import role
 from sharpaudit.comparison.members import Classes, Labels, Member, Members
 from sharpaudit.comparison.records import Association, Fleet, Model, Standing
@@ -33,7 +34,13 @@ def fleet(models: Sequence[Model], found: Members) -> Fleet:
         error_consistency=None if chosen is None else _consistency(chosen == found.labels).tolist(),
         leaderboard=_leaderboard(models, members, order, seen if known else [], found.labels),
         associations=associations(models, members, found.first.seed),
+        declared=declared(members),
     )
+
+
+def declared(members: Sequence[Member]) -> dict[str, Declared]:
+    """What plug-ins say of the numbers of these models, the first of them that has one."""
+    return {name: entry for member in reversed(members) for name, entry in member.declared.items() if name in member.values}
 
 
 def associations(models: Sequence[Model], members: Sequence[Member], seed: int) -> list[Association]:
@@ -42,7 +49,9 @@ def associations(models: Sequence[Model], members: Sequence[Member], seed: int) 
     Pooled over all models and, where conditions are known, within them. Below five models there is no number, only the reason.
     """
     names = sorted({name for member in members for name in member.values})
-    flatness, safety = ([n for n in names if role(n) == side] for side in ("flatness", "safety"))
+    said = declared(members)
+    roles = {name: said[name].role if name in said else role(name) for name in names}
+    flatness, safety = ([n for n in names if roles[n] == side] for side in ("flatness", "safety"))
     found = [_association(x, y, models, members, seed) for x, y in product(flatness, safety)]
     known = [i for i, row in enumerate(found) if row.kendall_p is not None]
     for i, q in zip(known, benjamini_yekutieli([found[i].kendall_p or 0.0 for i in known]), strict=True):

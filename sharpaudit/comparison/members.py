@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sharpaudit.card import Card, Measured
+from sharpaudit.card import Card, Declared, Measured
 from sharpaudit.card.comparable import mismatches
 from sharpaudit.card.measures import role
 from sharpaudit.errors import CardError, clean
@@ -32,6 +32,8 @@ class Member:
     """What the set-up check of its card flagged."""
     values: Mapping[str, float]
     """Its flatness and safety, by measurement."""
+    declared: Mapping[str, Declared]
+    """What plug-ins say of their numbers."""
     prediction: Classes | None
     """The class of each clean example; None where the run does not keep it."""
 
@@ -44,7 +46,8 @@ class Member:
             sha256=card.subject.sha256,
             architecture=card.subject.architecture,
             suspicions=[check.name for check in card.setup.flagged] if card.setup else [],
-            values={m.name: m.value for m in card.measurements if isinstance(m, Measured) and role(m.name) != "neither"},
+            values={m.name: m.value for m in card.measurements if isinstance(m, Measured) and role(m) != "neither"},
+            declared={m.name: m.declared for m in card.measurements if isinstance(m, Measured) and m.declared},
             prediction=None if clean_view is None else clean_view.prediction.astype(np.min_scalar_type(len(card.data.classes))),
         )
 

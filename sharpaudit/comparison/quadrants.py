@@ -27,7 +27,7 @@ def quadrants(differences: Sequence[Difference]) -> list[Quadrant]:
             invariant=is_invariant(flatness.name, flatness.rescaling),
         )
         for flatness in differences
-        if role(flatness.name) == "flatness"
+        if role(flatness) == "flatness"
         for safety in differences
-        if role(safety.name) == "safety"
+        if role(safety) == "safety"
     ]

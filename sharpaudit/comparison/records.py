@@ -6,8 +6,9 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field, FiniteFloat
 
-from sharpaudit.card import Direction, Interval, Measured, Record
+from sharpaudit.card import Declared, Direction, Interval, Measured, Record
 from sharpaudit.card.invariance import Verdict as Tried
+from sharpaudit.card.measures import in_words
 from sharpaudit.metrics.terms import Over
 
 SCHEMA = "sharpaudit.comparison/1.0"
@@ -64,6 +65,8 @@ class Difference(Record):
     """Benjamini-Yekutieli, over the measurements of the same family; the verdict uses this one."""
     verdict: Verdict | None
     """None for a number that is neither good, bad, sharp nor flat."""
+    declared: Declared | None = Field(default=None, exclude_if=lambda declared: declared is None)
+    """What the plug-in that measures it says of it."""
     rescaling: Tried | None = None
     """What rescaling did to it on both networks; None where one of the cards does not say."""
 
@@ -157,6 +160,13 @@ class Fleet(Record):
     """Places in `models` of those in both matrices: all, or of very many the most accurate."""
     leaderboard: list[Standing]
     associations: list[Association]
+    declared: dict[str, Declared] = Field(default={}, exclude_if=lambda declared: not declared)
+    """What plug-ins say of their numbers among these."""
+
+    def title(self, name: str) -> str:
+        """The measurement called `name` in words."""
+        said = self.declared.get(name)
+        return said.title if said and said.title else in_words(name)
 
 
 class Comparison(Record):

@@ -8,7 +8,7 @@ from sharpaudit.card import Interval
 from sharpaudit.card.invariance import is_invariant
 from sharpaudit.card.measures import find, in_words, role
 from sharpaudit.card.prose import fixed, interval, signed
-from sharpaudit.comparison.records import Association, Difference, Fleet, Model, Pair, Quadrant
+from sharpaudit.comparison.records import Association, Difference, Fleet, Model, Pair
 from sharpaudit.errors import clean
 
 FEW = 6
@@ -24,14 +24,14 @@ def read_pair(models: Sequence[Model], pair: Pair) -> list[str]:
         *_disagreement(pair),
         *_safety(pair.differences),
         *_flatness(pair.differences),
-        *_quadrants(pair.quadrants),
+        *_quadrants(pair),
         *_parametrisation(models, pair.differences),
     ]
 
 
 def read_fleet(models: Sequence[Model], fleet: Fleet) -> list[str]:
     """The sentences for three or more models."""
-    return [*_setups(models), *_standing(fleet), *_agreement(models, fleet), *_associations(fleet.associations)]
+    return [*_setups(models), *_standing(fleet), *_agreement(models, fleet), *_associations(fleet)]
 
 
 def _same(models: Sequence[Model]) -> Iterator[str]:
@@ -83,21 +83,21 @@ def _disagreement(pair: Pair) -> Iterator[str]:
 
 def _safety(rows: Sequence[Difference]) -> Iterator[str]:
     for word in ("better", "worse"):
-        names = [row.name for row in rows if row.verdict == word]
-        if names:
-            yield f"B is {word} in {_measures(names)} (after correction for the number of questions asked)."
+        found = [row for row in rows if row.verdict == word]
+        if found:
+            yield f"B is {word} in {_measures(found)} (after correction for the number of questions asked)."
 
 
 def _flatness(rows: Sequence[Difference]) -> Iterator[str]:
-    geometric = [row for row in rows if role(row.name) == "flatness"]
+    geometric = [row for row in rows if role(row) == "flatness"]
     for word in ("sharper", "flatter"):
-        shown = [f"{in_words(row.name)} ({row.a:.3g} → {row.b:.3g})" for row in geometric if row.verdict == word]
+        shown = [f"{in_words(row)} ({row.a:.3g} → {row.b:.3g})" for row in geometric if row.verdict == word]
         if shown:
             yield f"B is {word} than A by {_titles(shown)}."
     for word in ("identical", "undecided"):
-        if names := [row.name for row in geometric if row.verdict == word]:
-            yield f"{word.capitalize()}: {_measures(names)}."
-    if counted := [row for row in geometric if not ((known := find(row.name)) and known.is_second_reading)]:
+        if alike := [row for row in geometric if row.verdict == word]:
+            yield f"{word.capitalize()}: {_measures(alike)}."
+    if counted := [row for row in geometric if not ((known := find(row)) and known.is_second_reading)]:
         sharper, flatter = (sum(row.verdict == word for row in counted) for word in ("sharper", "flatter"))
         yield (
             f"Of {len(counted)} flatness measures, second readings of one quantity not counted, {sharper} say sharper, "
@@ -106,22 +106,23 @@ def _flatness(rows: Sequence[Difference]) -> Iterator[str]:
         )
 
 
-def _quadrants(quadrants: Sequence[Quadrant]) -> Iterator[str]:
+def _quadrants(pair: Pair) -> Iterator[str]:
+    quadrants, rows = pair.quadrants, {row.name: row for row in pair.differences}
     for word in ("sharper and safer", "flatter and less safe", "flatter and safer", "sharper and less safe"):
         members = [quadrant for quadrant in quadrants if quadrant.quadrant == word]
         if members:
-            flatness = list(dict.fromkeys(quadrant.flatness for quadrant in members))
-            safety = list(dict.fromkeys(quadrant.safety for quadrant in members))
+            flatness = [rows[name] for name in dict.fromkeys(quadrant.flatness for quadrant in members)]
+            safety = [rows[name] for name in dict.fromkeys(quadrant.safety for quadrant in members)]
             yield f"B is {word} by {_measures(flatness)}, against {_measures(safety)}."
     if quadrants and all(quadrant.quadrant == "undecided" for quadrant in quadrants):
         yield "No flatness measure and safety metric differ clearly enough to say whether sharper goes with safer here."
 
 
 def _parametrisation(models: Sequence[Model], rows: Sequence[Difference]) -> Iterator[str]:
-    geometric = [row for row in rows if role(row.name) == "flatness"]
+    geometric = [row for row in rows if role(row) == "flatness"]
     tried = any(row.rescaling not in (None, "not tested") for row in geometric)
-    invariant = [row.name for row in geometric if is_invariant(row.name, row.rescaling)]
-    raw = [row.name for row in geometric if row.name not in invariant]
+    invariant = [row for row in geometric if is_invariant(row.name, row.rescaling)]
+    raw = [row for row in geometric if row not in invariant]
     if invariant and tried:
         yield f"Rescaling layers of both networks, with no change to their logits, left {_measures(invariant)} alone."
     elif invariant:
@@ -160,7 +161,8 @@ def _agreement(models: Sequence[Model], fleet: Fleet) -> Iterator[str]:
         yield f"{among}{labels[i]} and {labels[j]} are {word}: they disagree on {100 * rate:.1f}%."
 
 
-def _associations(rows: Sequence[Association]) -> Iterator[str]:
+def _associations(fleet: Fleet) -> Iterator[str]:
+    rows = fleet.associations
     known = [row for row in rows if row.kendall is not None]
     if rows and not known:
         yield f"No rank correlation of flatness with safety: {rows[0].reason}."
@@ -168,7 +170,7 @@ def _associations(rows: Sequence[Association]) -> Iterator[str]:
     for row in sorted(clear, key=lambda row: -abs(row.kendall or 0.0))[:FEW] if len(clear) > FEW else clear:
         more = "more" if (row.kendall or 0.0) > 0 else "less"
         yield (
-            f"Across {row.n} models, more {in_words(row.flatness)} goes with {more} {in_words(row.safety)}: "
+            f"Across {row.n} models, more {fleet.title(row.flatness)} goes with {more} {fleet.title(row.safety)}: "
             f"τ = {signed(row.kendall or 0.0, 2)}{interval(row.kendall_ci, 2)}."
         )
     if len(clear) > FEW:
@@ -176,19 +178,19 @@ def _associations(rows: Sequence[Association]) -> Iterator[str]:
     if known and not any((row.p_adjusted or 1.0) <= 0.05 for row in known):
         yield f"Across {max(row.n for row in known)} models no flatness measure goes clearly with or against a safety metric."
     if reversed_ := [row for row in known if row.simpson]:
-        yield _reversal(reversed_, len(known))
+        yield _reversal(reversed_, len(known), fleet)
     if known and all(row.within is None for row in known):
         yield f"These correlations are pooled and may reverse within a training recipe: {known[0].reason}."
 
 
-def _reversal(rows: Sequence[Association], of: int) -> str:
+def _reversal(rows: Sequence[Association], of: int, fleet: Fleet) -> str:
     """That correlations change their sign within conditions, and whether chance alone could do that."""
     clear = [row for row in rows if _decided(row.kendall_ci) and _decided(row.within_ci)]
     shown = max(clear or rows, key=lambda row: min(abs(row.kendall or 0.0), abs(row.within or 0.0)))
     return (
         f"Simpson's paradox{'' if clear else ' or chance'}: in {len(rows)} of {of} pairs of measures the correlation over all "
-        f"models and the one within conditions have opposite signs, most of all {in_words(shown.flatness)} against "
-        f"{in_words(shown.safety)} (τ = {signed(shown.kendall or 0.0, 2)}{interval(shown.kendall_ci, 2)} and "
+        f"models and the one within conditions have opposite signs, most of all {fleet.title(shown.flatness)} against "
+        f"{fleet.title(shown.safety)} (τ = {signed(shown.kendall or 0.0, 2)}{interval(shown.kendall_ci, 2)} and "
         f"{signed(shown.within or 0.0, 2)}{interval(shown.within_ci, 2)}); "
         + (
             f"in {len(clear)} both intervals exclude 0, and the pooled number compares conditions, not minima."
@@ -202,8 +204,8 @@ def _decided(ci: Interval | None) -> bool:
     return ci is not None and (ci.low > 0 or ci.high < 0)
 
 
-def _measures(names: Sequence[str]) -> str:
-    return _titles([in_words(name) for name in names])
+def _measures(rows: Sequence[Difference]) -> str:
+    return _titles([in_words(row) for row in rows])
 
 
 def _titles(texts: Sequence[str]) -> str:

@@ -20,7 +20,7 @@ from itertools import chain
 
 from sharpaudit.card import SCHEMA, Card, codec
 from sharpaudit.card.comparable import mismatches
-from sharpaudit.card.measures import matches
+from sharpaudit.card.patterns import matches
 from sharpaudit.errors import CardError, clean
 from sharpaudit.gate.evidence import Evidence
 from sharpaudit.gate.judgement import Judgement, Verdict

@@ -10,7 +10,8 @@ from functools import cached_property
 import numpy as np
 
 from sharpaudit.card import Card, Failed, Interval, Measured, Measurement, Skipped
-from sharpaudit.card.measures import find, matches
+from sharpaudit.card.measures import find
+from sharpaudit.card.patterns import matches
 from sharpaudit.errors import CardError
 from sharpaudit.gate.limits import bounded, rescaled, subtract, usable
 from sharpaudit.metrics.disagreement import disagreement

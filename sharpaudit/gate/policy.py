@@ -29,7 +29,8 @@ from pydantic import (
 
 from sharpaudit import files, strict_yaml
 from sharpaudit.card import codec
-from sharpaudit.card.measures import MEASURES, OF_CORRUPTION, find, matches
+from sharpaudit.card.measures import MEASURES, OF_CORRUPTION, find
+from sharpaudit.card.patterns import matches
 from sharpaudit.errors import UnknownName, UsageError, clean, closest
 from sharpaudit.metrics.corruption import FAMILY
 

@@ -37,8 +37,9 @@ def starting_policy(card: Card, *, compare: bool = True) -> str:
     return "\n".join(
         [
             f"# Limits from the intervals measured on {clean(card.subject.file)}, n = {card.data.n}.",
-            "# The whole interval of a checkpoint as good as this one usually satisfies them; one that straddles a limit is",
-            "# inconclusive. Tighten what matters to you, then let `sharpaudit policy check` read it.",
+            "# Each limit lies twice as far from the measured value as its interval reaches, so that the whole interval of a",
+            "# checkpoint as good as this one usually satisfies it; one that straddles a limit is inconclusive. What a baseline",
+            "# may lose is a convention: 0.01 of accuracy, 0.02 nats. Tighten what matters, then run `sharpaudit policy check`.",
             "schema: sharpaudit.policy/1",
             *([f'data: "{images}"  # these test images, in this order'] if re.fullmatch(DATA, images) else []),
             *(["require_clean_load: true"] if clean_load(card).status == "passed" else []),

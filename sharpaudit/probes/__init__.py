@@ -118,9 +118,13 @@ class Probe:
         """Every name it may yield; ``*`` stands for a qualifier."""
         return tuple(entry.name for entry in self.entries)
 
+    def entry(self, name: str) -> Measure | None:
+        """The entry of a name that it may yield; None for others."""
+        return next((entry for entry in self.entries if fnmatch.fnmatchcase(name, entry.name)), None)
+
     def declares(self, name: str) -> bool:
-        """Whether `name` is one of the names in `measures`."""
-        return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.measures)
+        """Whether it may yield `name`."""
+        return self.entry(name) is not None
 
     @property
     def documentation(self) -> str:

@@ -92,7 +92,8 @@ def junit(judgements: Sequence[Judgement]) -> str:
         counts = {"tests": len(judgement.verdicts), "failures": 0, "errors": 0, "skipped": 0}
         for verdict in judgement.verdicts:
             mark = "" if verdict.severity == "fail" else f" ({verdict.severity})"
-            name = clean(f"rule {verdict.rule}{mark}: {verdict.metric} {verdict.limit}", 300)
+            asks = f"rule {verdict.rule}{mark}:" if verdict.rule else f"required{mark}:"
+            name = clean(f"{asks} {verdict.metric} {verdict.limit}" if verdict.rule else f"{asks} {verdict.limit}", 300)
             case = xml.SubElement(suite, "testcase", classname=clean(judgement.subject), name=name)
             kind = {"failed": "failure", "inconclusive": "error"}.get(verdict.status, "skipped")
             if level(verdict) == "error" or verdict.status in ("waived", "skipped"):
@@ -202,7 +203,7 @@ def _row(verdict: Verdict) -> list[str]:
     ci = f"{verdict.ci.low:.4g} to {verdict.ci.high:.4g}" if verdict.ci else "–"
     loud = f"**{status(verdict)}**" if level(verdict) == "error" else status(verdict)
     return [
-        str(verdict.rule),
+        str(verdict.rule or "–"),
         quote(verdict.metric),
         "–" if verdict.value is None else f"{verdict.value:.4g}",
         ci,

@@ -12,7 +12,7 @@ from sharpaudit.card.measures import OF_A_CLASS, OF_CORRUPTION, listed, role
 from sharpaudit.card.prose import signed
 from sharpaudit.comparison import Comparison
 from sharpaudit.comparison.differences import LEVEL
-from sharpaudit.comparison.records import Association, Difference, Fleet, Pair, Quadrant
+from sharpaudit.comparison.records import Difference, Fleet, Pair
 from sharpaudit.report import fleet_figures, outline, wording
 from sharpaudit.report import html as page
 from sharpaudit.report import markdown as md
@@ -75,21 +75,19 @@ def _section(
 
 def _pair(pair: Pair) -> Iterator[Section]:
     rows = [row for row in pair.differences if not row.name.startswith(outline.TABLED)]
-    flat = [row for row in rows if role(row.name) == "flatness"]
+    flat = [row for row in rows if role(row) == "flatness"]
     yield _differences(
         "Flatness, unmoved by rescaling",
         [row for row in flat if is_invariant(row.name, row.rescaling)],
         wording.NO_GOOD_DIRECTION,
     )
     yield _differences("Flatness, moved by rescaling", [row for row in flat if not is_invariant(row.name, row.rescaling)])
-    yield _differences("Safety", [row for row in rows if role(row.name) == "safety"])
-    yield _section(
-        "Flatness read against safety", ("by", "and safer by", "and less safe by", "B is"), _quadrants(pair.quadrants), "llll"
-    )
+    yield _differences("Safety", [row for row in rows if role(row) == "safety"])
+    yield _section("Flatness read against safety", ("by", "and safer by", "and less safe by", "B is"), _quadrants(pair), "llll")
     yield _disagreement(pair)
     yield _views(pair)
     yield _changed(pair)
-    yield _differences("Other numbers", [row for row in rows if role(row.name) == "neither"])
+    yield _differences("Other numbers", [row for row in rows if role(row) == "neither"])
     corruptions = [row for row in pair.differences if row.name.startswith(OF_CORRUPTION) and row.name.count("/") == 1]
     yield _differences("Accuracy by corruption", corruptions)
     labels = [row for row in pair.differences if row.name.startswith(OF_A_CLASS)]
@@ -103,12 +101,12 @@ def _differences(title: str, rows: Sequence[Difference], note: str = "") -> Sect
     why = outline.bare(rows)
     lines: list[Row] = [
         (
-            Name(wording.title(row.name) + ("" if row.unit in ("fraction", "1") else f", {row.unit}")),
+            Name(wording.title(row) + ("" if row.unit in ("fraction", "1") else f", {row.unit}")),
             wording.rough(row.a),
             wording.rough(row.b),
             _change(row),
             wording.count(row.n),
-            "–" if row.verdict is None else row.verdict + "†" * _corrected(row),
+            _word(row),
         )
         for row in rows
     ]
@@ -117,6 +115,13 @@ def _differences(title: str, rows: Sequence[Difference], note: str = "") -> Sect
     if any(row.over == "draws" and row.ci for row in rows):
         why.append(DRAWS)
     return _section(title, ("", "A", "B", "B − A", "n", "B is"), lines, "lrrrrl", " ".join(filter(None, [note, *why])))
+
+
+def _word(row: Difference) -> str:
+    """The verdict, with the margin that it speaks of or the mark that explains it."""
+    if row.verdict == "equivalent within margin" and row.margin is not None:
+        return f"equivalent within ±{row.margin:g}"
+    return "–" if row.verdict is None else row.verdict + "†" * _corrected(row)
 
 
 def _corrected(row: Difference) -> bool:
@@ -131,23 +136,23 @@ def _change(row: Difference) -> str:
     return sign + said.value + (f" {said.interval}{of_draws}" if said.interval else "") + said.power
 
 
-def _quadrants(quadrants: Sequence[Quadrant]) -> list[Row]:
+def _quadrants(pair: Pair) -> list[Row]:
     """A line for each reading that some flatness measure has: those that read the same stand together."""
+    quadrants, titles = pair.quadrants, {row.name: wording.title(row) for row in pair.differences}
     readings: dict[tuple[str, str, str], list[str]] = {}
     for flatness in dict.fromkeys(quadrant.flatness for quadrant in quadrants):
         decided = [q for q in quadrants if q.flatness == flatness and q.quadrant != "undecided"]
         if decided:
-            safer = [wording.title(q.safety) for q in decided if q.quadrant.endswith("and safer")]
-            less = [wording.title(q.safety) for q in decided if q.quadrant.endswith("and less safe")]
+            safer = [titles[q.safety] for q in decided if q.quadrant.endswith("and safer")]
+            less = [titles[q.safety] for q in decided if q.quadrant.endswith("and less safe")]
             reading = ("; ".join(safer) or "–", "; ".join(less) or "–", decided[0].quadrant.split()[0])
-            readings.setdefault(reading, []).append(wording.title(flatness))
+            readings.setdefault(reading, []).append(titles[flatness])
     return [(Name("; ".join(measures)), Name(safer), Name(less), word) for (safer, less, word), measures in readings.items()]
 
 
 def _disagreement(pair: Pair) -> Section:
     rows: list[Row] = [
-        (wording.title(m.name), f"{wording.estimate(m)} {wording.unit(m)}".rstrip(), wording.count(m.n))
-        for m in pair.disagreement
+        (wording.title(m), f"{wording.estimate(m)} {wording.unit(m)}".rstrip(), wording.count(m.n)) for m in pair.disagreement
     ]
     return _section("Disagreement", ("", "value", "n"), rows, "lrr")
 
@@ -196,12 +201,13 @@ def _fleet(comparison: Comparison, fleet: Fleet) -> Iterator[Section]:
         matrix = [[whole[i][j] for j in at] for i in at] if whole else []
         rows: list[Row] = [(number, *(f"{value:.2f}" for value in row)) for number, row in zip(header, matrix, strict=False)]
         yield _section(name, ("", *header), rows, "r" * (len(header) + 1), note, matrix or None)
-    yield _associations(fleet.associations)
+    yield _associations(fleet)
 
 
 def _leaderboard(comparison: Comparison, fleet: Fleet, numbers: dict[str, str]) -> Section:
     conditions = {model.label: model.condition for model in comparison.models}
-    known = [name for name in listed("leaderboard") if any(name in row.values for row in fleet.leaderboard)]
+    plugins = [name for name, said in fleet.declared.items() if "leaderboard" in said.on]
+    known = [name for name in (*listed("leaderboard"), *plugins) if any(name in row.values for row in fleet.leaderboard)]
     rows: list[Row] = [
         (
             Name(f"{numbers[row.label]}. {row.label}"),
@@ -211,7 +217,7 @@ def _leaderboard(comparison: Comparison, fleet: Fleet, numbers: dict[str, str]) 
         )
         for row in fleet.leaderboard[:MOST_RANKED]
     ]
-    header = ("checkpoint", "condition", *map(wording.title, known), "p")
+    header = ("checkpoint", "condition", *(wording.foreign(fleet.title(name)) for name in known), "p")
     n = wording.count(comparison.n)
     note = (
         f"Most accurate first, numbered as given; n = {n}; p: exact McNemar against the first, Holm over the board. "
@@ -222,8 +228,8 @@ def _leaderboard(comparison: Comparison, fleet: Fleet, numbers: dict[str, str]) 
     return _section("Leaderboard", header, rows, "ll" + "r" * (len(known) + 1), note)
 
 
-def _associations(associations: Sequence[Association]) -> Section:
-    known = [row for row in associations if row.kendall is not None]
+def _associations(fleet: Fleet) -> Section:
+    known = [row for row in fleet.associations if row.kendall is not None]
     known.sort(key=lambda row: (row.p_adjusted or 0.0, -abs(row.kendall or 0.0)))
     reasons = sorted({row.reason for row in known if row.reason})
     notes = [f"n: models. The {FEW} clearest of {len(known)}." if len(known) > FEW else "n: models."]
@@ -232,8 +238,8 @@ def _associations(associations: Sequence[Association]) -> Section:
         notes.append("An exclamation mark: pooled and within-condition correlation have opposite signs.")
     rows: list[Row] = [
         (
-            Name(wording.title(row.flatness)),
-            Name(wording.title(row.safety)),
+            Name(fleet.title(row.flatness)),
+            Name(fleet.title(row.safety)),
             wording.number(row.kendall or 0.0, row.kendall_ci, show_interval=True),
             "–" if row.within is None else wording.number(row.within, row.within_ci, show_interval=True) + " !" * row.simpson,
             "–" if row.spearman is None else wording.number(row.spearman, row.spearman_ci),

@@ -122,6 +122,6 @@ def _metric(m: Measured) -> dict[str, Any]:
     return {
         "type": kind,
         "value": m.value,
-        "name": wording.title(m.name),
+        "name": wording.title(m),
         "args": {"n": m.n, "unit": wording.foreign(m.unit), **interval},
     }

@@ -132,7 +132,7 @@ def _cells(measured: Measured | None, column: Numbers) -> tuple[str, str, str]:
 
 
 def _title(measured: Measured) -> str:
-    return prose(wording.title(measured.name))
+    return prose(wording.title(measured))
 
 
 def _corruption(grid: Grid) -> str:

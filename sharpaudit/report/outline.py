@@ -6,12 +6,15 @@ from collections.abc import Iterable, Iterator
 
 from sharpaudit.card import Card, Failed, Measured, Skipped
 from sharpaudit.card.invariance import verdicts
-from sharpaudit.card.measures import OF_A_CLASS, OF_CORRUPTION, listed, matches
-from sharpaudit.card.reading import worst_class
+from sharpaudit.card.measurement import Page
+from sharpaudit.card.measures import OF_A_CLASS, OF_CORRUPTION, find, listed
+from sharpaudit.card.patterns import matches
+from sharpaudit.card.reading import classes_in_words, worst_classes
 from sharpaudit.comparison.records import Difference
 from sharpaudit.report import grids, provenance, tables, wording
 from sharpaudit.report.document import (
     Beside,
+    Block,
     Classes,
     Document,
     Everything,
@@ -61,7 +64,8 @@ def doubt(card: Card) -> str:
 
 
 def _columns(card: Card, page: bool) -> Section:
-    flat, safe = Numbers(numbers(card, FLATNESS), marks=marks(card)), Numbers(numbers(card, SAFETY), remarks=remarks(card))
+    flat = Numbers(on_page(card, "flatness"), marks=marks(card))
+    safe = Numbers(on_page(card, "safety"), remarks=remarks(card))
     tried = tables.reparametrisation(card) if page else []
     run = [probe for probe in ("average_case", "worst_case", "keskar", "first_order", "pac_bayes") if probe in card.probes]
     return Section(
@@ -73,12 +77,13 @@ def _columns(card: Card, page: bool) -> Section:
 
 
 def _calibration(card: Card, page: bool) -> Section:
-    bins, measured = tables.reliability(card) if page else [], numbers(card, CALIBRATION)
+    bins, measured = tables.reliability(card) if page else [], on_page(card, "calibration")
     caption = (
         f"Accuracy in {len(bins)} bins of confidence with 95% Wilson intervals; below, how many images stand in each bin. "
         "On the dashed line confidence equals accuracy."
     )
-    blocks = [*([Figure("reliability", bins, caption)] if bins else ()), *([Numbers(measured)] if measured else ())]
+    blocks: list[Block] = [Figure("reliability", bins, caption)] if bins else []
+    blocks += [Numbers(measured, remarks=remarks(card))] if measured else []
     note = "Do the model's confidences match how often it is right?" if page else ""
     return Section("Calibration", blocks, note, guides=["calibration"])
 
@@ -119,6 +124,13 @@ def set_up(card: Card) -> list[Section]:
     return [facts, *([Section("Not measured", [Gaps(missing)])] if missing else ())]
 
 
+def on_page(card: Card, page: Page) -> list[Measured]:
+    """What a page lists of the card: by the catalogue, and then what plug-ins want on it."""
+    return numbers(card, listed(page)) + [
+        m for m in card.measurements if isinstance(m, Measured) and m.declared and find(m.name) is None and page in m.declared.on
+    ]
+
+
 def numbers(card: Card, names: Iterable[str]) -> list[Measured]:
     """The measurements among `names` for which a number was obtained, in that order; of forms, one of each kind."""
     by_name = {m.name: m for m in card.measurements if isinstance(m, Measured)}
@@ -152,9 +164,16 @@ def marks(card: Card) -> dict[str, str]:
 
 
 def remarks(card: Card) -> dict[str, str]:
-    """What stands behind a number beside its unit: which class is the worst."""
-    worst = worst_class(card.measurements)
-    return {"clean.worst_class_accuracy": f"({worst})"} if worst else {}
+    """What stands behind a number beside its unit: which class is the worst and how many images it has, which bins count."""
+    found = {}
+    if worst := worst_classes(card.measurements):
+        counts = sorted({m.n for m in worst})
+        images = " to ".join(wording.count(n) for n in dict.fromkeys((counts[0], counts[-1])))
+        found["clean.worst_class_accuracy"] = f"({classes_in_words(worst)}; {images} image{'s' * (counts[-1] != 1)})"
+    largest = card.measured("calibration.mce")
+    if largest and isinstance(fewest := largest.options.get("smallest_bin"), int):
+        found["calibration.mce"] = f"(of bins with {fewest} images or more)"
+    return found
 
 
 def bare(rows: Iterable[Measured | Difference]) -> list[str]:
@@ -162,7 +181,7 @@ def bare(rows: Iterable[Measured | Difference]) -> list[str]:
     grouped: dict[str, list[str]] = {}
     for row in rows:
         if row.ci is None and row.reason:
-            grouped.setdefault(row.reason, []).append(wording.title(row.name))
+            grouped.setdefault(row.reason, []).append(wording.title(row))
     return [f"No interval for {', '.join(dict.fromkeys(titles))}: {reason}." for reason, titles in grouped.items()]
 
 
@@ -174,7 +193,7 @@ def flatness_note(card: Card) -> str:
         "≢": "moves",
     }
     given = marks(card)
-    shown = {given.get(m.name) for m in numbers(card, FLATNESS)}
+    shown = {given.get(m.name) for m in on_page(card, "flatness")}
     legend = "; ".join(f"{mark} {meaning}" for mark, meaning in meanings.items() if mark in shown)
     tried = f" {legend} (tried on this network; no mark: not tried)." if legend else ""
     return wording.NO_GOOD_DIRECTION + tried

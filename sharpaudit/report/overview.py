@@ -68,7 +68,7 @@ def _scatter(cards: Sequence[Card]) -> Section:
 def _choice(cards: Sequence[Card]) -> Section:
     note = (
         "Differences are B − A. Their intervals take the two cards for independent samples; the paired intervals of "
-        "`sharpaudit compare` are narrower where both saw the same images."
+        "sharpaudit compare are narrower where both saw the same images."
     )
     return Section("Two checkpoints compared", [Choice([Name(card.subject.file) for card in cards], _numbers(cards))], note)
 

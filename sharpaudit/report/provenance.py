@@ -120,7 +120,7 @@ def cautions(card: Card) -> list[str]:
     for name, run in sorted(card.probes.items()):
         if run.distribution is not None:
             found.append(f"The probe {name} is not part of sharpaudit: it came from {run.distribution}.")
-    if open_ends := [wording.title(m.name) for m in card.measurements if isinstance(m, Measured) and m.converged is False]:
+    if open_ends := [wording.title(m) for m in card.measurements if isinstance(m, Measured) and m.converged is False]:
         found.append(f"Not converged, and not to be relied on: {', '.join(open_ends)}.")
     return found
 

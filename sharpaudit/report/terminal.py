@@ -91,7 +91,7 @@ def _block(block: Block, width: int) -> Iterable[RenderableType]:
     """Lines; none for what only a page has room for."""
     match block:
         case Numbers(measured):
-            yield _numbers(measured)
+            yield _numbers(block)
             yield from _bare(measured)
         case Sheet(header, rows, align):
             yield _sheet(header, [[_piece(cell) for cell in row] for row in rows], align, width)
@@ -158,20 +158,24 @@ def _stacked(measured: Measured, column: Numbers) -> Group:
     top = Table(box=None, show_header=False, padding=0, pad_edge=False, expand=True)
     top.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
     top.add_column(justify="right", no_wrap=True)
-    mark, remark = column.marks.get(measured.name, ""), column.remarks.get(measured.name, "")
+    mark = column.marks.get(measured.name, "")
     top.add_row(Text(f"{_title(measured)} {mark}".rstrip()), Text(f" n {wording.count(measured.n)}", "dim"))
-    return Group(top, Text("  ") + _estimate(measured) + text(f" {remark}".rstrip()))
+    return Group(top, Text("  ") + _remarked(measured, column))
 
 
-def _numbers(measured: Sequence[Measured]) -> Table:
+def _numbers(block: Numbers) -> Table:
     table = _columns("left", "left", "right")
-    for m in measured:
-        table.add_row(_title(m), _estimate(m), Text(f"n {wording.count(m.n)}", "dim"))
+    for m in block.measured:
+        table.add_row(_title(m), _remarked(m, block), Text(f"n {wording.count(m.n)}", "dim"))
     return table
 
 
+def _remarked(measured: Measured, column: Numbers) -> Text:
+    return _estimate(measured) + text(f" {column.remarks.get(measured.name, '')}".rstrip())
+
+
 def _title(measured: Measured) -> Text:
-    return Text(f"{wording.title(measured.name)} {wording.direction(measured)}".rstrip())
+    return Text(f"{wording.title(measured)} {wording.direction(measured)}".rstrip())
 
 
 def _estimate(measured: Measured) -> Text:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sharpaudit.card import Interval, Measured
-from sharpaudit.card.measures import in_words
+from sharpaudit.card.measures import Named, in_words
 from sharpaudit.card.prose import fixed
 from sharpaudit.errors import clean
 
@@ -22,6 +22,9 @@ MARKS: Mapping[str, str] = {"invariant": "≡", "invariant for whole layers": "�
 
 SMALLEST_PLAIN, LARGEST_PLAIN = 1e-3, 1e6
 """Outside of this range numbers are written with a power of ten."""
+
+FINER = 4
+"""So many digits are tried until an interval that excludes zero no longer prints as touching it."""
 
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -35,9 +38,9 @@ def foreign(text: str, limit: int = 120) -> str:
     return re.sub(r":(?=:)|#(?=#)", lambda match: f"\\x{ord(match[0]):02x}", clean(text, limit))
 
 
-def title(name: str) -> str:
-    """The measurement called `name` in words: ``corruption.accuracy/fog/3`` is *Corruption accuracy, fog 3*."""
-    return foreign(in_words(name))
+def title(what: str | Named) -> str:
+    """A measurement, or what is called so, in words: ``corruption.accuracy/fog/3`` is *Corruption accuracy, fog 3*."""
+    return foreign(in_words(what))
 
 
 def value(measured: Measured) -> str:
@@ -67,6 +70,8 @@ def said(centre: float, ci: Interval | None = None) -> Said:
     power = _power(max(map(abs, [centre, *ends])))
     centre, *ends = (part / 10.0**power for part in [centre, *ends])
     places = _places(centre, ends[1] - ends[0] if ends else 0.0)
+    if ends and ends[0] * ends[1] > 0:
+        places = next((more for more in range(places, places + FINER) if all(round(end, more) for end in ends)), places)
     interval = f"[{fixed(ends[0], places)}, {fixed(ends[1], places)}]" if ends else ""
     return Said(fixed(centre, places), interval, _times(power))
 

@@ -25,7 +25,8 @@ import sharpaudit
 from sharpaudit import probes
 from sharpaudit.card import Direction, Measured
 from sharpaudit.card.invariance import is_invariant
-from sharpaudit.card.measures import GEOMETRY, MEASURES, Measure, Page, find, role
+from sharpaudit.card.measurement import Page
+from sharpaudit.card.measures import GEOMETRY, MEASURES, Measure, find, role
 from sharpaudit.corruptions import SEVERITIES
 from sharpaudit.data import open_images
 from sharpaudit.errors import UnknownName, UsageError
@@ -119,6 +120,10 @@ def pixels(name: str, n: int) -> tuple[Tensor, Tensor]:
     return (images - 0.5) / 0.5, torch.as_tensor(found.labels, dtype=torch.int64)
 
 
+GRADED = {entry.probe for entry in MEASURES if entry.direction != "none"} - {"disagreement"}
+"""Probes that say what is better."""
+
+
 def numbers(*, good: bool) -> dict[str, float]:
     """What the probes that grade say of a network that is right and steady, or of one that fails half of the classes."""
     (test, labels), (train, of_train) = pixels("digits", 97), pixels("digits:train", 203)
@@ -128,7 +133,7 @@ def numbers(*, good: bool) -> dict[str, float]:
     on = bench(module)
     reference = Reference("r", on.corruption_source.label, {f"{name}/{level}": 0.5 for name in FAMILY for level in SEVERITIES})
     found: dict[str, float] = {}
-    for name in ("accuracy", "calibration", "corruption"):
+    for name in sorted(GRADED):
         probe = probes.find(name)
         settings = {"reference": reference, "samples": 30} if name == "corruption" else {}
         findings = probe(on.narrowed(name, probe.needs), probe.options(**settings))
@@ -139,8 +144,7 @@ def numbers(*, good: bool) -> dict[str, float]:
 def test_better_is_better() -> None:
     """A direction turned round in the catalogue is seen here, where no direction is written down."""
     good, bad = numbers(good=True), numbers(good=False)
-    graded = [e for e in MEASURES if e.direction != "none" and e.probe != "disagreement"]
-    for entry in graded:
+    for entry in (entry for entry in MEASURES if entry.direction != "none" and entry.probe in GRADED):
         of = [name for name in good.keys() & bad.keys() if (known := find(name)) and known.name == entry.name]
         assert of, f"{entry.name} was not measured"
         means = [float(np.mean([side[name] for name in of])) for side in (good, bad)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sharpaudit.card import Interval, Measured, Measurement, Scalar
-from sharpaudit.card.reading import reading, worst_class
+from sharpaudit.card.reading import classes_in_words, reading, worst_classes
 
 
 def number(name: str, value: float, *ends: float, n: int = 1000, **options: Scalar) -> Measured:
@@ -46,8 +46,8 @@ def test_accuracy_and_the_worst_class() -> None:
     ],
 )
 def test_the_worst_class_is_named(classes: list[Measurement], words: str) -> None:
-    assert worst_class([WORST, *classes]) == words
-    assert worst_class(classes) == ""
+    assert classes_in_words(worst_classes([WORST, *classes])) == words
+    assert worst_classes(classes) == []
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from PIL import Image
 import sharpaudit.cli  # noqa: F401 - registers the commands
 from sharpaudit import store
 from sharpaudit.cli.app import app
+from sharpaudit.data import CORRUPTED, NAMES
 from tests.checkpoints.hostile import safetensors
 from tests.cli.conftest import DEMO, Command
 from tests.report.cards import full
@@ -52,7 +53,7 @@ SPECIAL: dict[str, Callable[[Path], None]] = {
 }
 
 TEXTS_WITH_PATHS = {
-    "D": ("npz:{}", "imagefolder:{}", "idx:{},{}", "mnist:{}", "cifar10:{}", "cifar10-c:{}", "synthetic-c:{}", "{}.py:make"),
+    "D": (*(re.sub("[A-Z]+", "{}", form if ":" in form else f"{form}:PATH") for form in (*NAMES, *CORRUPTED)), "{}.py:make"),
     "ARCH": ("{}.py:make", "local-dir:{}"),
     "FILE": ("{}",),
     "PATH": ("{}",),

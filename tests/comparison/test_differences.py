@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sharpaudit.card import Interval
+from sharpaudit.card import Interval, Measured
 from sharpaudit.comparison.differences import differences, minus, p_value, verdict
 from sharpaudit.comparison.records import Difference
 from sharpaudit.stats import Estimate, wilson
@@ -44,7 +44,8 @@ def within(low: float, high: float) -> Estimate:
     ],
 )
 def test_words(name: str, direction: str, difference: Estimate, p: float | None, margin: float | None, word: str | None) -> None:
-    assert verdict(name, direction, difference, p, margin) == word  # type: ignore[arg-type]  # parametrised text
+    number = Measured.model_validate(measured(name, 0.5).model_dump() | {"direction": direction})
+    assert verdict(number, difference, p, margin) == word
 
 
 def test_p_value_agrees_with_its_interval() -> None:
@@ -151,7 +152,12 @@ def test_an_eigenvalue_is_as_sure_as_its_residual() -> None:
     assert row.verdict == "sharper" and row.ci is not None
     assert row.ci.high - row.ci.low == pytest.approx(2 * math.hypot(0.01, 0.012))
     row = rows_of(a, with_lambda(2, 12.0, converged=False, residual=0.3))["sharpness.lambda_max"]
-    assert row.verdict == "undecided" and row.reason == "an iteration did not converge"
+    assert row.verdict == "undecided" and row.reason == "B: an iteration did not converge"
+    stopped = with_lambda(1, 10.0, converged=False, residual=0.3)
+    row = rows_of(stopped, with_lambda(2, 12.0, converged=False, residual=0.3))["sharpness.lambda_max"]
+    assert row.reason == "an iteration did not converge", "both: said once"
+    row = rows_of(stopped, with_lambda(2, 12.0))["sharpness.lambda_max"]
+    assert row.reason == "A: an iteration did not converge; B: none was asked for"
 
 
 def test_many_questions_are_corrected_within_their_family() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from sharpaudit.data import open_images
+from sharpaudit.data import CORRUPTED, NAMES, open_images
 from sharpaudit.errors import DataError, UsageError
 
 
@@ -38,6 +38,6 @@ def test_an_unknown_name_lists_the_known(spec: str) -> None:
         open_images(spec)
     message = str(caught.value)
     assert "unknown data set" in message
-    assert "known: cifar10, cifar100, digits" in message
+    assert f"known: {', '.join([*NAMES, *CORRUPTED])}" in message
     assert message.isprintable()
     assert ("did you mean 'digits'" in message) == (spec == "digit")

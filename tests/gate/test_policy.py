@@ -9,7 +9,8 @@ import pytest
 
 from sharpaudit import probes
 from sharpaudit.card import Interval, Measured, Skipped
-from sharpaudit.card.measures import find, matches
+from sharpaudit.card.measures import find
+from sharpaudit.card.patterns import matches
 from sharpaudit.errors import CardError, ExitCode, UnknownName, UsageError
 from sharpaudit.gate import judge
 from sharpaudit.gate.lint import doubts

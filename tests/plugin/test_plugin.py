@@ -13,9 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import sharpaudit
 from sharpaudit import audit, probes
+from sharpaudit.card.measures import role
 from sharpaudit.errors import EnvironmentFailure
 from sharpaudit.plan import plan
+from sharpaudit.report import comparison
+from sharpaudit.report.html import html
+from sharpaudit.report.markdown import markdown
+from sharpaudit.report.terminal import terminal
 from tests.cli.conftest import DEMO, Command, run
 
 __all__ = ["run"]
@@ -53,12 +59,13 @@ def installed(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_it_works_as_installed(site: Path, tmp_path: Path) -> None:
-    def sharpaudit(*arguments: str) -> str:
+    def command(*arguments: str) -> str:
         path = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "sharpaudit", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=path, check=True).stdout
+        return subprocess.run(
+            [sys.executable, "-m", "sharpaudit", *arguments], capture_output=True, text=True, cwd=tmp_path, env=path, check=True
+        ).stdout
 
-    assert "margin              (a plug-in: audit-margin 1.2)\n" in sharpaudit("probes")
+    assert "margin              (a plug-in: audit-margin 1.2)\n" in command("probes")
     quick = [
         "measure",
         str(BASELINE),
@@ -70,14 +77,14 @@ def test_it_works_as_installed(site: Path, tmp_path: Path) -> None:
         "margin.quantile=0.25",
         "--json",
     ]
-    card = json.loads(sharpaudit(*quick))
+    card = json.loads(command(*quick))
     assert card["probes"]["margin"]["distribution"] == "audit-margin 1.2"
     assert card["probes"]["accuracy"]["distribution"] is None
     (found,) = [m for m in card["measurements"] if m["name"] == "margin.quantile"]
     run = audit.measure(audit.Request(checkpoint=BASELINE, data="digits", probes="accuracy"))
     assert found["value"] == pytest.approx(np.quantile(run.columns["clean"]["margin"], 0.25))
     assert found["ci"]["low"] < found["value"] < found["ci"]["high"] and found["n"] == 797
-    shown = sharpaudit("show", "sharpaudit-runs/baseline-seed0")
+    shown = command("show", "sharpaudit-runs/baseline-seed0")
     assert "The probe margin is not part of sharpaudit: it came from audit-margin 1.2." in " ".join(shown.split())
 
 
@@ -99,6 +106,29 @@ def test_rules_may_be_about_what_it_measures(run: Command, site: Path, tmp_path:
     assert run("measure", BASELINE, "--data", "digits", "--probes", "margin", "--limit", "20", "-o", "run").code == 0
     assert [run(*command).code for command in commands] == [0, 0]
     assert "a plug-in measures this" in run(*commands[0]).out
+
+
+def test_its_title_and_role_travel_with_the_card(site: Path, tmp_path: Path) -> None:
+    """Measured where the plug-in is; rendered, compared, ranked and judged where it is not."""
+    path = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
+    names = ("baseline", "sam", "weight_decay")
+    files = [DEMO / f"{name}-seed0.safetensors" for name in names]
+    command = [sys.executable, "-m", "sharpaudit", "measure", *map(str, files), "--data", "digits", "--probes", "accuracy,margin"]
+    subprocess.run([*command, "--limit", "200"], cwd=tmp_path, env=path, check=True, capture_output=True)
+    runs = [sharpaudit.load(tmp_path / "sharpaudit-runs" / file.stem) for file in files]
+    assert probes.plugins() == {}
+    pair, many = sharpaudit.compare(*runs[:2]), sharpaudit.compare(*runs)
+    assert pair.pair is not None
+    row = next(row for row in pair.pair.differences if row.name == "margin.quantile")
+    assert role(row) == "safety" and row.verdict is not None
+    for text in (markdown(runs[0].card), terminal(runs[0].card), html([runs[0].card]), html([each.card for each in runs])):
+        assert "Quantile of the margins" in text
+    for compared in (pair, many):
+        for text in (comparison.markdown(compared), comparison.terminal(compared), comparison.html(compared)):
+            assert "Quantile of the margins" in " ".join(text.split())
+    assert "Quantile of the margins" in comparison.markdown(pair).partition("Safety")[2].partition("Other numbers")[0]
+    again = type(pair).model_validate_json(pair.model_dump_json())
+    assert comparison.markdown(again) == comparison.markdown(pair)
 
 
 @pytest.mark.usefixtures("installed")

@@ -98,6 +98,14 @@ def test_a_missing_interval_is_explained(pair: Comparison) -> None:
     assert "No interval for Fisher-Rao norm: too few." in terminal(changed).replace("\n", " ")
 
 
+def test_an_equivalence_says_within_what(pair: Comparison) -> None:
+    assert pair.pair
+    alike = [row.model_copy(update={"verdict": "equivalent within margin", "margin": 0.01}) for row in pair.pair.differences]
+    changed = pair.model_copy(update={"pair": pair.pair.model_copy(update={"differences": alike})})
+    for text in (markdown(changed), terminal(changed), html(changed)):
+        assert "equivalent within ±0.01" in text and "within margin" not in text
+
+
 def test_an_interval_of_draws_alone_is_marked_everywhere(pair: Comparison) -> None:
     assert pair.pair is not None
     assert "‡" not in markdown(pair)

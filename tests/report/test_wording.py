@@ -50,6 +50,14 @@ def test_value_alone_has_four_digits(value: float, words: str) -> None:
     assert wording.number(value) == words
 
 
+@given(st.floats(1e-3, 1), st.floats(1e-4, 1), st.booleans())
+def test_an_interval_that_excludes_zero_does_not_print_as_touching_it(width: float, share: float, below: bool) -> None:
+    near, far = share * width, (1 + share) * width
+    low, high = (-far, -near) if below else (near, far)
+    interval = wording.said((low + high) / 2, Interval(low=low, high=high, method="t")).interval
+    assert all(float(end.replace("−", "-").replace(",", "")) for end in interval.strip("[]").split(", ")), interval
+
+
 @given(
     st.floats(-1e12, 1e12),
     st.floats(1e-7, 10),

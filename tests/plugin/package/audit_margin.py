@@ -26,7 +26,7 @@ from sharpaudit.card.measures import Measure, Scale
 from sharpaudit.probes import Finding, Need, Workbench, measured, probe
 from sharpaudit.stats import Estimate
 
-QUANTILE = Measure("margin.quantile", "Quantile of the margins", Scale("logits"), "higher")
+QUANTILE = Measure("margin.quantile", "Quantile of the margins", Scale("logits"), "higher", "safety", ("safety", "leaderboard"))
 
 
 @dataclass(frozen=True, kw_only=True)
