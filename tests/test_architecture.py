@@ -58,7 +58,8 @@ INSIDE = {
         inference
         search
         verdict
-        neighbours normalisations suggestions
+        neighbours suggestions
+        normalisations
         styles trial
         build geometry
         chain description running stationarity

@@ -176,26 +176,58 @@ class Function(nn.Module):
         return torch.sin(x)
 
 
+class Shortcut(nn.Conv2d):
+    """A convolution whose input is added to what it gives: its weights do not show it."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """The sum."""
+        return input + super().forward(input)
+
+
+STRANGE = (
+    "quick_gelu", "squareplus", "swish2", "bent_relu", "sin", "relu then tanh", "gelu then relu", "dilated",
+    "a shortcut", "reflected edges", "another normalisation", "one activation missing", "inverted images", "response norm",
+    "BatchNorm of another epsilon", "pools that round up", "another slope", "images in another range",
+)  # fmt: skip
+"""What networks outside of the hypotheses have; those that the hypotheses hold in part may be answered rightly."""
+
+
 def strange(seed: int) -> Case:
     """A network that is none of those that are thought of: another activation, one here and one there, a dilation."""
     draw = random.Random(seed)
-    names = ["quick_gelu", "squareplus", "swish2", "bent_relu", "sin", "relu then tanh", "gelu then relu", "dilated"]
-    name = names[seed % len(names)]
+    name = STRANGE[seed % len(STRANGE)]
     size, channels, kernel = draw.choice([16, 20, 24]), draw.choice([1, 3]), draw.choice([3, 5])
-    first, second = (
-        (nn.ReLU(), nn.Tanh()) if name == "relu then tanh" else (nn.GELU(), nn.ReLU()) if name == "gelu then relu" else
-        (nn.ReLU(), nn.ReLU()) if name == "dilated" else (Function(name), Function(name))
-    )  # fmt: skip
+    usual = draw.choice([nn.ReLU, nn.Tanh, nn.GELU, nn.ELU])
+    first, second = {
+        "relu then tanh": (nn.ReLU(), nn.Tanh()),
+        "gelu then relu": (nn.GELU(), nn.ReLU()),
+        "one activation missing": (nn.Identity(), usual()),
+        "another slope": (nn.LeakyReLU(0.35), nn.LeakyReLU(0.35)),
+    }.get(name, (usual(), usual()) if STRANGE.index(name) > 4 else (Function(name), Function(name)))
+    mean, std = {
+        "another normalisation": (draw.uniform(0.2, 0.6), draw.uniform(0.15, 0.6)),
+        "inverted images": (1.0, -1.0),
+        "images in another range": (0.0, 0.1),
+    }.get(name, (0.5, 0.5))
     dilation = 2 if name == "dilated" else 1
     pad = dilation * (kernel // 2)
+    size += 2 * (name == "pools that round up")
+    pools = [nn.MaxPool2d(2, ceil_mode=name == "pools that round up") for _ in range(2)]
+    side = -(-size // 4)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        conv: nn.Conv2d = nn.Conv2d(12, 16, kernel, padding=pad, dilation=dilation)
+        if name == "reflected edges":
+            conv = nn.Conv2d(12, 16, kernel, padding=pad, padding_mode="reflect")
+        if name == "a shortcut":
+            conv = Shortcut(12, 12, kernel, padding=pad)
+        norms = {"response norm": nn.LocalResponseNorm(5, alpha=0.1), "BatchNorm of another epsilon": nn.BatchNorm2d(12, eps=0.1)}
+        between = [norms[name]] if name in norms else []
         module = nn.Sequential(
-            nn.Conv2d(channels, 12, 3, padding=1), first, nn.MaxPool2d(2),
-            nn.Conv2d(12, 16, kernel, padding=pad, dilation=dilation), second, nn.MaxPool2d(2),
-            nn.Flatten(), nn.Linear(16 * (size // 4) ** 2, 32), second, nn.Linear(32, 10),
+            nn.Conv2d(channels, 12, 3, padding=1), *between, first, pools[0], conv, second, pools[1],
+            nn.Flatten(), nn.Linear(conv.out_channels * side**2, 32), second, nn.Linear(32, 10),
         )  # fmt: skip
-        return fitted(module, f"{seed}: {name} {size}px {channels}ch k{kernel}", size, channels, seed=seed, mean=0.5, std=0.5)
+        return fitted(module, f"{seed}: {name} {size}px {channels}ch k{kernel}", size, channels, seed=seed, mean=mean, std=std)
 
 
 def fitted(

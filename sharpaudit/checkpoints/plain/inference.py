@@ -87,6 +87,8 @@ def described(
     trial = trial_on([chain], parsed.description, weights, size, images, allow_nonfinite=allow_nonfinite)
     verdict = settled(trial, chain, parsed.description, normalisations)
     source, doubts = _normalised(verdict, trial, images, size)
+    if not (verdict.accepted or doubts):
+        doubts = [f"{verdict.told}: confirm the normalisation with --mean and --std"]
     defaults = prepared_for(size, verdict.best.normalisation, source)
     return Inferred(resolve(parsed.description, chain, weights, defaults), "--arch", doubts=doubts)
 
@@ -194,7 +196,13 @@ def _normalised(verdict: Verdict, trial: Trial, images: LabelledImages, size: Si
     """Where mean and standard deviation come from, and what is open about them."""
     best, doubts = verdict.best.normalisation, []
     others = dict.fromkeys(h.normalisation for h in verdict.rivals if h.normalisation != best)
-    if others:
+    if best.name == OWN:  # of which more is said below
+        others = {other: None for other in others if other.usual}
+    if not best.usual:
+        doubts.append(
+            f"--mean {as_flag(best.mean)} --std {as_flag(best.std)} fit better than every usual normalisation: pass the trainer's"
+        )
+    elif others:
         flags = " or ".join(f"--mean {as_flag(n.mean)} --std {as_flag(n.std)} ({n.name})" for n in others)
         doubts.append(
             f"normalisation taken: {best.name}; the images do not tell it from {flags}, with which up to "

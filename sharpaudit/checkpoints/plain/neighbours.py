@@ -9,6 +9,7 @@ from itertools import islice, pairwise
 from sharpaudit.checkpoints.plain.chain import Chain
 from sharpaudit.checkpoints.plain.description import Activation, Conv, Description, GlobalPool, Layer, Linear, Norm, Pool
 from sharpaudit.checkpoints.plain.geometry import geometries
+from sharpaudit.checkpoints.plain.normalisations import moved
 from sharpaudit.checkpoints.plain.styles import ORDERS, Order, Style, assembled, canonical, orders
 from sharpaudit.checkpoints.plain.trial import Hypothesis, Normalisation
 
@@ -41,7 +42,8 @@ def around(hypothesis: Hypothesis, normalisations: Sequence[Normalisation]) -> l
     found += [_reordered(layers, order) for order in orders(hypothesis.chain)]
     found += [_regrouped(layers, groups) for groups in (1, 2, 4, 8, 16, 32)]
     networks = [replace(hypothesis, description=canonical(Description(tuple(changed)))) for changed in found]
-    shown = [replace(hypothesis, normalisation=normalisation) for normalisation in normalisations]
+    unusual = moved(hypothesis.normalisation) if len(normalisations) > 1 else []  # else it is known
+    shown = [replace(hypothesis, normalisation=normalisation) for normalisation in (*normalisations, *unusual)]
     return [other for other in dict.fromkeys([*networks, *shown]) if other != hypothesis]
 
 
@@ -97,12 +99,12 @@ def odd(hypothesis: Hypothesis) -> bool:
     silent = any(not any(isinstance(layer, Activation) for layer in part) for part in between)
     adaptive = any(isinstance(layer, GlobalPool) and layer.size > 1 for layer in layers)
     mixed = len({layer for layer in layers if isinstance(layer, Activation)}) > 1
-    return silent or adaptive or mixed
+    return silent or adaptive or mixed or not hypothesis.normalisation.usual
 
 
 def rare(hypothesis: Hypothesis) -> bool:
-    """Whether its activations are seldom used."""
-    return _rarity(hypothesis) == 2
+    """Whether its activations, or the numbers of its normalisation, are seldom used."""
+    return _rarity(hypothesis) == 2 or not hypothesis.normalisation.usual
 
 
 def _flipped(layer: Layer) -> Layer:

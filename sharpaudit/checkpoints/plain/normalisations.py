@@ -18,11 +18,14 @@ KNOWN = {
     ),
     3: (
         Normalisation("that of CIFAR-10", (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)),
+        Normalisation("that of CIFAR-10, by images", (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.201)),
         Normalisation("that of ImageNet", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     ),
 }
 """Usual ones, tried where they are near the statistics of the images."""
 NEAR = 0.05
+STEP, SHIFT = 1.25, 0.1
+"""From a normalisation to others: a factor of the standard deviation, and what is added to the mean."""
 ALIKE = 0.01
 """Normalisations that are nearer to each other than this are not told apart."""
 OWN = "that of these images"
@@ -43,6 +46,16 @@ def candidates(size: tuple[int, int, int], images: LabelledImages | None) -> lis
     found.append(Normalisation("mean 0.5, std 0.5", (0.5,) * channels, (0.5,) * channels))
     found.append(Normalisation("pixels 0 to 255", (0.0,) * channels, (1 / 255,) * channels))
     return found
+
+
+def moved(normalisation: Normalisation) -> list[Normalisation]:
+    """Normalisations a step away, which somebody may have measured on other images."""
+    steps = {"less contrast": (0.0, STEP), "more contrast": (0.0, 1 / STEP), "darker": (SHIFT, 1.0), "brighter": (-SHIFT, 1.0)}
+    mean, std = normalisation.mean, normalisation.std
+    return [
+        Normalisation(name, tuple(m + shift for m in mean), tuple(s * factor for s in std), usual=False)
+        for name, (shift, factor) in steps.items()
+    ]
 
 
 def measured(pixels: Tensor) -> Normalisation:

@@ -18,6 +18,7 @@ from sharpaudit.checkpoints.plain.chain import Chain
 from sharpaudit.checkpoints.plain.description import Description
 from sharpaudit.checkpoints.plain.geometry import Geometry, geometries
 from sharpaudit.checkpoints.plain.neighbours import COMMON, MAX_GEOMETRIES, STANDING_IN, around, odd, other_geometries
+from sharpaudit.checkpoints.plain.normalisations import moved
 from sharpaudit.checkpoints.plain.styles import Style, assembled, orders, styles
 from sharpaudit.checkpoints.plain.trial import Hypothesis, Normalisation, Score, Trial
 from sharpaudit.checkpoints.plain.verdict import Race, Verdict, beaten, guessing
@@ -97,7 +98,8 @@ def settled(trial: Trial, chain: Chain, description: Description, normalisations
     race = Race(trial)
     every = [Hypothesis(chain, description, normalisation) for normalisation in normalisations]
     ranked = race.best(every, CLIMB)
-    return race.verdict(ranked[0] if ranked else every[0], every)
+    best = ranked[0] if ranked else every[0]
+    return race.verdict(best, [*every, *(Hypothesis(chain, description, other) for other in moved(best.normalisation))])
 
 
 def _screened(

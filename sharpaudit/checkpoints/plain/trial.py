@@ -51,6 +51,8 @@ class Normalisation:
     name: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    usual: bool = True
+    """Whether somebody may have chosen just these numbers."""
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,8 @@ class Race:
         def unlikely(h: Hypothesis) -> bool:
             return h in weighed and weighed[h].nats + strangeness(h) > weighed[taken].nats + strangeness(taken) + ODDS
 
-        rivals = within(CLEAR, [h for h in usual if h != taken])
+        near = [h for h in left if h.description == taken.description and not h.normalisation.usual]  # never taken, but said
+        rivals = within(CLEAR, [h for h in (*usual, *near) if h != taken])
         close = within(LIKELY, [h for h in rivals if not rare(h) and not unlikely(h)])
         return self._closed(taken, rivals, close, scores, weighed[taken].unrest)
 
