@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,8 @@ from torch import nn
 
 from sharpaudit.card import Preprocessing
 from sharpaudit.checkpoints import LoadedModel, load
-from sharpaudit.curvature.gauss_newton.ggn_trace import with_formula
+from sharpaudit.curvature.gauss_newton.gram import Plan
+from sharpaudit.curvature.gauss_newton.layers import with_formula
 from sharpaudit.curvature.linearity import piecewise_linear
 from sharpaudit.data import ClassOrder, ImageSet, class_order, open_images, read_class_map, to_input
 from sharpaudit.data.corrupted import CorruptedSet
@@ -66,16 +68,17 @@ class Prepared:
     @cached_property
     def workload(self) -> Workload:
         """What the costs of the steps depend on."""
+        probe_set = min(self.settings.probe_examples, len((self.train or self.test).labels))
         return Workload(
             test=len(self.test.labels),
             train=0 if self.train is None else len(self.train.labels),
-            probe_set=min(self.settings.probe_examples, len((self.train or self.test).labels)),
+            probe_set=probe_set,
             classes=self.model.subject.num_classes,
             parameters=self.model.subject.num_parameters,
-            **self._structure(),
+            **self._structure(probe_set),
         )
 
-    def _structure(self) -> dict[str, bool]:
+    def _structure(self, probe_set: int) -> dict[str, Any]:
         """What the network's structure spares; nothing where no probe asks, or the curvature probes will refuse it."""
         if not any(Need.OBJECTIVE in step.probe.needs for step in self.steps):
             return {}
@@ -85,7 +88,11 @@ class Prepared:
         except (SharpauditError, NotApplicable):
             return {}
         formulas_only = len(with_formula(objective)) == len(objective.theta)
-        return {"piecewise_linear": piecewise_linear(objective), "formulas_only": formulas_only}
+        return {
+            "piecewise_linear": piecewise_linear(objective),
+            "formulas_only": formulas_only,
+            "whole_ggn": Plan(objective, examples=probe_set).products,
+        }
 
 
 def prepare(request: Request, on_progress: Progress = lambda doing, fraction: None) -> Prepared:

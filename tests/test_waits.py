@@ -43,9 +43,9 @@ BUDGET: dict[str, Budget] = {
     "curvature/fisher_rao.py _norm": a_network(2),
     "curvature/perturbations/first_order.py first_order": a_network(1),
     "curvature/gauss_newton/ggn_trace.py ggn_trace": a_network(1),
-    "curvature/gauss_newton/ggn_trace.py with_formula": a_network(1),
-    "curvature/gauss_newton/gram.py Factor.eigenvalues": a_network(1),
-    "curvature/gauss_newton/gram.py Factor.damped_norms": a_network(2),
+    "curvature/gauss_newton/layers.py with_formula": a_network(2),
+    "curvature/gauss_newton/matrix.py GaussNewton.eigenvalues": a_network(1),
+    "curvature/gauss_newton/matrix.py GaussNewton.damped_norms": a_network(2),
     "curvature/perturbations/pac_bayes.py noise_tolerance": a_network(2 * (1 + 4 + 2)),  # a step of bisection, in both forms
     "curvature/perturbations/perturbation.py paper_protocol": a_network(1),
     "curvature/perturbations/perturbation.py random_sharpness": a_network(1),

@@ -75,6 +75,8 @@ class Workload:
     """Whether all gradients' norms follow from the layers' inputs and outputs; without, some must be formed for every example."""
     piecewise_linear: bool = False
     """In every single weight, which makes the Hessian's trace that of the Gauss-Newton matrix."""
+    whole_ggn: float = float("inf")
+    """Gauss-Newton products that take as long as all of the matrix."""
 
 
 @dataclass(frozen=True)

@@ -29,13 +29,16 @@ Sources
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import isfinite
 from typing import Literal
 
 from sharpaudit.card import Interval, Measured, Skipped
 from sharpaudit.curvature.gauss_newton import takeuchi
-from sharpaudit.curvature.gauss_newton.gram import BACKWARD
+from sharpaudit.curvature.gauss_newton.explicit import BACKWARD
+from sharpaudit.curvature.gauss_newton.gram import Plan
 from sharpaudit.curvature.gauss_newton.interpolation import JITTER, affordable, interpolation
 from sharpaudit.curvature.gauss_newton.soft_rank import WEIGHT_DECAY
 from sharpaudit.curvature.krylov.spectrum import Sum
@@ -44,12 +47,13 @@ from sharpaudit.curvature.objective import Objective
 from sharpaudit.errors import UsageError
 from sharpaudit.probes import Finding, Need, Passes, Workbench, Workload, measured, probe
 from sharpaudit.stats import Estimate, Resamples, bootstrap, first_mean
-from sharpaudit.workbench.sums import ALL_KNOWN, soft_rank_of
+from sharpaudit.workbench.sums import ALL_KNOWN, gauss_newton_of, soft_rank_of
 
 INTERPOLATES = 0.999
 """Training accuracy from which a network counts as fitting the training data."""
 
 WORDS = {
+    "auto": "exact, dense linear algebra",
     "exact": "exact, dense linear algebra",
     "diagonal": "diagonal of G alone",
     "last_layer": "exact for the last layer alone",
@@ -88,24 +92,26 @@ class InformationOptions:
 
 
 def cost(workload: Workload, options: InformationOptions) -> Passes:
-    """At most, and less where the spectrum probe has run: two quadratures, or a row for each example and class, and IIC's rows.
+    """At most, and less where the spectrum probe has run: all of G or two quadratures, and the rows of the diagonal and of IIC.
 
     A row costs as much as `BACKWARD` forward passes.
     """
     products = options.soft_rank_starts * options.soft_rank_steps
+    whole = workload.whole_ggn
+    of_tic = {"auto": 0 if whole <= products else products, "quadrature": products, "exact": whole if isfinite(whole) else 0}
     by_rows = BACKWARD // 2 * workload.classes
-    by_products = options.method in ("auto", "quadrature")
-    rows = min(options.iic_examples, workload.probe_set) * by_rows
+    rows = workload.probe_set if options.method == "diagonal" else 0
+    rows += min(options.iic_examples, workload.probe_set)
     return Passes(
         forward=5 * workload.probe_set,
-        backward=workload.probe_set * (2 + options.soft_rank_starts + (0 if by_products else by_rows)) + rows,
-        ggn=workload.probe_set * products * (2 if by_products else 1),
+        backward=workload.probe_set * (2 + options.soft_rank_starts) + rows * by_rows,
+        ggn=round(workload.probe_set * (min(products, whole) + of_tic.get(options.method, 0))),
     )
 
 
 @probe(
     needs={Need.OBJECTIVE, Need.TRAIN, Need.RESAMPLES},
-    version=1,
+    version=2,
     cost=cost,
 )
 def information(bench: Workbench, options: InformationOptions) -> Iterator[Finding]:
@@ -126,10 +132,14 @@ def information(bench: Workbench, options: InformationOptions) -> Iterator[Findi
 def _takeuchi(
     bench: Workbench, objective: Objective, options: InformationOptions, n: int, resamples: Resamples
 ) -> Measured | Skipped:
-    products = options.soft_rank_starts * options.soft_rank_steps
-    method = takeuchi.chosen(objective, products) if options.method == "auto" else options.method
     progress = bench.progress(0.0, 0.4)
-    if method == "quadrature":
+    whole = None
+    if options.method in ("auto", "exact"):
+        products = options.soft_rank_starts * options.soft_rank_steps if options.method == "auto" else sys.maxsize
+        whole = gauss_newton_of(bench, products, progress)
+    if options.method == "exact" and whole is None:
+        return Skipped(name="estimate.tic", reason="the Gauss–Newton matrix of this network and probe set takes too much memory")
+    if options.method == "quadrature" or (options.method == "auto" and whole is None):
         found = takeuchi.quadrature(
             objective,
             options.damping,
@@ -141,16 +151,18 @@ def _takeuchi(
         )
         words = f"{options.soft_rank_starts} random combinations of gradients; interval over them and bracket of the steps"
         return _gap("estimate.tic", found, f"tr(C(G+dI)⁻¹)/N by Lanczos quadrature, {words}", objective, options, n)
-    head = last_linear(objective.module, objective.inputs[:1]) if method == "last_layer" else None
-    if method == "last_layer" and head is None:
-        return Skipped(name="estimate.tic", reason="the network does not end in a linear layer")
-    norms = takeuchi.norms(objective, options.damping, method, head, progress)
+    if options.method == "last_layer":
+        head = last_linear(objective.module, objective.inputs[:1])
+        if head is None:
+            return Skipped(name="estimate.tic", reason="the network does not end in a linear layer")
+        whole = Plan(objective, objective.leaves(head.parameters())).run(progress)
+    norms = whole.damped_norms(options.damping) if whole else takeuchi.diagonal_norms(objective, options.damping, progress)
     estimate = bootstrap(norms / n, first_mean, resamples)
     return measured(
         "estimate.tic",
         estimate,
         objective.num_examples,
-        f"tr(C(G+dI)⁻¹)/N, {WORDS[method]}; interval over images with G held fixed",
+        f"tr(C(G+dI)⁻¹)/N, {WORDS[options.method]}; interval over images with G held fixed",
         {"damping": options.damping, "train_examples": n},
     )
 

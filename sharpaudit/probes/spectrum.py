@@ -47,8 +47,9 @@ import numpy as np
 
 from sharpaudit.card import Measured, Scalar, Skipped, Table
 from sharpaudit.curvature.estimates import Eigenvalue, Sampled
-from sharpaudit.curvature.gauss_newton.ggn_trace import DRAWS, TRIED, GgnTrace, forwards, ggn_trace
-from sharpaudit.curvature.gauss_newton.gram import BACKWARD
+from sharpaudit.curvature.gauss_newton.explicit import BACKWARD
+from sharpaudit.curvature.gauss_newton.ggn_trace import DRAWS, GgnTrace, forwards, ggn_trace
+from sharpaudit.curvature.gauss_newton.layers import DIRECTIONS, TRIED
 from sharpaudit.curvature.gauss_newton.soft_rank import WEIGHT_DECAY
 from sharpaudit.curvature.krylov.hessian import HessianSpectrum, bins, hessian_spectrum, negative_mass
 from sharpaudit.curvature.krylov.lanczos import Outliers, shortfall
@@ -115,20 +116,20 @@ def cost(workload: Workload, options: SpectrumOptions) -> Passes:
     formulas_only = workload.formulas_only
     by_class = forwards(workload.classes, formulas_only=formulas_only) <= PRODUCT * options.trace_probes
     rows = (workload.classes if by_class else DRAWS) * (1 if formulas_only else 1 + BACKWARD // 2)
-    tried = min(TRIED, workload.probe_set) * min(DRAWS, workload.classes) * (1 + BACKWARD // 2)
+    tried = min(TRIED, workload.probe_set) * min(DIRECTIONS, workload.classes) * (1 + BACKWARD // 2)
     draws = 0 if workload.piecewise_linear else options.trace_probes
     hessian = PRODUCTS + min(40, options.max_iterations) + options.density_starts * options.density_steps + draws
     return Passes(
         forward=3 * workload.probe_set,
         backward=workload.probe_set * (1 + AROUND + rows) + tried,
         hvp=workload.probe_set * hessian,
-        ggn=workload.probe_set * options.soft_rank_starts * options.soft_rank_steps,
+        ggn=round(workload.probe_set * min(options.soft_rank_starts * options.soft_rank_steps, workload.whole_ggn)),
     )
 
 
 @probe(
     needs={Need.OBJECTIVE, Need.RESAMPLES},
-    version=7,
+    version=8,
     cost=cost,
 )
 def spectrum(bench: Workbench, options: SpectrumOptions) -> Iterator[Finding]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from sharpaudit.card import Interval, Measured
+from sharpaudit.curvature.gauss_newton.gram import Plan
+from sharpaudit.curvature.gauss_newton.matrix import GaussNewton
 from sharpaudit.curvature.gauss_newton.soft_rank import SoftRank, ggn_soft_rank
 from sharpaudit.curvature.krylov.spectrum import Sum
 from sharpaudit.metrics.measured import measured
@@ -13,6 +15,12 @@ from sharpaudit.stats import Estimate
 from sharpaudit.workbench import Workbench
 
 ALL_KNOWN = "all eigenvalues on this probe set are known; no interval over images"
+
+
+def gauss_newton_of(bench: Workbench, products: int, on_progress: Callable[[float], None]) -> GaussNewton | None:
+    """All of G, if that costs less than `products` products with it; computed once for all probes."""
+    plan = bench.once("plan of G", lambda: Plan(bench.objective))
+    return bench.once("all of G", lambda: plan.run(on_progress)) if plan.products <= products else None
 
 
 def soft_rank_of(
@@ -24,6 +32,7 @@ def soft_rank_of(
         lambda: ggn_soft_rank(
             bench.objective,
             damping,
+            whole=gauss_newton_of(bench, starts * max_steps, on_progress),
             starts=starts,
             max_steps=max_steps,
             tolerance=tolerance,

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from sharpaudit.card import Failed
 from sharpaudit.curvature.fisher_rao import fisher_rao
 from sharpaudit.curvature.gauss_newton.ggn_trace import ggn_trace
-from sharpaudit.curvature.gauss_newton.gram import Factor
+from sharpaudit.curvature.gauss_newton.gram import Plan
 from sharpaudit.curvature.gauss_newton.soft_rank import WEIGHT_DECAY, damped_log, ggn_soft_rank, soft_rank
-from sharpaudit.curvature.gauss_newton.takeuchi import norms
+from sharpaudit.curvature.gauss_newton.takeuchi import diagonal_norms
 from sharpaudit.curvature.krylov.hessian import SMALL, hessian_spectrum, negative_mass
 from sharpaudit.curvature.krylov.lanczos import Krylov
 from sharpaudit.curvature.krylov.quadrature import Function
@@ -118,9 +118,11 @@ def test_every_exact_number(number: int, trainable_only: bool) -> None:
     assert negative_mass(found.density).sampled.value == pytest.approx(share, abs=TOLERANCE)
 
     of_ggn = torch.linalg.eigvalsh(true.ggn).clamp_min(0).numpy()
-    rank = ggn_soft_rank(o, DAMPING, starts=10, max_steps=1000, tolerance=0.01, seed=0)
-    assert rank.rank.sampled.value == pytest.approx((of_ggn / (of_ggn + DAMPING)).sum(), rel=TOLERANCE)
-    assert rank.logdet.sampled.value == pytest.approx(np.log(of_ggn + DAMPING).sum(), rel=TOLERANCE)
+    whole = Plan(o).run()
+    for given in (whole, None):
+        rank = ggn_soft_rank(o, DAMPING, whole=given, starts=10, max_steps=1000, tolerance=0.01, seed=0)
+        assert rank.rank.sampled.value == pytest.approx((of_ggn / (of_ggn + DAMPING)).sum(), rel=TOLERANCE)
+        assert rank.logdet.sampled.value == pytest.approx(np.log(of_ggn + DAMPING).sum(), rel=TOLERANCE)
 
     p = true.case.module(true.case.inputs).detach().softmax(1)
     residual = p - nn.functional.one_hot(true.case.labels, o.num_classes)
@@ -129,8 +131,8 @@ def test_every_exact_number(number: int, trainable_only: bool) -> None:
     assert fisher_rao(o).value == pytest.approx((gradients @ o.parameters).square().mean().sqrt().item(), rel=TOLERANCE)
     damped = true.ggn + DAMPING * torch.eye(len(true.ggn)).double()
     exact = (gradients * torch.linalg.solve(damped, gradients.T).T).sum(1).numpy()
-    np.testing.assert_allclose(norms(o, DAMPING, "exact"), exact, rtol=TOLERANCE)
-    np.testing.assert_allclose(norms(o, DAMPING, "diagonal"), (gradients**2 / damped.diagonal()).sum(1).numpy(), rtol=TOLERANCE)
+    np.testing.assert_allclose(whole.damped_norms(DAMPING), exact, rtol=TOLERANCE)
+    np.testing.assert_allclose(diagonal_norms(o, DAMPING), (gradients**2 / damped.diagonal()).sum(1).numpy(), rtol=TOLERANCE)
 
 
 GEOMETRY = [
@@ -178,8 +180,8 @@ def larger(number: int) -> tuple[str, Matrix, Tensor]:
         o = Objective(*c, batch_size=32)
         if SMALL < o.num_parameters <= 700:
             hessian = torch.stack([o.hvp(e) for e in torch.eye(o.num_parameters).double()])
-            rows = Factor.of(o).rows
-            return name, Matrix((hessian + hessian.T) / 2, o.inputs), rows.T @ rows
+            ggn = torch.stack([o.ggn_product(e) for e in torch.eye(o.num_parameters).double()])
+            return name, Matrix((hessian + hessian.T) / 2, o.inputs), (ggn + ggn.T) / 2
 
 
 @pytest.mark.slow

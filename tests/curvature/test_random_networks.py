@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.stats import wasserstein_distance
 from torch import nn
 
+from sharpaudit.curvature.gauss_newton.gram import Plan
 from sharpaudit.curvature.gauss_newton.soft_rank import ggn_soft_rank
 from sharpaudit.curvature.krylov.hessian import SMALL, HessianSpectrum, hessian_spectrum, negative_mass
 from sharpaudit.curvature.krylov.spectrum import Spectrum
@@ -142,7 +143,8 @@ def test_the_whole_spectrum(kind: str, seed: int, dtype: torch.dtype, tolerance:
 @each_precision
 def test_soft_rank(kind: str, seed: int, dtype: torch.dtype, tolerance: float) -> None:
     exact = truth(kind, seed).ggn.clip(min=0)
-    found = ggn_soft_rank(objective(kind, seed, dtype), DAMPING, starts=10, max_steps=80, tolerance=0.01, seed=0)
+    o = objective(kind, seed, dtype)
+    found = ggn_soft_rank(o, DAMPING, whole=Plan(o).run(), starts=10, max_steps=80, tolerance=0.01, seed=0)
     assert found.rank.sampled.value == pytest.approx((exact / (exact + DAMPING)).sum(), rel=tolerance)
     assert found.logdet.sampled.value == pytest.approx(np.log(exact + DAMPING).sum(), rel=tolerance)
 

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from sharpaudit.curvature.estimates import Sampled
 from sharpaudit.curvature.fisher_rao import fisher_rao
+from sharpaudit.curvature.gauss_newton.explicit import jacobians
 from sharpaudit.curvature.gauss_newton.ggn_trace import ggn_trace
-from sharpaudit.curvature.gauss_newton.gram import Factor
+from sharpaudit.curvature.gauss_newton.gram import Plan
+from sharpaudit.curvature.gauss_newton.matrix import GaussNewton
 from sharpaudit.curvature.objective import Objective
 from sharpaudit.curvature.perturbations.average_case import average_case
 from sharpaudit.curvature.perturbations.ball import Ball
@@ -117,9 +119,25 @@ def trace_examples(name: str) -> Floats:
 
 
 @cache
-def factor(name: str) -> Factor:
-    """Of 64 digits: 640 eigenvalues that are not 0, of 6,090."""
-    return Factor.of(objective(name, slice(0, 1024, 16)))
+def few(name: str) -> Objective:
+    """On 64 digits: 576 eigenvalues of G that are not 0, of 6,090."""
+    return objective(name, slice(0, 1024, 16))
+
+
+@cache
+def whole(name: str) -> GaussNewton:
+    """All of its G."""
+    return Plan(few(name)).run()
+
+
+def rows(name: str) -> tuple[Floats, Floats]:
+    """R (n·classes, P) with G = RᵀR, and each example's gradient (n, P)."""
+    o = few(name)
+    jacobian = torch.stack(list(jacobians(o))).double()
+    p = o.logits().double().softmax(1)
+    centred = jacobian - torch.einsum("ik,ikp->ip", p, jacobian)[:, None]
+    gradients = -centred[range(len(p)), o.labels]
+    return ((p / len(p)).sqrt()[:, :, None] * centred).flatten(0, 1).numpy(), gradients.numpy()
 
 
 def random_draws(name: str, pairs: int = 300) -> tuple[Floats, Floats]:

@@ -106,7 +106,7 @@ def flatness() -> Iterator[Row]:
         yield from mean_of(f"relative trace normalised, {name}", relative_trace(scaled, p, weight), sizes=(512,))
         yield from mean_of(f"Fisher–Rao, squared, {name}", populations.fisher_squares(name), sizes=(512,))
         yield from mean_of(f"exact trace, {name}", populations.trace_examples(name), sizes=(512,))
-        yield from mean_of(f"exact TIC, {name}", populations.factor(name).damped_norms(5e-4), sizes=(512,))
+        yield from mean_of(f"exact TIC, {name}", populations.whole(name).damped_norms(5e-4), sizes=(512,))
 
 
 def largest_eigenvalue() -> Iterator[Row]:
@@ -280,8 +280,8 @@ def mass(measure: str, values: Floats, size: int, known: int, starts: int, runs:
 
 def sums() -> Iterator[Row]:
     for name in populations.NETWORKS:
-        f = populations.factor(name)
-        values, size = f.eigenvalues[f.eigenvalues > 1e-12], f.rows.shape[1]
+        values = populations.whole(name).eigenvalues
+        values, size = values[values > 1e-12], len(values)
         for starts in (4, 10):
             yield spectral(f"Frobenius, squared, {name}", values, np.square, size, 6, starts)
             yield spectral(f"soft rank, {name}", values, soft_rank(5e-4), size, 0, starts)
@@ -293,11 +293,10 @@ def sums() -> Iterator[Row]:
 def takeuchi() -> Iterator[Row]:
     """Quadratic forms of random signs in the matrix g_iᵀ(G + dI)⁻¹g_j / n."""
     for name in populations.NETWORKS:
-        f = populations.factor(name)
-        g, r = f.gradients.numpy(), f.rows.numpy()
+        r, g = populations.rows(name)
         inner = r @ r.T + 5e-4 * np.eye(len(r))
         kernel = (g @ g.T - (g @ r.T) @ np.linalg.solve(inner, r @ g.T)) / 5e-4 / len(g)
-        assert kernel.trace() == pytest.approx(f.damped_norms(5e-4).mean(), rel=1e-6)
+        assert kernel.trace() == pytest.approx(populations.whole(name).damped_norms(5e-4).mean(), rel=1e-6)
         signs = np.random.default_rng(0).choice([-1.0, 1.0], (4000, len(g)))
         for starts in (4, 10):
             yield of_draws(f"sampled TIC, {name}", np.einsum("ti,ij,tj->t", signs, kernel, signs), starts)

@@ -1,156 +1,264 @@
-"""What are all eigenvalues of the Gauss-Newton matrix, exactly, and its inverse on every example's gradient?
+"""How is all of the Gauss-Newton matrix computed, and what does it cost?
 
-    G = RᵀR,   R_ik = √(p_ik/n) (J_ik − Σ_j p_ij J_ij),   one row for each example i and class k,
+With G = RᵀR for the rows R of `matrix`, R itself is never held. G is a sum over batches of examples, with all their rows. The
+Gram matrix RRᵀ is a sum over parameters: they come in groups whose rows fit a bound, and a backward pass goes no deeper than its
+group. A weight whose layer has few output positions adds ⟨ΔᵢᵀΔₖ, XᵢᵀXₖ⟩ for its outputs' gradients Δ and inputs X, and its rows
+are not formed at all.
 
-so the nonzero eigenvalues of G (P × P) are those of RRᵀ (nC × nC). The rows need one backward pass for each; then everything is
-dense linear algebra of the smaller of the two orders, in float64, without sampling and without steps that could be too few. That
-is cheaper than quadrature for small networks and for few examples, and `cheaper` says when.
+Products of rows are in the objective's floating type, sums of them in float64.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import repeat
+from functools import cached_property
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.autograd import grad
-from torch.nn import functional
 
+from sharpaudit.curvature.gauss_newton.explicit import BACKWARD, pulled_back
+from sharpaudit.curvature.gauss_newton.layers import Product, seen, with_formula
+from sharpaudit.curvature.gauss_newton.matrix import LEAST, GaussNewton, coordinates, directions
 from sharpaudit.curvature.objective import Objective
-from sharpaudit.device import GRAPH_BYTES, Work, is_out_of_memory
+from sharpaudit.device import GRAPH_BYTES, Work
 
-Floats = NDArray[np.float64]
+Progress = Callable[[float], None]
 
-BACKWARD = 16
-"""Forward passes in a big batch that take as long as one row: measured on a ResNet-20, one example at a time on one core."""
+CHUNK = 16
+"""Examples whose rows are formed at a time."""
+
+BLOCK = 1024
+"""Rows that are multiplied with all others at a time."""
 
 EIGENVALUES = 3
 """Cubes of the order that a decomposition costs, in multiplications of a matrix product: measured at order 2,000."""
 
+ELEMENTWISE = 16
+"""Multiplications of a matrix product that take as long as one number on its way through memory."""
 
-def cheaper(objective: Objective, products: int) -> bool:
-    """Whether all rows and their decomposition cost less than `products` Gauss-Newton products, and fit the memory bound.
-
-    Counted in multiplications (float64 ones twice), not timed, so that equal audits choose equally.
-    """
-    rows, columns = objective.num_examples * objective.num_classes, objective.num_parameters
-    if 8 * rows * columns > GRAPH_BYTES:
-        return False
-    with Work() as work, torch.no_grad():
-        objective.forward(objective.inputs[:1])
-    forward: float = work.operations / 2
-    order = min(rows, columns)
-    dense = 2 * (rows * columns * order + EIGENVALUES * order**3)
-    return BACKWARD * rows * forward + dense <= 6 * products * objective.num_examples * forward
-
-
-def jacobians(objective: Objective, parameters: Sequence[Tensor] | None = None) -> Iterator[Tensor]:
-    """J_i (classes, P) of one example after the other; of some of `objective.theta` only, if given."""
-    onehots = torch.eye(objective.num_classes, dtype=objective.dtype, device=objective.inputs.device)
-    return pulled_back(objective, repeat(onehots, objective.num_examples), parameters)
-
-
-def pulled_back(objective: Objective, weights: Iterable[Tensor], parameters: Sequence[Tensor] | None = None) -> Iterator[Tensor]:
-    """W_i J_i (k, P) of one example after the other, for the `weights` W_i (k, classes) of each."""
-    theta = list(objective.theta if parameters is None else parameters)
-    for image, w in zip(torch.split(objective.inputs, 1), weights, strict=True):
-        with torch.enable_grad():
-            logits = objective.forward(image, fold=False)[0]
-        parts = [
-            w.new_zeros(len(w), t.numel()) if part is None else part.reshape(len(w), t.numel())
-            for part, t in zip(_pulled(logits, theta, w.to(logits)), theta, strict=True)
-        ]
-        objective.passes["backward"] += len(w)
-        yield torch.cat(parts, dim=1)
-
-
-def _pulled(logits: Tensor, theta: Sequence[Tensor], weights: Tensor) -> Sequence[Tensor | None]:
-    """The derivatives of weighted `logits` in each of `theta`, stacked; one after the other where operations cannot be batched.
-
-    None where the logits do not depend on it.
-    """
-    try:
-        found: Sequence[Tensor | None] = grad(
-            [logits], theta, [weights], retain_graph=True, is_grads_batched=True, allow_unused=True
-        )
-    except RuntimeError as error:
-        if is_out_of_memory(error):
-            raise
-        rows = [grad([logits], theta, [w], retain_graph=True, allow_unused=True) for w in weights]
-        found = [None if column[0] is None else torch.stack(column) for column in zip(*rows, strict=True)]
-    return found
+COPIES = 3
+"""Matrices of the order that exist at once: the matrix, what is decomposed, and its workspace."""
 
 
 @dataclass(frozen=True)
-class Factor:
-    """G = RᵀR, with the gradient of each example's loss; both in float64."""
+class _Part:
+    """Some entries of one parameter."""
 
-    rows: Tensor
-    """R (n·classes, P)."""
-    gradients: Tensor
-    """∇ℓᵢ = Jᵢᵀ(pᵢ − e_y) (n, P)."""
-
-    @classmethod
-    def of(
-        cls,
-        objective: Objective,
-        parameters: Sequence[Tensor] | None = None,
-        on_progress: Callable[[float], None] = lambda fraction: None,
-    ) -> Factor:
-        """The factor of G, or of its block of some of `objective.theta`."""
-        rows, gradients = [], []
-        n = objective.num_examples
-        probabilities = objective.logits().double().softmax(1)
-        onehots = functional.one_hot(objective.labels, objective.num_classes).double()
-        for i, jacobian in enumerate(jacobians(objective, parameters)):
-            p, jacobian = probabilities[i], jacobian.double()
-            rows.append((p / n).sqrt()[:, None] * (jacobian - p @ jacobian))
-            gradients.append((p - onehots[i]) @ jacobian)
-            on_progress((i + 1) / n)
-        return cls(torch.cat(rows), torch.stack(gradients))
+    place: int
+    entries: slice
 
     @property
-    def eigenvalues(self) -> Floats:
-        """All P eigenvalues of G, ascending; those beyond its rank are zero."""
-        columns = self.rows.shape[1]
-        values = np.zeros(columns)
-        gram = self._gram
-        values[columns - len(gram) :] = torch.linalg.eigvalsh(gram).clamp_min(0).cpu().numpy()
-        return values
+    def width(self) -> int:
+        """How many there are."""
+        return int(self.entries.stop - self.entries.start)
 
-    def damped_norms(self, damping: float) -> Floats:
-        """gᵢᵀ(G + dI)⁻¹gᵢ of each example's gradient (n,)."""
-        order, g = min(self.rows.shape), self.gradients
-        damped = self._gram + damping * torch.eye(order, dtype=self.rows.dtype, device=self.rows.device)
-        factor = torch.linalg.cholesky(damped)
-        if order == self.rows.shape[1]:
-            norms = torch.linalg.solve_triangular(factor, g.T, upper=False).square().sum(0)
-        else:  # (G + dI)⁻¹ = (I − Rᵀ(RRᵀ + dI)⁻¹R)/d (Woodbury)
-            inner = torch.linalg.solve_triangular(factor, self.rows @ g.T, upper=False).square().sum(0)
-            norms = (g.square().sum(1) - inner) / damping
-        result: Floats = norms.cpu().numpy()
-        return result
+
+_Compute = Callable[[slice, Tensor, Sequence[_Part]], list[Tensor]]
+_Add = Callable[[Tensor, Sequence[Tensor]], None]
+
+
+class Plan:
+    """How all of G, or of its block of some `parameters`, is computed; made without computing it.
+
+    Args:
+        objective: whose G.
+        parameters: some of `objective.theta`; all, if not given.
+        examples: how many there are to be, if the plan is only to be asked for its cost.
+    """
+
+    def __init__(self, objective: Objective, parameters: Sequence[Tensor] | None = None, examples: int | None = None) -> None:
+        chosen = {id(t) for t in (objective.theta if parameters is None else parameters)}
+        self._objective = objective
+        self._places = [place for place, t in enumerate(objective.theta) if id(t) in chosen]
+        self._num_parameters = sum(objective.theta[place].numel() for place in self._places)
+        self._examples = examples or objective.num_examples
+        self._rows = self._examples * (objective.num_classes - 1)
+        self._by_gram = self._rows < self._num_parameters
+        self._order = min(self._rows, self._num_parameters)
+        self._row_bytes = min(GRAPH_BYTES, objective.held.graph_bytes) // 2
+        self._layered = with_formula(objective) & {*self._places}
+        passed = seen(objective.variant(slice(1)), objective.inputs[:1], self._layered)
+        self._products = {place: use[1] for place, use in passed.formulas.items() if isinstance(use[1], Product)}
 
     @property
-    def _gram(self) -> Tensor:
-        rows = self.rows
-        return rows.T @ rows if rows.shape[1] < rows.shape[0] else rows @ rows.T
+    def products(self) -> float:
+        """Gauss-Newton products that cost as much; infinitely many where the memory bound does not hold it.
+
+        Counted in multiplications (float64 ones twice), not timed, so that equal audits choose equally.
+        """
+        matrices, gradients = 8 * COPIES * self._order**2, 8 * self._order * self._examples
+        if matrices + gradients + (self._row_bytes if self._by_gram else 0) > GRAPH_BYTES:
+            return float("inf")
+        return self._work / (6 * self._examples * self._forward)
+
+    def run(self, on_progress: Progress = lambda fraction: None) -> GaussNewton:
+        """All of G."""
+        p = self._objective.logits().double().softmax(1).clamp_min(LEAST)
+        computed = self._gram if self._by_gram else self._dense
+        found = computed(directions(p), coordinates(p, self._objective.labels), on_progress)
+        return GaussNewton(*found, self._num_parameters, self._by_gram)
+
+    def _gram(self, pulled: Tensor, columns: Tensor, on_progress: Progress) -> tuple[Tensor, Tensor]:
+        n, each = columns.shape
+        gram = columns.new_zeros(self._rows, self._rows)
+        groups: list[tuple[_Compute, _Add, list[_Part]]] = [(self._factors, _add_factors, [part]) for part in self._contracted]
+        groups += [(self._formed, _add_rows, parts) for parts in self._groups]
+        for number, (compute, add, parts) in enumerate(groups):
+            kept: list[Tensor] = []
+            for start in range(0, n, CHUNK):
+                chunk = slice(start, start + CHUNK)
+                for place, found in enumerate(compute(chunk, pulled[:, chunk], parts)):
+                    if start == 0:
+                        kept.append(found.new_empty(n, *found.shape[1:]))
+                    kept[place][chunk] = found
+                on_progress((number + 0.5 * min(1.0, (start + CHUNK) / n)) / len(groups))
+            add(gram, kept)
+        gram += gram.tril_().tril(-1).T
+        gradients = columns.new_zeros(n, each, n)
+        gradients.diagonal(dim1=0, dim2=2).copy_(columns.T)
+        return gram, gradients.flatten(0, 1)
+
+    def _dense(self, pulled: Tensor, columns: Tensor, on_progress: Progress) -> tuple[Tensor, Tensor]:
+        n, parts = len(columns), [self._part(place) for place in self._places]
+        matrix, gradients = columns.new_zeros(self._order, self._order), []
+        for start in range(0, n, CHUNK):
+            chunk = slice(start, start + CHUNK)
+            rows = torch.cat(self._formed(chunk, pulled[:, chunk], parts), dim=2)
+            matrix += rows.flatten(0, 1).T @ rows.flatten(0, 1)
+            gradients.append(torch.einsum("ij,ijp->pi", columns[chunk], rows.double()))
+            on_progress(min(1.0, (start + CHUNK) / n))
+        return matrix, torch.cat(gradients, dim=1)
+
+    def _formed(self, chunk: slice, directions: Tensor, parts: Sequence[_Part]) -> list[Tensor]:
+        """The rows of some examples in each of `parts` (b, classes − 1, entries)."""
+        few = self._objective.variant(chunk)
+        formed = [few.inputs.new_zeros(few.num_examples, len(directions), part.width) for part in parts]
+        passed = seen(few, few.inputs, self._layered & {part.place for part in parts})
+        for j, gradients in enumerate(passed.backward(directions)):
+            few.passes["backward"] += few.num_examples
+            for part, rows in zip(parts, formed, strict=True):
+                if (gradient := gradients.get(part.place)) is not None:
+                    rows[:, j] = passed.formulas[part.place][1].gradients(gradient, part.entries)
+        known = {*passed.formulas, *passed.unused}
+        explicit = [(part, rows) for part, rows in zip(parts, formed, strict=True) if part.place not in known]
+        if explicit:
+            leaves = [few.theta[part.place] for part, _ in explicit]
+            for i, pulled in enumerate(pulled_back(few, directions.transpose(0, 1), leaves)):
+                blocks = torch.split(pulled, [leaf.numel() for leaf in leaves], dim=1)
+                for (part, rows), block in zip(explicit, blocks, strict=True):
+                    rows[i] = block[:, part.entries]
+        return formed
+
+    def _factors(self, chunk: slice, directions: Tensor, parts: Sequence[_Part]) -> list[Tensor]:
+        """Δ (b, classes − 1, groups, outputs, L) and X (b, groups, D, L) of each of `parts`, for some examples."""
+        few = self._objective.variant(chunk)
+        passed = seen(few, few.inputs, {part.place for part in parts})
+        backward = list(passed.backward(directions))
+        few.passes["backward"] += few.num_examples * len(directions)
+        factors: list[Tensor] = []
+        for part in parts:
+            formula = passed.formulas[part.place][1]
+            assert isinstance(formula, Product)
+            found = [gradients[part.place] for gradients in backward]
+            deltas = [formula.arranged(gradient) for gradient in found if gradient is not None]
+            if deltas:
+                factors += [torch.stack(deltas, dim=1), formula.columns]
+        return factors
+
+    @property
+    def _contracted(self) -> list[_Part]:
+        """Weights whose rows are not formed, because they have few output positions."""
+        fits = self._row_bytes // self._objective.dtype.itemsize
+        chosen = []
+        for place, product in self._products.items():
+            _, groups, inner, positions = product.columns.shape
+            outer = groups * product.outputs
+            numbers = positions * (self._rows * outer + self._examples * groups * inner)
+            if numbers <= fits and self._contraction(product) < self._formation(outer * inner, positions):
+                chosen.append(self._part(place))
+        return chosen
+
+    def _contraction(self, product: Product) -> float:
+        _, groups, inner, positions = product.columns.shape
+        pairs, weight = (self._rows * positions) ** 2 / 2, groups * (product.outputs + ELEMENTWISE)
+        return pairs * weight + (self._examples * positions) ** 2 / 2 * groups * inner
+
+    def _formation(self, width: int, positions: int) -> float:
+        return self._rows * width * (positions + self._rows / 2)
+
+    @cached_property
+    def _groups(self) -> list[list[_Part]]:
+        """All other parameters, the last first, in groups whose rows fit the bound."""
+        most = max(1, self._row_bytes // (self._rows * self._objective.dtype.itemsize))
+        contracted = {part.place for part in self._contracted}
+        groups: list[list[_Part]] = []
+        left = 0
+        for place in reversed(self._places):
+            if place in contracted:
+                continue
+            size, step = self._objective.theta[place].numel(), 1
+            if product := self._products.get(place):
+                step = size // (product.outputs if product.columns.shape[1] == 1 else product.columns.shape[1])
+            start = 0
+            while start < size:
+                if left < min(step, size):
+                    groups.append([])
+                    left = most
+                stop = min(size, start + max(1, left // step) * step)
+                groups[-1].append(_Part(place, slice(start, stop)))
+                left -= stop - start
+                start = stop
+        return groups
+
+    def _part(self, place: int) -> _Part:
+        return _Part(place, slice(0, self._objective.theta[place].numel()))
+
+    @cached_property
+    def _forward(self) -> float:
+        """Multiplications of one forward pass of one example."""
+        with Work() as work, torch.no_grad():
+            self._objective.forward(self._objective.inputs[:1])
+        multiplications: float = work.operations / 2
+        return multiplications
+
+    @property
+    def _work(self) -> float:
+        """Multiplications of all of it."""
+        passes = 1.0 + self._objective.num_classes
+        positions = {place: product.columns.shape[3] for place, product in self._products.items()}
+        if self._by_gram:
+            work = sum(self._contraction(self._products[part.place]) for part in self._contracted)
+            work += sum(self._formation(part.width, positions.get(part.place, 1)) for parts in self._groups for part in parts)
+            explicit = sum(any(part.place not in self._layered for part in parts) for parts in self._groups)
+            passes *= len(self._groups) + len(self._contracted)
+        else:
+            work = self._rows * self._order**2
+            explicit = int(len(self._layered) < len(self._places))
+        work *= self._objective.dtype.itemsize / 4
+        by_rows = explicit * BACKWARD * self._rows * self._forward
+        return work + passes * self._examples * self._forward + by_rows + 2 * EIGENVALUES * self._order**3
 
 
-def diagonal_norms(objective: Objective, damping: float, on_progress: Callable[[float], None] = lambda fraction: None) -> Floats:
-    """Σ_a g_ia² / (G_aa + d) of each example (n,): `Factor.damped_norms` with everything off the diagonal of G left out."""
-    n = objective.num_examples
-    diagonal = torch.zeros(objective.num_parameters, dtype=torch.float64, device=objective.inputs.device)
-    squares = []
-    probabilities = objective.logits().double().softmax(1)
-    for i, jacobian in enumerate(jacobians(objective)):
-        p, jacobian = probabilities[i], jacobian.double()
-        diagonal += p @ (jacobian - p @ jacobian).square() / n
-        squares.append((p @ jacobian - jacobian[objective.labels[i]]).square().to(objective.dtype))
-        on_progress((i + 1) / n)
-    weights = 1 / (diagonal + damping)
-    return np.array(torch.stack([torch.dot(square.double(), weights) for square in squares]).tolist())
+def _add_rows(gram: Tensor, parts: Sequence[Tensor]) -> None:
+    """Add the products of rows (n, classes − 1, entries) to the lower triangle."""
+    for part in parts:
+        rows = part.flatten(0, 1)
+        for start in range(0, len(rows), BLOCK):
+            stop = min(start + BLOCK, len(rows))
+            gram[start:stop, :stop] += rows[start:stop] @ rows[:stop].T
+
+
+def _add_factors(gram: Tensor, factors: Sequence[Tensor]) -> None:
+    """Add ⟨ΔᵢᵀΔₖ, XᵢᵀXₖ⟩ to the lower triangle, for Δ (n, classes − 1, groups, outputs, L) and X (n, groups, D, L)."""
+    for delta, columns in zip(factors[::2], factors[1::2], strict=True):
+        n, directions, *_, positions = delta.shape
+        step = max(1, BLOCK // (directions * positions))
+        for start in range(0, n, step):
+            rows = slice(start, start + step)
+            for other in range(0, start + 1, step):
+                cols = slice(other, other + step)
+                outer = torch.einsum("ajgol,bkgom->gajlbkm", delta[rows], delta[cols])
+                inner = torch.einsum("agdl,bgdm->galbm", columns[rows], columns[cols])
+                block = (outer * inner[:, :, None, :, :, None]).sum((0, 3, 6)).flatten(0, 1).flatten(1)
+                gram[start * directions :, other * directions :][: block.shape[0], : block.shape[1]] += block

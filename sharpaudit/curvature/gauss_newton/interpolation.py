@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sharpaudit.curvature.gauss_newton.gram import jacobians
+from sharpaudit.curvature.gauss_newton.explicit import jacobians
 from sharpaudit.curvature.objective import Objective
 from sharpaudit.device import GRAPH_BYTES
 from sharpaudit.transfer import sent

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sharpaudit.curvature.gauss_newton.gram import Factor, cheaper
+from sharpaudit.curvature.gauss_newton.matrix import GaussNewton
 from sharpaudit.curvature.krylov.lanczos import shortfall
 from sharpaudit.curvature.krylov.quadrature import Function
 from sharpaudit.curvature.krylov.spectrum import Sum, spectrum
@@ -33,7 +33,7 @@ class SoftRank:
     logdet: Sum
     """logdet_d(G)."""
     steps: int
-    """Gauss-Newton products spent; 0 where all eigenvalues come from the Gram matrix."""
+    """Gauss-Newton products spent; 0 where all eigenvalues are known without."""
     method: str
 
 
@@ -51,18 +51,19 @@ def ggn_soft_rank(
     objective: Objective,
     damping: float,
     *,
+    whole: GaussNewton | None = None,
     starts: int,
     max_steps: int,
     tolerance: float,
     seed: int,
     on_progress: Callable[[float], None] = lambda fraction: None,
 ) -> SoftRank:
-    """Soft rank and log-determinant of G: from all its eigenvalues where those are cheaper, else by quadrature with brackets."""
+    """Soft rank and log-determinant of G: from all its eigenvalues where the `whole` of it is given, else by quadrature."""
     functions: dict[str, Function] = {"rank": soft_rank(damping), "log": damped_log(damping)}
-    if cheaper(objective, starts * max_steps):
-        values = Factor.of(objective, on_progress=on_progress).eigenvalues
+    if whole is not None:
+        values = whole.eigenvalues
         sums = {name: Sum.exact(float(function(values).sum())) for name, function in functions.items()}
-        steps, method = 0, "all eigenvalues of the Gauss–Newton matrix, from its Gram matrix"
+        steps, method = 0, f"all eigenvalues of the Gauss–Newton matrix{', from its Gram matrix' if whole.by_gram else ''}"
     else:
         found = spectrum(
             objective.ggn_product,
@@ -79,8 +80,8 @@ def ggn_soft_rank(
         )
         sums, steps = dict(found.sums), found.products
         sampled = f"Lanczos quadrature of the Gauss–Newton matrix, {starts} starts; interval over starts and bracket of the steps"
-        whole = "all eigenvalues of the Gauss–Newton matrix, from Lanczos to the end"
-        method = whole if found.whole else sampled + shortfall(max_steps, found.allowed)
+        to_the_end = "all eigenvalues of the Gauss–Newton matrix, from Lanczos to the end"
+        method = to_the_end if found.whole else sampled + shortfall(max_steps, found.allowed)
     offset = objective.num_parameters * float(np.log(damping))
     return SoftRank(sums["rank"], _shifted(sums["log"], offset), steps, method)
 

@@ -8,49 +8,27 @@ probabilities are the true ones, C = G, and TIC is the soft rank over N. C and G
 
 Each example adds gᵢᵀ(G + dI)⁻¹gᵢ/n, and how that is found is the method:
 
-- exact: dense linear algebra (`gram`);
+- exact: dense linear algebra (`matrix.GaussNewton.damped_norms`);
 - quadrature: for random signs zᵢ the vector u = Σ zᵢgᵢ/√n has E[uuᵀ] = C, so uᵀ(G + dI)⁻¹u estimates the trace without bias;
   Lanczos from u brackets it by Gauss and Gauss-Radau rules;
-- diagonal: G's diagonal alone, the cheap approximation of the literature;
+- diagonal: G's diagonal alone (`diagonal_norms`), the cheap approximation of the literature;
 - last layer: exact, over the parameters of the last linear layer alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
-from torch import nn
+import numpy as np
+import torch
 from torch.nn import functional
 
 from sharpaudit.curvature.draws import rademacher
-from sharpaudit.curvature.gauss_newton.gram import Factor, Floats, cheaper, diagonal_norms
+from sharpaudit.curvature.gauss_newton.explicit import jacobians
+from sharpaudit.curvature.gauss_newton.matrix import Floats
 from sharpaudit.curvature.krylov.spectrum import Sum, quadratic_form
 from sharpaudit.curvature.objective import Objective
 from sharpaudit.transfer import sent
-
-Method = Literal["exact", "quadrature", "diagonal", "last_layer"]
-
-
-def chosen(objective: Objective, products: int) -> Method:
-    """The exact method where it costs no more than `products` Gauss-Newton products, else quadrature."""
-    return "exact" if cheaper(objective, products) else "quadrature"
-
-
-def norms(
-    objective: Objective,
-    damping: float,
-    method: Literal["exact", "diagonal", "last_layer"],
-    head: nn.Linear | None = None,
-    on_progress: Callable[[float], None] = lambda fraction: None,
-) -> Floats:
-    """gᵢᵀ(G + dI)⁻¹gᵢ of each example (n,): their mean over N is TIC. `head` is the last linear layer of `objective.module`."""
-    if method == "diagonal":
-        return diagonal_norms(objective, damping, on_progress)
-    if method == "exact":
-        return Factor.of(objective, on_progress=on_progress).damped_norms(damping)
-    assert head is not None, "the last layer is asked for where there is one"
-    return Factor.of(objective, objective.leaves(head.parameters()), on_progress).damped_norms(damping)
 
 
 def quadrature(
@@ -76,3 +54,18 @@ def quadrature(
         tolerance=tolerance,
         on_progress=on_progress,
     )
+
+
+def diagonal_norms(objective: Objective, damping: float, on_progress: Callable[[float], None] = lambda fraction: None) -> Floats:
+    """Σ_a g_ia² / (G_aa + d) of each example (n,): `GaussNewton.damped_norms` with everything off the diagonal of G left out."""
+    n = objective.num_examples
+    diagonal = torch.zeros(objective.num_parameters, dtype=torch.float64, device=objective.inputs.device)
+    squares = []
+    probabilities = objective.logits().double().softmax(1)
+    for i, jacobian in enumerate(jacobians(objective)):
+        p, jacobian = probabilities[i], jacobian.double()
+        diagonal += p @ (jacobian - p @ jacobian).square() / n
+        squares.append((p @ jacobian - jacobian[objective.labels[i]]).square().to(objective.dtype))
+        on_progress((i + 1) / n)
+    weights = 1 / (diagonal + damping)
+    return np.array(torch.stack([torch.dot(square.double(), weights) for square in squares]).tolist())

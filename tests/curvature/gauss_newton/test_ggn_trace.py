@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from sharpaudit.curvature.estimates import Sampled
+from sharpaudit.curvature.gauss_newton.explicit import BACKWARD
 from sharpaudit.curvature.gauss_newton.ggn_trace import DRAWS, ggn_trace
-from sharpaudit.curvature.gauss_newton.gram import BACKWARD
 from sharpaudit.curvature.linearity import piecewise_linear
 from sharpaudit.curvature.objective import Objective
 from tests import oracles

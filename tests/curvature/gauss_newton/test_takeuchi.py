@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from sharpaudit.curvature.gauss_newton.gram import Factor
-from sharpaudit.curvature.gauss_newton.takeuchi import chosen, norms, quadrature
+from sharpaudit.curvature.gauss_newton.gram import Plan
+from sharpaudit.curvature.gauss_newton.takeuchi import diagonal_norms, quadrature
 from sharpaudit.curvature.network.head import last_linear
 from sharpaudit.curvature.objective import Objective
 from tests import oracles
@@ -26,7 +26,7 @@ def dense(c: Case, damping: float = DAMPING) -> float:
 @pytest.mark.parametrize("name", ["linear", "mlp-tanh", "conv-bn", "layernorm", "attention"])
 def test_exact_equals_the_dense_trace(name: str) -> None:
     c = case(name, n=19)
-    found = norms(Objective(*c, batch_size=4), DAMPING, "exact")
+    found = Plan(Objective(*c, batch_size=4)).run().damped_norms(DAMPING)
     assert found.shape == (19,)
     assert found.mean() == pytest.approx(dense(c))
 
@@ -46,7 +46,7 @@ def test_diagonal_leaves_everything_else_out() -> None:
     c = case("conv-bn", n=19)
     g, diagonal = oracles.dense_gradients(*c), oracles.dense_ggn(c.module, c.inputs).diagonal()
     truth = (g.square() / (diagonal + DAMPING)).sum(1)
-    np.testing.assert_allclose(norms(Objective(*c, batch_size=4), DAMPING, "diagonal"), truth)
+    np.testing.assert_allclose(diagonal_norms(Objective(*c, batch_size=4), DAMPING), truth)
 
 
 def test_the_last_layer_is_its_block() -> None:
@@ -57,7 +57,7 @@ def test_the_last_layer_is_its_block() -> None:
     size = head.weight.numel() + head.bias.numel()
     g, block = oracles.dense_gradients(*c)[:, -size:], oracles.dense_ggn(c.module, c.inputs)[-size:, -size:]
     truth = (g @ torch.linalg.inv(block + DAMPING * torch.eye(size).double()) * g).sum(1)
-    np.testing.assert_allclose(norms(o, DAMPING, "last_layer", head), truth)
+    np.testing.assert_allclose(Plan(o, o.leaves(head.parameters())).run().damped_norms(DAMPING), truth)
 
 
 def test_of_a_calibrated_model_it_is_the_soft_rank() -> None:
@@ -66,9 +66,9 @@ def test_of_a_calibrated_model_it_is_the_soft_rank() -> None:
     p = c.module(c.inputs).softmax(1).detach()
     labels = torch.multinomial(p, 1, generator=torch.Generator().manual_seed(0)).squeeze(1)
     o = Objective(c.module, c.inputs, labels, batch_size=500)
-    factor = Factor.of(o)
-    contributions = factor.damped_norms(DAMPING)
-    rank = (factor.eigenvalues / (factor.eigenvalues + DAMPING)).sum()
+    whole = Plan(o).run()
+    contributions = whole.damped_norms(DAMPING)
+    rank = (whole.eigenvalues / (whole.eigenvalues + DAMPING)).sum()
     assert abs(contributions.mean() - rank) < 4 * contributions.std() / 3000**0.5
 
 
@@ -104,13 +104,8 @@ def test_it_predicts_the_gap_of_logistic_regression() -> None:
             gaps.append(
                 (nn.functional.cross_entropy(module(fresh[0]), fresh[1]) - nn.functional.cross_entropy(module(x), y)).item()
             )
-        estimates.append(norms(Objective(module, x, y, batch_size=200), damping, "exact").mean() / n)
+        estimates.append(Plan(Objective(module, x, y, batch_size=200)).run().damped_norms(damping).mean() / n)
     assert np.mean(estimates) == pytest.approx(np.mean(gaps), rel=0.2)
-
-
-def test_the_exact_way_is_chosen_where_it_is_cheaper() -> None:
-    o = Objective(*case("conv-bn"), batch_size=3)
-    assert (chosen(o, 160), chosen(o, 5)) == ("exact", "quadrature")
 
 
 def test_no_gradients_no_gap() -> None:
