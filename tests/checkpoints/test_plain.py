@@ -6,7 +6,7 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import ANY
@@ -311,8 +311,12 @@ def test_two_and_four_channels_go_from_the_file_to_the_network(channels: int, tm
 
 
 COUNT = 30
-NEXT_TO_THE_SAME = 0.01
-"""Share of images by which the count of a network may be off where the card says that images leave it open."""
+
+
+def said(doubts: Sequence[str]) -> int:
+    """How many answers hang on what the card says is open."""
+    found = [re.findall(r"(?:up to|so far from them that) ([0-9,]+) of", doubt) for doubt in doubts]
+    return max((int(number.replace(",", "")) for numbers in found for number in numbers), default=0)
 
 
 @pytest.fixture(scope="module")
@@ -330,12 +334,10 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
         except SharpauditError as error:
             outcome, told = "asked", re.sub(r".*choose one: ", "", str(error))[:100]
         else:
-            right = right_answers(prepared)
-            doubts = " flagged" * bool(prepared.model.doubts)
-            off = abs(right - network.correct)
-            near = off <= NEXT_TO_THE_SAME * len(network.labels)
-            outcome = f"{'right' if off == 0 else 'near' if near and doubts else 'wrong'}{doubts}"
-            told = f"{right} {prepared.model.subject.architecture}"
+            doubts = prepared.model.doubts
+            off = abs(right_answers(prepared) - network.correct)
+            outcome = f"{'right' if off == 0 else 'within' if off <= said(doubts) else 'wrong'}{' flagged' * bool(doubts)}"
+            told = f"{off} off, {said(doubts)} said to be open, {prepared.model.subject.architecture}"
         found[outcome] = found.get(outcome, 0) + 1
         print(f"{outcome:<14} {network.correct:>5} {time.process_time() - began:4.0f} s  {network.name} -> {told}")
     print(found)
@@ -343,21 +345,15 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
 
 
 @pytest.mark.slow
-def test_none_of_thirty_networks_is_taken_for_another_without_a_word(outcomes: dict[str, int]) -> None:
+def test_the_counts_of_thirty_networks_are_right_or_as_near_as_the_card_says(outcomes: dict[str, int]) -> None:
+    """Right to the count is not promised: images seldom tell a trainer's own mean, or activations that answer alike."""
     assert not outcomes.get("wrong")
+    assert outcomes.get("wrong flagged", 0) <= 1
 
 
 @pytest.mark.slow
-def test_most_of_thirty_networks_are_loaded_and_next_to_right(outcomes: dict[str, int]) -> None:
-    loaded = COUNT - outcomes.get("asked", 0)
-    assert loaded >= 0.8 * COUNT
-    assert outcomes.get("wrong flagged", 0) <= 2
-
-
-@pytest.mark.slow
-@pytest.mark.xfail(reason="mean and std of the trainer's own images, and activations that answer alike, cannot be had exactly")
-def test_most_of_thirty_networks_are_right_to_the_count(outcomes: dict[str, int]) -> None:
-    assert outcomes.get("right", 0) + outcomes.get("right flagged", 0) >= 0.8 * COUNT
+def test_most_of_thirty_networks_are_loaded(outcomes: dict[str, int]) -> None:
+    assert COUNT - outcomes.get("asked", 0) >= 0.8 * COUNT
 
 
 @pytest.mark.slow

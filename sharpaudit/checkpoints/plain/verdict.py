@@ -179,7 +179,7 @@ class Race:
 
     def _open(self, best: Hypothesis, rivals: list[Hypothesis], scores: dict[Hypothesis, Score]) -> Verdict:
         """What is to be said, nothing accepted."""
-        rivals = sorted(rivals, key=lambda h: scores[h].mean)
+        rivals = sorted(rivals, key=lambda h: (not h.normalisation.usual, scores[h].mean))
         n = len(scores[best].right)
         shown = [best, *rivals][:6]
         told = "; ".join(f"{int(scores[h].right.sum()):,} in {h.description}{_fed(h, best)}" for h in shown)
