@@ -56,7 +56,7 @@ INSIDE = {
     "checkpoints/plain": """
         known
         inference
-        search
+        given search
         verdict
         neighbours suggestions
         normalisations
@@ -92,7 +92,7 @@ INSIDE = {
     "metrics": """
         verification
         disagreement recomputation tables
-        sources
+        sources estimates
         accuracy agreement calibration terms
         corruption measured predictions
     """,

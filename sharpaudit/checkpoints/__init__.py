@@ -78,7 +78,8 @@ def load(
         EnvironmentFailure: there is not enough memory.
     """
     from sharpaudit.checkpoints.functions import distinct
-    from sharpaudit.checkpoints.identification import Evidence, identified, refuse_hard_work
+    from sharpaudit.checkpoints.identification import identified, refuse_hard_work
+    from sharpaudit.checkpoints.plain.given import Given
 
     notes: list[str] = []
     try:
@@ -89,9 +90,9 @@ def load(
         notes = found.stated.notes
         chosen = state_dict.choose(found.root, weights, limits)
         chosen.allow_missing = tuple(allow_missing)
-        evidence = Evidence(overrides, found.stated, images, allow_nonfinite)
-        result = identified(architecture, chosen, evidence, allow_code=allow_code)
-        refuse_hard_work(result.fits, evidence, options=architecture is None and "?" in (found.stated.architecture or ""))
+        given = Given(overrides, found.stated, images, allow_nonfinite)
+        result = identified(architecture, chosen, given, allow_code=allow_code)
+        refuse_hard_work(result.fits, given, options=architecture is None and "?" in (found.stated.architecture or ""))
         functions = distinct(result.fits, allow_nonfinite=allow_nonfinite)
         provenance = Provenance(path, found, chosen, result.origin, result.steps, result.doubts, signature)
         models = [described(provenance, function, overrides, num_classes) for function in functions]

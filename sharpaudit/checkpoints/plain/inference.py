@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from math import isqrt
 
-from sharpaudit.checkpoints.fitting import Resolved
 from sharpaudit.checkpoints.plain.build import bind, resolve
 from sharpaudit.checkpoints.plain.chain import Chain, chains
 from sharpaudit.checkpoints.plain.description import Description, Parsed, written
+from sharpaudit.checkpoints.plain.given import Given, Identified
 from sharpaudit.checkpoints.plain.normalisations import OWN, candidates, within_chance
 from sharpaudit.checkpoints.plain.search import search, settled
 from sharpaudit.checkpoints.plain.suggestions import plainest, suggestions
@@ -27,40 +27,18 @@ SHOWN = 3
 Size = tuple[int, int, int]
 
 
-@dataclass(frozen=True)
-class Inferred:
-    """A plain network that the weights fit, and how it was found."""
-
-    resolved: Resolved
-    origin: str
-    steps: list[str] = field(default_factory=list)
-    doubts: list[str] = field(default_factory=list)
-    """What the images leave open; no gate passes with it."""
-
-
 def chains_of(weights: Weights) -> list[Chain]:
     """The orders in which the weights are a plain network."""
     return chains({name: tensor.shape for name, tensor in weights.tensors.items()})
 
 
-def described(
-    parsed: Parsed,
-    weights: Weights,
-    overrides: PreprocessingOverrides | None,
-    images: LabelledImages | None,
-    *,
-    given: Normalisation | None,
-    allow_nonfinite: bool,
-) -> Inferred:
+def described(parsed: Parsed, weights: Weights, given: Given) -> Identified:
     """The network that the user described.
 
     Args:
         parsed: the description.
         weights: of the file.
-        overrides: preprocessing that the user stated.
-        images: labelled ones, to find what nobody states of their normalisation.
-        given: the normalisation that the user or the file states.
-        allow_nonfinite: accept NaN and infinity.
+        given: what else is known; labelled images find what nobody states of their normalisation.
 
     Raises:
         ArchitectureError: it does not fit the weights or the images.
@@ -77,38 +55,31 @@ def described(
         raise refusal
     if parsed.inputs not in (None, chain.inputs):
         raise ArchitectureError(f"the first layer takes {chain.inputs} numbers, the description says {parsed.inputs}")
-    size = shown_size(chain, overrides, images)
+    images, stated = given.images, given.normalisation
+    size = shown_size(chain, given.overrides, images)
     if size is None:
         raise ArchitectureError("the size of the images is unknown", hint="give --input-size")
     resolve(parsed.description, chain, weights, prepared_for(size, None, ""))  # refuses what images of that size do not pass
-    normalisations = [given] if given else candidates(size, images)
-    if given or images is None:
-        return Inferred(resolve(parsed.description, chain, weights, prepared_for(size, given, "flags")), "--arch")
-    trial = trial_on([chain], parsed.description, weights, size, images, allow_nonfinite=allow_nonfinite)
-    verdict = settled(trial, chain, parsed.description, normalisations)
+    if stated or images is None:
+        return Identified([resolve(parsed.description, chain, weights, prepared_for(size, stated, "flags"))], "--arch")
+    trial = trial_on([chain], parsed.description, weights, size, images, given)
+    verdict = settled(trial, chain, parsed.description, candidates(size, images))
     source, doubts = _normalised(verdict, trial, images, size)
     if not (verdict.accepted or doubts):
         doubts = [f"{verdict.told}: confirm the normalisation with --mean and --std"]
     defaults = prepared_for(size, verdict.best.normalisation, source)
-    return Inferred(resolve(parsed.description, chain, weights, defaults), "--arch", doubts=doubts)
+    return Identified([resolve(parsed.description, chain, weights, defaults)], "--arch", doubts=doubts)
 
 
-def infer(
-    found: Sequence[Chain],
-    weights: Weights,
-    overrides: PreprocessingOverrides | None,
-    images: LabelledImages,
-    *,
-    given: Normalisation | None,
-    first: Sequence[Normalisation] = (),
-    allow_nonfinite: bool,
-) -> Inferred:
+def infer(found: Sequence[Chain], weights: Weights, given: Given, first: Sequence[Normalisation] = ()) -> Identified:
     """The plain network in which the weights do clearly best on labelled images.
 
     Raises:
         ArchitectureError: none fits, or none is clearly best; the hint holds the best few.
     """
-    size = shown_size(found[0], overrides, images)
+    images, stated = given.labelled, given.normalisation
+    assert images, "who asks has labelled images"
+    size = shown_size(found[0], given.overrides, images)
     if size is None:
         raise ArchitectureError(
             "no architecture was named, and no plain network of these weights takes these images",
@@ -117,8 +88,8 @@ def infer(
     start = next((d for chain in found for d in plainest(chain, *size[1:], 1)), None)
     if start is None:
         raise _nothing_fits(found[0], size)
-    normalisations = [given] if given else [*first, *candidates(size, images)]
-    trial = trial_on(found, start, weights, size, images, allow_nonfinite=allow_nonfinite)
+    normalisations = [stated] if stated else [*first, *candidates(size, images)]
+    trial = trial_on(found, start, weights, size, images, given)
     verdict = search(found, trial, size[1:], normalisations)
     if verdict is None:
         raise _nothing_fits(found[0], size)
@@ -130,7 +101,7 @@ def infer(
             hint=f"choose one: {shown}",
         )
     best = verdict.best
-    source, doubts = ("flags", []) if given else _normalised(verdict, trial, images, size)
+    source, doubts = ("flags", []) if stated else _normalised(verdict, trial, images, size)
     same = {h.description for h in verdict.rivals} - {best.description}
     if same:
         others = sorted((written(description, best.chain.inputs) for description in same), key=lambda text: (len(text), text))
@@ -141,7 +112,7 @@ def infer(
         )
     step = f"inferred from shapes and labelled images among {verdict.tried:,} networks: {verdict.told}"
     defaults = prepared_for(size, best.normalisation, source)
-    return Inferred(resolve(best.description, best.chain, weights, defaults), "shapes, then labelled images", [step], doubts)
+    return Identified([resolve(best.description, best.chain, weights, defaults)], "shapes, then labelled images", [step], doubts)
 
 
 def _fitting(description: Description, found: Sequence[Chain]) -> tuple[Chain | None, ArchitectureError | None]:
@@ -226,18 +197,12 @@ def as_flag(values: Sequence[float]) -> str:
 
 
 def trial_on(
-    found: Sequence[Chain],
-    start: Description,
-    weights: Weights,
-    size: Size,
-    images: LabelledImages,
-    *,
-    allow_nonfinite: bool,
+    found: Sequence[Chain], start: Description, weights: Weights, size: Size, images: LabelledImages, given: Given
 ) -> Trial:
     """Networks of these weights, the first of them `start`, to be tried on a sample of the images."""
     chain, _ = _fitting(start, found)
     assert chain
-    filled = fill(resolve(start, chain, weights, None), allow_nonfinite=allow_nonfinite)
+    filled = fill(resolve(start, chain, weights, None), allow_nonfinite=given.allow_nonfinite)
     pixels, labels = images.sample(size, enough(size), chain.num_classes)
     return Trial(values_of(filled.module, bind(start, chain)), pixels, labels)
 

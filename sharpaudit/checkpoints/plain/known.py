@@ -8,46 +8,39 @@ from dataclasses import replace
 from sharpaudit.checkpoints.fitting import Resolved, sized
 from sharpaudit.checkpoints.functions import same_function, takes
 from sharpaudit.checkpoints.plain.chain import Chain
-from sharpaudit.checkpoints.plain.inference import Inferred, as_flag, prepared_for, shown_size, trial_on
+from sharpaudit.checkpoints.plain.given import Given, Identified
+from sharpaudit.checkpoints.plain.inference import as_flag, prepared_for, shown_size, trial_on
 from sharpaudit.checkpoints.plain.normalisations import candidates, published
 from sharpaudit.checkpoints.plain.search import overturned
 from sharpaudit.checkpoints.plain.suggestions import plainest
-from sharpaudit.checkpoints.plain.trial import LabelledImages, Normalisation, Score
+from sharpaudit.checkpoints.plain.trial import Score
 from sharpaudit.checkpoints.plain.verdict import beaten
 from sharpaudit.checkpoints.preprocessing import Defaults
 from sharpaudit.checkpoints.state_dict import Weights
 from sharpaudit.checkpoints.weights import fill
-from sharpaudit.request import PreprocessingOverrides
 
 MAX_CHANCE = 7
 """Layers with weights up to which a network of the zoo may be fitted by chance."""
 
 
-def confirmed(
-    fit: Resolved,
-    found: Sequence[Chain],
-    weights: Weights,
-    images: LabelledImages,
-    overrides: PreprocessingOverrides | None,
-    *,
-    given: Normalisation | None,
-    allow_nonfinite: bool,
-) -> Inferred | None:
+def confirmed(fit: Resolved, found: Sequence[Chain], weights: Weights, given: Given) -> Identified | None:
     """A known network of few layers, if it does well on images of the size it takes, and no other plain network does better.
 
     Where nobody states the normalisation it is the network's own, unless the images are answered better with another.
     """
-    size = shown_size(found[0], overrides, images)
+    images, stated = given.labelled, given.normalisation
+    assert images, "who asks has labelled images"
+    size = shown_size(found[0], given.overrides, images)
     start = next((d for chain in found for d in plainest(chain, *size[1:], 1)), None) if size else None
     if size is None or start is None or not takes(fit, size):
         return None
     own = published(fit)
-    module = fill(fit, allow_nonfinite=allow_nonfinite).module
-    trial = trial_on(found, start, weights, size, images, allow_nonfinite=allow_nonfinite)
-    normalisations = list(dict.fromkeys([given] if given else [own, *candidates(size, images)]))
+    module = fill(fit, allow_nonfinite=given.allow_nonfinite).module
+    trial = trial_on(found, start, weights, size, images, given)
+    normalisations = list(dict.fromkeys([stated] if stated else [own, *candidates(size, images)]))
     scores = {n: score for n in normalisations if (score := trial.score_of(module, n, len(trial)))}
     if len(scores) < len(normalisations):  # weights that are no numbers: no plain network does better
-        return Inferred(fit, "fingerprint")
+        return Identified([fit], "fingerprint")
     best = min(normalisations, key=lambda n: scores[n].mean)  # the first named wins a tie
     if own in scores and not beaten(scores[best], scores[own], len(scores)):
         best = own
@@ -59,14 +52,14 @@ def confirmed(
 
     if overturned(trial, found, size[1:], known, best):
         return None
-    if best in (own, given):
-        return Inferred(fit, "fingerprint")
+    if best in (own, stated):
+        return Identified([fit], "fingerprint")
     right, before = (f"{int(scores[n].right.sum()):,}" for n in (best, own))
     doubt = (
         f"normalisation taken: {best.name}, with which {right} of {len(trial):,} images are right, and with that of "
         f"{fit.architecture.spec} {before}: confirm it with --mean {as_flag(best.mean)} --std {as_flag(best.std)}"
     )
-    return Inferred(_prepared(fit, prepared_for(size, best, f"labelled images ({best.name})")), "fingerprint", doubts=[doubt])
+    return Identified([_prepared(fit, prepared_for(size, best, f"labelled images ({best.name})"))], "fingerprint", doubts=[doubt])
 
 
 def among(inferred: Resolved, fits: Sequence[Resolved]) -> Resolved | None:
