@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,20 +9,16 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from sharpaudit.card import Card, Interval, Scalar
-from sharpaudit.metrics import calibration
-from sharpaudit.metrics.predictions import Predictions, softmax
+from sharpaudit.card import Card, Scalar
+from sharpaudit.metrics import calibration, estimates
+from sharpaudit.metrics.predictions import Predictions
 from sharpaudit.metrics.sources import Views, source
 from sharpaudit.stats import (
     Estimate,
     Resamples,
-    absolute_bootstrap,
     bootstrap,
     first_mean,
-    newcombe,
     seed_for,
-    t_interval,
-    wilson,
 )
 
 ACROSS_VERSIONS = 0.25
@@ -73,14 +68,14 @@ class Recomputation:
             return None
         if quantity.startswith("accuracy/class/"):
             of_class = self._of_class(quantity.removeprefix("accuracy/class/"), test)
-            return _share(test.correct[of_class]) if of_class.any() else None
+            return estimates.proportion(test.correct[of_class]) if of_class.any() else None
         match quantity:
             case "accuracy":
-                return _share(test.correct)
+                return estimates.proportion(test.correct)
             case "train_accuracy":
-                return _share(train.correct) if train is not None else None
+                return estimates.proportion(train.correct) if train is not None else None
             case "generalisation_gap":
-                return _gap(test, train) if train is not None else None
+                return estimates.generalisation_gap(test, train) if train is not None else None
             case "nll" | "brier":
                 return bootstrap(getattr(test, quantity), first_mean, self._resamples(len(test)))
             case "worst_class_accuracy" | "class_gap":
@@ -108,16 +103,13 @@ class Recomputation:
             case "ece":
                 return self._ece(test, bins)
             case "adaptive_ece":
-                return self._gaps(test, calibration.equal_mass_bins(test.confidence, bins))
+                return estimates.ece(test, calibration.equal_mass_bins(test.confidence, bins), self._resamples(len(test)))
             case "ece_floor":
-                floor = self._floor(bins)
-                return Estimate(floor.value, t_interval(floor.value, floor.standard_error, self._floor_draws))
+                return estimates.ece_floor(self._floor(bins), self._floor_draws)
             case "ece_debiased":
-                ece, floor = self._ece(test, bins), self._floor(bins)
-                ci = ece.ci and Interval(low=ece.ci.low - floor.value, high=ece.ci.high - floor.value, method=ece.ci.method)
-                return Estimate(ece.value - floor.value, ci)
+                return estimates.ece_debiased(self._ece(test, bins), self._floor(bins).value)
             case "classwise_ece" if test.logits is not None:
-                return self._classwise(softmax(test.logits), test, bins)
+                return estimates.classwise_ece(test, bins, self._resamples(len(test)))
             case "mce":
                 largest = calibration.mce(test.confidence, test.correct, bins, _integer(options, "smallest_bin", 10))
                 return None if largest is None else Estimate(largest, None)
@@ -129,12 +121,11 @@ class Recomputation:
             return None
         match quantity:
             case "temperature":
-                return Estimate(math.sqrt(math.prod(self._scaling.temperatures)), None)
+                return estimates.temperature(self._scaling)
             case "ece_after_temperature":
-                columns = calibration.scaled_gap_columns(self._scaling, bins)
-                return absolute_bootstrap(columns, self._resamples(len(test)))
+                return estimates.ece_after_temperature(self._scaling, bins, self._resamples(len(test)))
             case "nll_after_temperature":
-                return bootstrap(self._scaling.scaled.nll, first_mean, self._resamples(len(test)))
+                return estimates.nll_after_temperature(self._scaling, self._resamples(len(test)))
         return None
 
     def _corruption(self, name: str) -> Estimate | None:
@@ -145,7 +136,7 @@ class Recomputation:
         if what == "ece":  # given without an interval
             return Estimate(found.value, None)
         view = self.views.get(f"corruption/{cell}")
-        return _share(view.correct) if view is not None else found.estimate(self._resamples(len(found.columns)))
+        return estimates.proportion(view.correct) if view is not None else found.estimate(self._resamples(len(found.columns)))
 
     def _between_classes(self, quantity: str, test: Predictions, smallest: int) -> Estimate | None:
         counts = np.bincount(test.labels)
@@ -155,17 +146,8 @@ class Recomputation:
             return None
         return Estimate(float(shares.min() if quantity == "worst_class_accuracy" else np.ptp(shares)), None)
 
-    def _classwise(self, probabilities: NDArray[np.float64], test: Predictions, bins: int) -> Estimate:
-        if probabilities.shape[1] > calibration.MAX_CLASSES_RESAMPLED:
-            return Estimate(calibration.classwise_ece(probabilities, test.labels, bins), None)
-        columns = calibration.classwise_columns(probabilities, test.labels, bins)
-        return absolute_bootstrap(columns, self._resamples(len(test)))
-
     def _ece(self, view: Predictions, bins: int) -> Estimate:
-        return self._gaps(view, calibration.equal_width_bins(view.confidence, bins))
-
-    def _gaps(self, view: Predictions, bin_of: NDArray[np.int64]) -> Estimate:
-        return absolute_bootstrap(calibration.gap_columns(view.confidence, view.correct, bin_of), self._resamples(len(view)))
+        return estimates.ece(view, calibration.equal_width_bins(view.confidence, bins), self._resamples(len(view)))
 
     def _floor(self, bins: int) -> calibration.Floor:
         rng = np.random.default_rng(seed_for(self.card.seed, "calibration", "floor"))
@@ -191,16 +173,6 @@ class Recomputation:
 
 def _width(found: Estimate) -> float:
     return found.ci.high - found.ci.low if found.ci else 0.0
-
-
-def _share(correct: NDArray[np.bool_]) -> Estimate:
-    hits, n = int(np.count_nonzero(correct)), len(correct)
-    return Estimate(hits / n, wilson(hits, n))
-
-
-def _gap(test: Predictions, train: Predictions) -> Estimate:
-    hits, seen = int(test.correct.sum()), int(train.correct.sum())
-    return Estimate(seen / len(train) - hits / len(test), newcombe(seen, len(train), hits, len(test)))
 
 
 def _integer(options: Mapping[str, Scalar], name: str, default: int) -> int:

@@ -27,9 +27,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sharpaudit.card import Measured, Skipped, Table
+from sharpaudit.metrics import estimates
 from sharpaudit.metrics.predictions import Predictions
 from sharpaudit.probes import Finding, NamedTable, Need, Workbench, measured, probe
-from sharpaudit.stats import Estimate, Resamples, bootstrap, first_mean, newcombe, wilson
+from sharpaudit.stats import Estimate, Resamples, bootstrap, first_mean
 
 PROPORTION = "top-1, one forward pass, no augmentation"
 
@@ -58,8 +59,7 @@ def accuracy(bench: Workbench, options: AccuracyOptions) -> Iterator[Finding]:
 
 
 def _proportion(name: str, correct: NDArray[np.bool_]) -> Measured:
-    hits, n = int(correct.sum()), len(correct)
-    return measured(name, Estimate(hits / n, wilson(hits, n)), n, PROPORTION)
+    return measured(name, estimates.proportion(correct), len(correct), PROPORTION)
 
 
 def _mean(name: str, values: NDArray[np.float64], method: str, resamples: Resamples) -> Measured:
@@ -100,9 +100,7 @@ def _gap(test: Predictions, train: Predictions | None) -> Iterator[Finding]:
         for name in ("clean.train_accuracy", "clean.generalisation_gap"):
             yield Skipped(name=name, reason="no training data; pass --train-data")
         return
-    found = _proportion("clean.train_accuracy", train.correct)
-    yield found
-    ci = newcombe(int(train.correct.sum()), len(train), int(test.correct.sum()), len(test))
+    yield _proportion("clean.train_accuracy", train.correct)
     method = "training accuracy − test accuracy, both un-augmented; can be negative"
-    gap = Estimate(found.value - float(test.correct.mean()), ci)
+    gap = estimates.generalisation_gap(test, train)
     yield measured("clean.generalisation_gap", gap, len(test) + len(train), method)

@@ -22,21 +22,18 @@ Sources
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sharpaudit.card import Interval, Measured, Skipped, Table
+from sharpaudit.card import Measured, Skipped, Table
 from sharpaudit.errors import UsageError
 from sharpaudit.metrics import calibration as metric
-from sharpaudit.metrics.predictions import Predictions, softmax
+from sharpaudit.metrics import estimates
+from sharpaudit.metrics.predictions import Predictions
 from sharpaudit.probes import Finding, NamedTable, Need, Workbench, measured, probe
-from sharpaudit.stats import Estimate, Resamples, absolute_bootstrap, bootstrap, first_mean, t_interval
-
-Floats = NDArray[np.float64]
+from sharpaudit.stats import Estimate, Resamples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,47 +62,30 @@ def calibration(bench: Workbench, options: CalibrationOptions) -> Iterator[Findi
     test = bench.predictions
     bins = min(options.bins, len(test))
     resamples = bench.resamples(len(test))
-    equal_width = metric.equal_width_bins(test.confidence, bins)
-    columns = metric.gap_columns(test.confidence, test.correct, equal_width)
-    ece = _gaps("calibration.ece", columns, f"{bins} equal-width bins", bins, resamples)
+    ece = estimates.ece(test, metric.equal_width_bins(test.confidence, bins), resamples)
     floor = metric.ece_floor(test.confidence, rng=bench.rng("floor"), bins=bins, draws=options.floor_draws)
-    yield ece
+    yield _gaps("calibration.ece", ece, f"{bins} equal-width bins", bins, resamples)
     yield measured(
         "calibration.ece_floor",
-        Estimate(floor.value, t_interval(floor.value, floor.standard_error, options.floor_draws)),
+        estimates.ece_floor(floor, options.floor_draws),
         len(test),
         f"mean ECE of {options.floor_draws} simulated data sets, calibrated by construction; interval of that mean",
         {"bins": bins, "upper_95": floor.upper},
     )
-    shifted = ece.ci and Interval(
-        low=ece.ci.low - floor.value, high=ece.ci.high - floor.value, method=f"{ece.ci.method}, shifted"
-    )
-    debiased = Estimate(ece.value - floor.value, shifted, ece.reason)
+    debiased = estimates.ece_debiased(ece, floor.value)
     yield measured("calibration.ece_debiased", debiased, len(test), "ECE minus its floor; can be negative", {"bins": bins})
-    equal_mass = metric.equal_mass_bins(test.confidence, bins)
-    columns = metric.gap_columns(test.confidence, test.correct, equal_mass)
-    yield _gaps("calibration.adaptive_ece", columns, f"{bins} bins of equal mass", bins, resamples)
-    yield _classwise(test, bins, resamples)
+    of_equal_mass = estimates.ece(test, metric.equal_mass_bins(test.confidence, bins), resamples)
+    yield _gaps("calibration.adaptive_ece", of_equal_mass, f"{bins} bins of equal mass", bins, resamples)
+    method = f"mean over classes, {bins} equal-width bins of each class's probability"
+    classwise = estimates.classwise_ece(test, bins, resamples)
+    yield measured("calibration.classwise_ece", classwise, len(test), method, {"bins": bins})
     yield from _maxima(test, bins, options.smallest_bin)
     yield from _temperature(bench, test, bins, resamples)
     yield NamedTable("reliability", _reliability(test, bins))
 
 
-def _gaps(name: str, columns: Floats, method: str, bins: int, resamples: Resamples) -> Measured:
-    found = absolute_bootstrap(columns, resamples)
+def _gaps(name: str, found: Estimate, method: str, bins: int, resamples: Resamples) -> Measured:
     return measured(name, found, resamples.n, f"Σ over bins of |mean confidence − accuracy| × share, {method}", {"bins": bins})
-
-
-def _classwise(test: Predictions, bins: int, resamples: Resamples) -> Measured:
-    assert test.logits is not None
-    probabilities = softmax(test.logits)
-    name, method = "calibration.classwise_ece", f"mean over classes, {bins} equal-width bins of each class's probability"
-    if probabilities.shape[1] > metric.MAX_CLASSES_RESAMPLED:
-        reason = f"not resampled above {metric.MAX_CLASSES_RESAMPLED} classes"
-        found = Estimate(metric.classwise_ece(probabilities, test.labels, bins), None, reason)
-    else:
-        found = absolute_bootstrap(metric.classwise_columns(probabilities, test.labels, bins), resamples)
-    return measured(name, found, len(test), method, {"bins": bins})
 
 
 def _maxima(test: Predictions, bins: int, smallest_bin: int) -> Iterator[Finding]:
@@ -137,15 +117,16 @@ def _temperature(bench: Workbench, test: Predictions, bins: int, resamples: Resa
     first, second = fitted.temperatures
     yield measured(
         "calibration.temperature",
-        Estimate(math.sqrt(first * second), None, f"two fits on disjoint halves: {first:.4g} and {second:.4g}"),
+        estimates.temperature(fitted),
         len(test),
         "minimises the NLL of a half; geometric mean of the two halves' fits; above 1: overconfident",
         {"first_half": first, "second_half": second},
         converged=not fitted.at_bound,
     )
     method = f"{bins} equal-width bins, each half at the other half's temperature"
-    yield _gaps("calibration.ece_after_temperature", metric.scaled_gap_columns(fitted, bins), method, bins, resamples)
-    found = bootstrap(fitted.scaled.nll, first_mean, resamples)
+    after = estimates.ece_after_temperature(fitted, bins, resamples)
+    yield _gaps("calibration.ece_after_temperature", after, method, bins, resamples)
+    found = estimates.nll_after_temperature(fitted, resamples)
     method = "mean −log p of the label, each half at the other half's temperature"
     yield measured("calibration.nll_after_temperature", found, len(test), method)
 

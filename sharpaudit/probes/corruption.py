@@ -37,11 +37,11 @@ from sharpaudit import corruptions, store
 from sharpaudit.card import CorruptionSource, Measured, Skipped, Table
 from sharpaudit.card.measures import OF_CORRUPTION
 from sharpaudit.errors import CardError, UnknownName, UsageError, clean
-from sharpaudit.metrics import calibration
+from sharpaudit.metrics import calibration, estimates
 from sharpaudit.metrics.corruption import ALEXNET, FAMILY, STANDARD15, Cell, Reference, mean_corruption_error, mean_over_cells
 from sharpaudit.metrics.predictions import Predictions
 from sharpaudit.probes import Finding, NamedTable, Need, NotApplicable, Passes, Workbench, Workload, measured, probe
-from sharpaudit.stats import Estimate, bootstrap, evenly_spaced, first_mean, wilson
+from sharpaudit.stats import Estimate, bootstrap, evenly_spaced, first_mean
 
 
 def _several(value: Any) -> Any:
@@ -167,8 +167,7 @@ def corruption(bench: Workbench, options: CorruptionOptions) -> Iterator[Finding
     for name, chosen in groups.items():
         yield accuracy(name, chosen)
     for (name, severity), seen in cells.items():
-        hits = int(seen.correct.sum())
-        share = Estimate(hits / n, wilson(hits, n))
+        share = estimates.proportion(seen.correct)
         yield measured(f"{OF_CORRUPTION}{name}/{severity}", share, n, f"{title(source)}, top-1 accuracy")
     nll = mean_over_cells([seen.nll for seen in cells.values()])
     yield means("corruption.nll", nll, len(cells), "mean −log p of the label")

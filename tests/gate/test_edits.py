@@ -200,7 +200,7 @@ def test_the_runs_themselves_pass(runs: tuple[Path, Path], tmp_path: Path) -> No
 
 
 def test_the_edits_reach_every_field(edits: list[Edit]) -> None:
-    absent = {"timing", "Timing", "Skipped", "Failed"}
+    absent = {"timing", "Timing", "Skipped", "Failed", "declared", "Declared"}  # the last two: of plug-ins alone
     reached = {str(key) for edit in edits for key in edit.place}
     for record, schema in {"Card": SCHEMA, **SCHEMA["$defs"]}.items():
         assert record in absent or set(schema["properties"]) - absent <= reached, record
