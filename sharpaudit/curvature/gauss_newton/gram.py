@@ -231,7 +231,8 @@ class Plan:
             work = sum(self._contraction(self._products[part.place]) for part in self._contracted)
             work += sum(self._formation(part.width, positions.get(part.place, 1)) for parts in self._groups for part in parts)
             explicit = sum(any(part.place not in self._layered for part in parts) for parts in self._groups)
-            passes *= len(self._groups) + len(self._contracted)
+            groups = len(self._groups) + len(self._contracted)
+            passes = groups + self._objective.num_classes * (groups + 1) / 2  # the first group is the last layers
         else:
             work = self._rows * self._order**2
             explicit = int(len(self._layered) < len(self._places))
