@@ -15,7 +15,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.checkpoints import heavy_networks
+from tests.checkpoints import heavy_forms, heavy_headers, heavy_networks
 from tests.checkpoints.hostile import MAGIC, PROTOCOL, entry, literal, safetensors, zipped
 
 Random = random.Random
@@ -332,13 +332,16 @@ PICKLES = (
     *(results_of_results, encoded_from_the_memo, arrays_of_one_buffer, chain_of_modules, lattice_of_modules),
     *(modules_of_long_names, many_things_deep_down, many_small_things, many_names, long_names, wide_text, long_integers),
     *(storages_in_storages, views_of_nothing, persistent_ids, many_entries, wrong_sums),
+    *heavy_forms.PICKLES,
 )
-IN_PICKLES, IN_HEADERS = [make.__name__ for make in PICKLES], ["header", "hub", "networks"]
+HEADERS = (header, *heavy_headers.HEADERS)
+FOLDERS = {"hub": hub, "networks": heavy_networks.write, **{make.__name__: make for make in heavy_headers.FOLDERS}}
+IN_PICKLES = [make.__name__ for make in PICKLES]
+IN_HEADERS = [*(make.__name__ for make in HEADERS), *FOLDERS]
 KINDS: dict[str, Callable[[Path, Random], Path]] = {
     **{make.__name__: _file(make, "weights.pt") for make in PICKLES},
-    "header": _file(header, "weights.safetensors"),
-    "hub": hub,
-    "networks": heavy_networks.write,
+    **{make.__name__: _file(make, "weights.safetensors") for make in HEADERS},
+    **FOLDERS,
 }
 
 

@@ -26,44 +26,22 @@ ODD_TYPES = (
     *("|O", "<U5", "<U536870911", "|S1", "|S0", "|V8", "<M8[s]", "<m8", "<f3", "", "x", "|u1,|u1", "<f16", "<c32", "object"),
     *(repr([("a", "<f8", (1000, 1000))]), repr([("a", "|u1"), ("a", "|u1")]), repr([("", [("x", "|O")])]), "[" * 90 + "]" * 90),
     *(
-        repr(("<f8", (2**31 - 1,) * 3)),
-        repr(("|u1", (0,))),
-        "None",
-        "3",
-        "{'names': ['a'], 'formats': ['O']}",
+        *(repr(("<f8", (2**31 - 1,) * 3)), repr(("|u1", (0,))), "None", "3", "{'names': ['a'], 'formats': ['O']}"),
         repr([(("t", "n"), "|O")]),
     ),
 )
 ODD_SHAPES = (
     *(
-        "(-1, 8, 8)",
-        "(True, 8, 8)",
-        "(2, True, True)",
-        "(2.0, 8, 8)",
-        "(2**9, 8, 8)",
-        "(0x" + "F" * 5000 + ",)",
-        "(None,)",
-        "'a'",
-        "[2, 8, 8]",
+        *("(-1, 8, 8)", "(True, 8, 8)", "(2, True, True)", "(2.0, 8, 8)", "(2**9, 8, 8)", "(0x" + "F" * 5000 + ",)"),
+        *("(None,)", "'a'", "[2, 8, 8]"),
     ),
     *(
-        "(9223372036854775807, 2, 2)",
-        "(4294967296, 4294967296)",
-        "(0, 2, 2)",
-        "(1, " * 40 + ")" * 40,
-        "(" * 1000,
-        "(1,) * 9",
-        "2",
-        "()",
+        *("(9223372036854775807, 2, 2)", "(4294967296, 4294967296)", "(0, 2, 2)", "(1, " * 40 + ")" * 40, "(" * 1000),
+        *("(1,) * 9", "2", "()"),
     ),
     *(
-        "(" + "1, " * 65 + ")",
-        "(" + "1, " * 3000 + ")",
-        "(2, 8, 8",
-        "(-0, 8, 8)",
-        "(2, 8, 1_0)",
-        "(False, False, False)",
-        "(1e9, 1, 1)",
+        *("(" + "1, " * 65 + ")", "(" + "1, " * 3000 + ")", "(2, 8, 8", "(-0, 8, 8)", "(2, 8, 1_0)"),
+        *("(False, False, False)", "(1e9, 1, 1)"),
     ),
 )
 
@@ -187,9 +165,7 @@ def headers(folder: Path, rng: Random) -> str:
     if rng.randrange(4) == 0:
         head = rng.choice(
             (
-                head[: rng.randrange(len(head))],
-                b"\x93NUMPY\x02\0\xff\xff\xff\xff",
-                b"\x93NUMPY\x01\0\0\0",
+                *(head[: rng.randrange(len(head))], b"\x93NUMPY\x02\0\xff\xff\xff\xff", b"\x93NUMPY\x01\0\0\0"),
                 head[:10] + b"\xff" * 118,
             )
         )
@@ -270,11 +246,8 @@ def other_packings(folder: Path, rng: Random) -> str:
 def not_archives(folder: Path, rng: Random) -> str:
     content = rng.choice(
         (
-            npy("(10, 8, 8)") + bytes(640),
-            pickle.dumps({"images": touch(folder / "ran")}),
-            b"PK\x05\x06" + bytes(18),
-            b"PK\x05\x06" * 10**5,
-            bytes(10**6),
+            *(npy("(10, 8, 8)") + bytes(640), pickle.dumps({"images": touch(folder / "ran")}), b"PK\x05\x06" + bytes(18)),
+            *(b"PK\x05\x06" * 10**5, bytes(10**6)),
             b"PK\x06\x06" + b"\xff" * 52 + b"PK\x06\x07" + bytes(4) + b"\xff" * 8 + b"\xff" * 4 + b"PK\x05\x06" + b"\xff" * 18,
             rng.randbytes(1000),
         )
@@ -302,9 +275,7 @@ def idx(folder: Path, rng: Random) -> str:
             *(bombed, bombed, bombed, head + bytes(1000), _gzip_with(b"n" * rng.randrange(10**5, 10**7), small)),
             *(gzip.compress(b"") * rng.randrange(10**4, 300_000) + gzip.compress(small), gzip.compress(small) * 2),
             *(
-                gzip.compress(small) + b"\0" * 10**6,
-                gzip.compress(small)[:-6] + b"bad!!!",
-                small,
+                *(gzip.compress(small) + b"\0" * 10**6, gzip.compress(small)[:-6] + b"bad!!!", small),
                 gzip.compress(gzip.compress(small)),
             ),
             b"".join(gzip.compress(small[at : at + 1]) for at in range(len(small))),
@@ -369,28 +340,12 @@ def synthetic_c(folder: Path, rng: Random) -> str:
     odd: Any = rng.choice(
         (
             *(
-                [],
-                {},
-                None,
-                -1,
-                0,
-                10**400,
-                1e308,
-                "\x1b[31m",
-                "x" * 10**6,
-                True,
-                [[]],
-                [0],
-                [1] * 10**6,
-                ["fog"] * 10**5,
-                {"a": 1},
+                *([], {}, None, -1, 0, 10**400, 1e308, "\x1b[31m", "x" * 10**6, True, [[]], [0], [1] * 10**6),
+                *(["fog"] * 10**5, {"a": 1}),
             ),
             *(
-                {"../../etc/passwd": "0" * 64},
-                {"/dev/zero": "x"},
-                {f"{n}": "" for n in range(200_000)},
-                [f"{n}" for n in range(300_000)],
-                [9, -1],
+                *({"../../etc/passwd": "0" * 64}, {"/dev/zero": "x"}, {f"{n}": "" for n in range(200_000)}),
+                *([f"{n}" for n in range(300_000)], [9, -1]),
             ),
         )
     )

@@ -149,10 +149,7 @@ def tiffs(rng: Random) -> bytes:
     count = rng.randrange(1000, 3_000_000)
     packing = rng.choice((1, 1, 5, 8, 32773, 7, 50000, 34925, 99))
     entries = [
-        (256, 4, 1, long(width)),
-        (257, 4, 1, long(height)),
-        (258, 3, 1, long(8)),
-        (259, 3, 1, long(packing)),
+        *((256, 4, 1, long(width)), (257, 4, 1, long(height)), (258, 3, 1, long(8)), (259, 3, 1, long(packing))),
         (262, 3, 1, long(1)),
     ]
     tiles = rng.choice((1, 16, 1))
@@ -190,12 +187,8 @@ def markers(rng: Random) -> bytes:
     data = saved(small(), "JPEG")
     one = rng.choice(
         (
-            b"\xff\xe1\0\2",
-            b"\xff\xfe\0\2",
-            b"\xff\xed\0\x10Photoshop 3.0\0",
-            b"\xff\xe2\0\x12ICC_PROFILE\0\1\1aa",
-            b"\xff\xff",
-            b"\0",
+            *(b"\xff\xe1\0\2", b"\xff\xfe\0\2", b"\xff\xed\0\x10Photoshop 3.0\0", b"\xff\xe2\0\x12ICC_PROFILE\0\1\1aa"),
+            *(b"\xff\xff", b"\0"),
         )
     )
     return data[:2] + one * rng.randrange(1000, 5_000_000 // len(one)) + data[2:]
@@ -215,9 +208,7 @@ def other_formats(rng: Random) -> bytes:
     kind = rng.choice(("GIF", "PDF", "EPS", "ICO", "TGA", "PCX", "SGI", "DDS", "JPEG2000", "ICNS", "IM"))
     return rng.choice(
         (
-            lambda: saved(small(), kind),
-            lambda: b"<svg xmlns='http://www.w3.org/2000/svg'/>",
-            lambda: b"#!/bin/sh\n",
+            *(lambda: saved(small(), kind), lambda: b"<svg xmlns='http://www.w3.org/2000/svg'/>", lambda: b"#!/bin/sh\n"),
             lambda: b"\0",
         )
     )()
@@ -226,17 +217,8 @@ def other_formats(rng: Random) -> bytes:
 def modes(rng: Random) -> bytes:
     mode, kind = rng.choice(
         (
-            ("CMYK", "JPEG"),
-            ("CMYK", "TIFF"),
-            ("LAB", "TIFF"),
-            ("F", "TIFF"),
-            ("I", "TIFF"),
-            ("1", "PNG"),
-            ("LA", "PNG"),
-            ("I;16", "PNG"),
-            ("P", "BMP"),
-            ("RGBA", "WEBP"),
-            ("I", "PPM"),
+            *(("CMYK", "JPEG"), ("CMYK", "TIFF"), ("LAB", "TIFF"), ("F", "TIFF"), ("I", "TIFF"), ("1", "PNG")),
+            *(("LA", "PNG"), ("I;16", "PNG"), ("P", "BMP"), ("RGBA", "WEBP"), ("I", "PPM")),
         )
     )
     return saved(small(mode) if mode != "LAB" else Image.new("LAB", (8, 8)), kind)
@@ -323,20 +305,8 @@ def links(folder: Path, rng: Random) -> str:
 
 def hostile_names(folder: Path, rng: Random) -> str:
     names = [
-        "\x1b[31mred",
-        "<script>alert(1)</script>",
-        "a\nb",
-        "x" * 250,
-        "\u202egnp",
-        "'\"&<>",
-        "|a|b|",
-        "=cmd()",
-        "%00",
-        "٣",
-        "１",
-        "-1",
-        "001",
-        "1",
+        *("\x1b[31mred", "<script>alert(1)</script>", "a\nb", "x" * 250, "\u202egnp", "'\"&<>", "|a|b|", "=cmd()", "%00"),
+        *("٣", "１", "-1", "001", "1"),
     ]
     root = _set(folder, rng, rng.sample(names, rng.randrange(2, 10)))
     raw = os.fsencode(root) + b"/\xff\xfe"
@@ -352,18 +322,12 @@ def class_lists(folder: Path, rng: Random) -> str:
     lines = rng.choice(
         (
             *(
-                names + [f"x{n}" for n in range(rng.choice((10, 60_000)))],
-                names * 2,
-                [],
-                ["\x1b[31m " * 1000],
-                names[::-1],
-                ["x" * 10**6],
+                *(names + [f"x{n}" for n in range(rng.choice((10, 60_000)))], names * 2, [], ["\x1b[31m " * 1000]),
+                *(names[::-1], ["x" * 10**6]),
             ),
             *(
-                [f"{name} \x1b]0;x\x07" for name in names],
-                ["a b " * 200_000],
-                [f"{name} {'<b>' * 1000}" for name in names],
-                [""] * 10**6,
+                *([f"{name} \x1b]0;x\x07" for name in names], ["a b " * 200_000]),
+                *([f"{name} {'<b>' * 1000}" for name in names], [""] * 10**6),
             ),
         )
     )
@@ -396,16 +360,8 @@ def annotated(folder: Path, rng: Random) -> str:
     (inside / "x.png").write_bytes(saved(small(), "PNG"))
     names = rng.choice(
         (
-            ["x.png"],
-            ["../../x.png"],
-            ["/etc/passwd"],
-            ["x.png"] * 200_000,
-            [f"{n}.png" for n in range(300_000)],
-            ["\x1b[31m"],
-            ["x" * 10**6],
-            [""],
-            ["."],
-            ["x.png\0"],
+            *(["x.png"], ["../../x.png"], ["/etc/passwd"], ["x.png"] * 200_000, [f"{n}.png" for n in range(300_000)]),
+            *(["\x1b[31m"], ["x" * 10**6], [""], ["."], ["x.png\0"]),
         )
     )
     tail = rng.choice(("\tn01\t0\t0\t7\t7", "\t", "", "\t\x1b[31m", "\t" * 1000, "\t" + "w" * 10))
