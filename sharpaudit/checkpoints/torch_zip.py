@@ -92,7 +92,7 @@ def directory(data: bytes, limits: Limits) -> dict[str, Entry]:
             if entry.name in entries:
                 raise UnsafeInput(f"the archive holds two entries named '{clean(entry.name)}'")
             entries[entry.name] = entry
-    except struct.error as error:
+    except (struct.error, OverflowError) as error:  # a place of 64 bits is none in memory
         raise CheckpointError(f"damaged ZIP directory; file has {len(data)} bytes") from error
     ordered = sorted(entries.values(), key=lambda entry: (entry.header, entry.stop))
     for left, right in pairwise(ordered):

@@ -30,7 +30,7 @@ def arguments(command: str, path: Path) -> list[str]:
 
 
 def size_of(path: Path) -> int:
-    return sum(file.stat().st_size for file in path.iterdir()) if path.is_dir() else path.stat().st_size
+    return sum(file.lstat().st_size for file in path.iterdir()) if path.is_dir() else path.stat().st_size
 
 
 def problems(kind: str, seed: int, folder: Path, commands: tuple[str, ...]) -> list[str]:
