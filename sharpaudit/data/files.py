@@ -132,7 +132,7 @@ class Allowance:
         """
         if num_bytes > self._left:
             raise UnsafeInput(
-                f"{what} would unpack to {num_bytes:,} bytes, {max(self._left, 0):,} more than it weighs are allowed",
+                f"{what} would unpack to {num_bytes:,} bytes, at most {max(self._left, 0):,} are allowed for what it weighs",
                 hint="store it unpacked, or raise --max-unpacked-bytes if you trust it",
             )
         self._left -= num_bytes
