@@ -110,6 +110,11 @@ def infer(found: Sequence[Chain], weights: Weights, given: Given, first: Sequenc
             f"the images do not tell {written(best.description, best.chain.inputs)} from {'; '.join(others[:SHOWN])}{more}, "
             f"which answer up to {verdict.differing:,} of {verdict.images:,} images otherwise: confirm it with --arch"
         )
+    else:
+        doubts.append(
+            f"the network was inferred, and is the likeliest of the {verdict.tried:,} that were tried: confirm it with "
+            f"--arch '{written(best.description, best.chain.inputs)}'"
+        )
     step = f"inferred from shapes and labelled images among {verdict.tried:,} networks: {verdict.told}"
     defaults = prepared_for(size, best.normalisation, source)
     return Identified([resolve(best.description, best.chain, weights, defaults)], "shapes, then labelled images", [step], doubts)
