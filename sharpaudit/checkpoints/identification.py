@@ -13,7 +13,7 @@ from sharpaudit.checkpoints.plain import description, known, normalisations
 from sharpaudit.checkpoints.plain import inference as plain
 from sharpaudit.checkpoints.plain.geometry import MAX_CONVS
 from sharpaudit.checkpoints.plain.given import Given, Identified
-from sharpaudit.errors import ArchitectureError
+from sharpaudit.errors import ArchitectureError, UsageError
 
 
 def identified(flag: str | None, weights: state_dict.Weights, given: Given, *, allow_code: bool) -> Identified:
@@ -22,8 +22,13 @@ def identified(flag: str | None, weights: state_dict.Weights, given: Given, *, a
     if spec is None:
         return _looked_for(weights, given)
     if description.is_description(spec):
-        inferred = plain.described(description.parse(spec), weights, given)
-        return replace(inferred, origin=origin)
+        try:
+            parsed = description.parse(spec)
+        except UsageError as error:
+            if flag is not None:
+                raise
+            raise ArchitectureError(f"{origin}: {error.message}", hint="--arch names another") from error
+        return replace(plain.described(parsed, weights, given), origin=origin)
     named = architectures.parse(spec, allow_code=allow_code) if flag is not None else architectures.stated(spec, origin)
     resolved = fitting.sized(fitting.resolve(named, weights), given.image_size)
     rival = None if resolved.fit.exact else rival_prefix(weights.tensors, resolved.shapes)

@@ -26,7 +26,7 @@ from sharpaudit.checkpoints.fitting import resolve
 from sharpaudit.checkpoints.preprocessing import Defaults
 from sharpaudit.checkpoints.state_dict import Weights
 from sharpaudit.checkpoints.statements import Statements, of_config, of_metadata
-from sharpaudit.errors import ExitCode, SharpauditError
+from sharpaudit.errors import ArchitectureError, ExitCode, SharpauditError
 from sharpaudit.request import LIMITS, PreprocessingOverrides
 from tests.checkpoints import hostile
 from tests.checkpoints.hostile import archive, legacy, literal, saved, tensor, zipped
@@ -489,6 +489,14 @@ def test_weights_that_lack_the_head_are_called_an_encoder(named: str | None, tmp
 def test_a_network_built_without_a_head_is_not_taken_for_a_classifier(tmp_path: Path) -> None:
     error = refusal(lambda: load(encoder("test_vit", tmp_path), architecture="timm:test_vit?num_classes=0"))
     assert error.message == "timm:test_vit?num_classes=0 has no classifying head: it gives features, not logits"
+
+
+def test_a_description_in_a_file_is_not_a_flag_of_the_users(tmp_path: Path) -> None:
+    weights, stated = {"weight": torch.zeros(10, 784)}, {"sharpaudit.architecture": "seq(linear ten)"}
+    save_file(weights, tmp_path / "model.safetensors", stated)
+    error = refusal(lambda: load(tmp_path / "model.safetensors"))
+    assert isinstance(error, ArchitectureError)
+    assert "metadata: cannot read 'linear ten'" in error.message and error.hint == "--arch names another"
 
 
 def test_options_that_are_no_numbers_leave_the_classes_to_the_weights(tmp_path: Path) -> None:
