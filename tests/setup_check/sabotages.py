@@ -90,6 +90,10 @@ def _fresh(which: int | float, draw: Callable[[Any], object] = lambda layer: lay
     return change
 
 
+def _dropping(module: nn.Module) -> nn.Module:
+    return nn.Sequential(module, nn.Dropout(0.2)).train()
+
+
 def _normal(layer: nn.Module) -> None:
     assert isinstance(layer, nn.Linear | nn.Conv2d)
     nn.init.kaiming_normal_(layer.weight)
@@ -180,7 +184,7 @@ SABOTAGES = [
     Sabotage("functional dropout", "repeatability", _around(same, cases.randomly_dropped)),
     Sabotage("noise on the input", "repeatability", _around(lambda x: x + 0.1 * torch.randn_like(x), same)),
     Sabotage("normalised over the batch", "repeatability", _around(lambda x: x - x.mean(0), same)),
-    Sabotage("dropout in train mode", "repeatability", lambda s: s.but(module=nn.Sequential(s.module, nn.Dropout(0.2)).train())),
+    Sabotage("dropout in train mode", "repeatability", lambda s: s.but(module=_dropping(deepcopy(s.module)))),
     Sabotage("infinite logits", "repeatability", _around(same, lambda z: z / 0)),
     Sabotage("BatchNorm in train mode", "repeatability", _norms(lambda layer: layer.train())),
     Sabotage("BatchNorm never updated", "batch_norm", _norms(lambda layer: layer.reset_running_stats())),
