@@ -28,8 +28,9 @@ How it is computed
 When not to trust it
     All of these change when layers are rescaled without changing the function: α = 10 can turn 1.8 into 33.6. Compare them
     only between networks trained alike. An unconverged λ_max is a lower bound. Read `method` before comparing two traces: an
-    interval over draws speaks of the estimator, one over images of the data. Soft ranks at different damping are different
-    measures.
+    interval over draws speaks of the estimator, one over images of the data. The interval of the difference of two λ_max, paired
+    over images, is too narrow: at 512 it held 88 to 93% of probe sets for two networks, and 27 to 99% for near copies. Soft
+    ranks at different damping are different measures.
 
 Sources
     Pearlmutter 1994; Golub and Van Loan, ch. 10; Golub and Meurant 2010; Ubaru, Chen and Saad 2017; Hutchinson 1989;
